@@ -1,0 +1,70 @@
+# One command for each thing a person does here; CI calls the same ones.
+# Every target sets up what it needs the first time and is quick afterwards.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { echo "$$p"; exit; }; done)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BUNDLE ?=
+PYTEST_ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+VENV := .venv
+SERVE_VENV := .venv-serve
+PY := $(VENV)/bin/python
+PIP_FLAGS := --quiet --constraint constraints.txt
+
+##@ Use it
+serve: $(SERVE_VENV)/.installed ## Start the server on 127.0.0.1:8000 (HOST=, PORT=, BUNDLE=)
+	exec $(SERVE_VENV)/bin/python -m service --host "$(HOST)" --port "$(PORT)" $(if $(BUNDLE),--bundle "$(BUNDLE)")
+
+##@ Develop
+install: $(VENV)/.installed ## Full environment in .venv (model, export, service, tests)
+
+test: $(VENV)/.installed system-packages ## Run the test suite
+	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+test-long: $(VENV)/.installed system-packages ## Run the tests that take minutes (load, soak, large models)
+	$(PY) -m pytest -m "long" --timeout 3600 $(PYTEST_ARGS)
+
+check: $(VENV)/.installed ## Format, lint, types, import rules, deployment files
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.installed ## Format the code and fix what ruff can fix
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(VENV)/.installed ## Run the benchmarks; tables on screen, JSON in docs/benchmarks/
+	$(PY) -m benchmarks
+
+clean: ## Remove environments and caches
+	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up -------------------------------------------------------------------------------------
+# Stamps, so that a second call has nothing to do; a changed dependency file installs again.
+
+$(VENV)/.installed: EXTRAS := all
+$(SERVE_VENV)/.installed: EXTRAS := cpu,sandbox
+$(VENV)/.installed $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Setting up $(@D) ($(EXTRAS)): downloads once, then nothing to do"
+	@test -x $(@D)/bin/pip || deploy/make-venv.sh "$(PYTHON)" $(@D)
+	@$(@D)/bin/pip install $(PIP_FLAGS) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+system-packages:
+	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium
+
+.PHONY: serve install test test-long check format bench clean help system-packages
