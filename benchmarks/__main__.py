@@ -1,0 +1,43 @@
+"""Run every benchmark of this folder, one after another, each in a process of its own.
+
+    python -m benchmarks [NAME …]
+
+Each prints a table and writes `docs/benchmarks/NAME.json`. One that fails is named at the end.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def names() -> list[str]:
+    """Every benchmark there is, by module name."""
+    return sorted(p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_"))
+
+
+def main(wanted: list[str]) -> int:
+    """Run the wanted benchmarks (all of them by default); the exit status counts failures."""
+    unknown = sorted(set(wanted) - set(names()))
+    if unknown:
+        print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(names())}")
+        return 2
+    failed = []
+    for name in wanted or names():
+        print(f"\n=== {name}", flush=True)
+        started = time.monotonic()
+        run = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=FOLDER.parent)
+        print(f"=== {name}: {time.monotonic() - started:.0f} s, exit {run.returncode}", flush=True)
+        if run.returncode:
+            failed.append(name)
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,51 @@
+"""Which package may import which, and that serving loads no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {"torch", "torchvision", "transformers", "open_clip", "onnx", "tensorrt", "openvino"}
+
+
+def modules_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after the statement."""
+    code = f"{statement}\nimport sys\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+def test_import_directions_hold() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    run = subprocess.run([linter], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["model.inputs", "export.bundle", "export.runtime", "service.app", "service.decode.worker"],
+)
+def test_serving_side_loads_no_heavy_library(module: str) -> None:
+    assert not modules_after(f"import {module}") & HEAVY
+
+
+def test_the_check_sees_torch_where_it_is_loaded() -> None:
+    assert "torch" in modules_after("from model import load_checkpoint")
+
+
+@pytest.mark.parametrize("package", ["model", "export", "service"])
+def test_importing_a_package_reads_no_environment_and_starts_no_thread(package: str) -> None:
+    code = (
+        "import os, threading\n"
+        "before = dict(os.environ)\n"
+        f"import {package}\n"
+        "assert dict(os.environ) == before\n"
+        "assert threading.active_count() == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
