@@ -1,0 +1,44 @@
+"""What goes into the model: clips, frames, pixels, label text. Needs no torch."""
+
+from model.inputs.clip import Clip, VideoInfo
+from model.inputs.decode import decode_clip
+from model.inputs.errors import (
+    NotAVideo,
+    RangeError,
+    TooLarge,
+    TooShort,
+    Undecodable,
+    UnsupportedFormat,
+    VideoError,
+)
+from model.inputs.labels import Prompt, check_template, clean_label, fill_template, label_key
+from model.inputs.limits import VideoLimits
+from model.inputs.pixels import crop_frame, resize_short_side
+from model.inputs.sampling import sample_indices
+from model.inputs.spec import InputSpec
+from model.inputs.tokenizer import LabelTooLong, Tokenizer
+
+__all__ = [
+    "Clip",
+    "InputSpec",
+    "LabelTooLong",
+    "NotAVideo",
+    "Prompt",
+    "RangeError",
+    "TooLarge",
+    "TooShort",
+    "Tokenizer",
+    "Undecodable",
+    "UnsupportedFormat",
+    "VideoError",
+    "VideoInfo",
+    "VideoLimits",
+    "check_template",
+    "clean_label",
+    "crop_frame",
+    "decode_clip",
+    "fill_template",
+    "label_key",
+    "resize_short_side",
+    "sample_indices",
+]

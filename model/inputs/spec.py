@@ -1,0 +1,108 @@
+"""What a network expects of its input; stored with every checkpoint and bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ResizeRule = Literal["bilinear", "bilinear-antialias"]
+Statistics = tuple[float, float, float]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+# ImageNet, not CLIP: what every published X-CLIP was trained with. RGB, 0-255 scale.
+IMAGENET_MEAN: Statistics = (123.675, 116.28, 103.53)
+IMAGENET_STD: Statistics = (58.395, 57.12, 57.375)
+PIL_BILINEAR = 2
+
+
+class InputSpec(BaseModel):
+    """Frames and text as one network wants them.
+
+    `resize_rule` is the published rule of the official code (`bilinear`: cv2 INTER_LINEAR, no
+    antialiasing, uint8) or of the Hugging Face processor (`bilinear-antialias`: the filter grows
+    with the reduction). `mean` and `std` are RGB on the 0-255 scale.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_frames: PositiveInt
+    image_size: PositiveInt
+    resize_short_side: PositiveInt
+    resize_rule: ResizeRule = "bilinear"
+    mean: Statistics = IMAGENET_MEAN
+    std: Statistics = IMAGENET_STD
+    context_length: PositiveInt = 77
+    pad_id: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.resize_short_side < self.image_size:
+            raise ValueError(
+                f"resize_short_side {self.resize_short_side} is smaller than image_size "
+                f"{self.image_size}: the crop would not fit"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, not {self.std}")
+        return self
+
+    @classmethod
+    def official(cls, num_frames: int, image_size: int = 224) -> Self:
+        """The official X-CLIP test transform: short side 256/224 of the crop, ImageNet statistics."""
+        return cls(
+            num_frames=num_frames,
+            image_size=image_size,
+            resize_short_side=int(256 / 224 * image_size),
+        )
+
+    @classmethod
+    def from_huggingface(
+        cls, preprocessor: Mapping[str, Any], num_frames: int, image_size: int
+    ) -> Self:
+        """The spec of a `preprocessor_config.json`.
+
+        `image_size` is the network's own and wins over the file's crop size, which is missing or
+        wrong in published files of the 336 model. Statistics missing in the file are ImageNet's:
+        the processor class's own default of 0.5 belongs to no published X-CLIP.
+        """
+        if preprocessor.get("resample", PIL_BILINEAR) != PIL_BILINEAR:
+            raise ValueError(
+                f"preprocessor resample={preprocessor['resample']} is not supported; "
+                f"use {PIL_BILINEAR} (bilinear)"
+            )
+        scale = preprocessor.get("rescale_factor", 1 / 255) if _on(preprocessor, "rescale") else 1.0
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if _on(preprocessor, "normalize"):
+            mean = preprocessor.get("image_mean") or tuple(m / 255 for m in IMAGENET_MEAN)
+            std = preprocessor.get("image_std") or tuple(s / 255 for s in IMAGENET_STD)
+        return cls(
+            num_frames=num_frames,
+            image_size=image_size,
+            resize_short_side=max(_shortest_edge(preprocessor, image_size), image_size),
+            resize_rule="bilinear-antialias",
+            mean=_scaled(mean, scale),
+            std=_scaled(std, scale),
+        )
+
+
+def _on(preprocessor: Mapping[str, Any], step: str) -> bool:
+    return bool(preprocessor.get(f"do_{step}", True))
+
+
+def _scaled(values: Any, scale: float) -> Statistics:
+    """Statistics of the rescaled picture, brought to the 0-255 scale."""
+    red, green, blue = (round(float(v) / scale, 6) for v in values)
+    return red, green, blue
+
+
+def _shortest_edge(preprocessor: Mapping[str, Any], default: int) -> int:
+    size = preprocessor.get("size", default)
+    if isinstance(size, Mapping):
+        size = size.get("shortest_edge", size.get("height"))
+    if not isinstance(size, int) or size <= 0:
+        raise ValueError(
+            f"preprocessor size {preprocessor['size']!r} is not supported; "
+            'use {"shortest_edge": pixels}'
+        )
+    return size

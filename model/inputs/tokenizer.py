@@ -1,0 +1,142 @@
+"""CLIP's byte-pair tokenizer, on the `tokenizers` library, without torch.
+
+Text is repaired (ftfy), HTML-unescaped twice, its white space collapsed, lower-cased and split
+into words exactly as in CLIP; `tokenizers` then merges the bytes of each word.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import html
+import importlib.util
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+import ftfy
+import numpy as np
+import regex
+import tokenizers
+from numpy.typing import NDArray
+from tokenizers import models, pre_tokenizers
+
+START, END = "<start_of_text>", "<end_of_text>"
+END_OF_WORD = "</w>"
+CLIP_MERGES = 49152 - 256 - 2
+# The split is CLIP's own expression run by the same engine: the `tokenizers` engine knows another
+# Unicode version and folds case differently.
+WORDS = regex.compile(
+    START + "|" + END + r"|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+    regex.IGNORECASE,
+)
+
+
+class LabelTooLong(ValueError):
+    """A text that needs more tokens than the network reads."""
+
+
+class Tokenizer:
+    """Text to token ids. Immutable; ids are those of the merges it was built from."""
+
+    def __init__(self, core: tokenizers.Tokenizer) -> None:
+        self._core = core
+        vocabulary = core.get_vocab()
+        self.vocab_size = len(vocabulary)
+        self.start_id: int = vocabulary[START]
+        self.end_id: int = vocabulary[END]
+        self._word_ids = lru_cache(maxsize=65536)(self._merge)
+
+    @classmethod
+    def clip(cls) -> Self:
+        """CLIP's own vocabulary, from the merges file of the installed open_clip package."""
+        return cls(_build(_clip_merges()))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read a `tokenizer.json`."""
+        return cls(tokenizers.Tokenizer.from_file(str(path)))
+
+    def save(self, path: str | Path) -> None:
+        """Write a `tokenizer.json`."""
+        Path(path).write_text(self._core.to_str(), encoding="utf-8")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical `tokenizer.json`."""
+        return hashlib.sha256(self._core.to_str().encode()).hexdigest()
+
+    @classmethod
+    def truncated(cls, merges: int) -> Self:
+        """A small valid CLIP vocabulary of the first `merges` merges, ids renumbered."""
+        return cls(_build(_clip_merges()[:merges]))
+
+    def encode(
+        self, texts: Sequence[str], context_length: int = 77, pad_id: int = 0
+    ) -> NDArray[np.int64]:
+        """Token ids (K, L), L the longest of these texts with its start and end token."""
+        rows = [[self.start_id, *self._ids(text), self.end_id] for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if len(row) > context_length:
+                raise LabelTooLong(
+                    f"label {text[:60]!r} has {len(row)} tokens, the limit is {context_length}; "
+                    "shorten it"
+                )
+        length = max((len(row) for row in rows), default=0)
+        ids = np.full((len(rows), length), pad_id, dtype=np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        return [i for word in WORDS.findall(clean_text(text)) for i in self._word_ids(word)]
+
+    def _merge(self, word: str) -> tuple[int, ...]:
+        if word in (START, END):
+            return (self.start_id if word == START else self.end_id,)
+        letters = "".join(BYTE_LETTERS[b] for b in word.encode("utf-8"))
+        return tuple(token.id for token in self._core.model.tokenize(letters))
+
+
+def clean_text(text: str) -> str:
+    """CLIP's own cleaning: repair encoding mistakes, unescape HTML twice, collapse, lower."""
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+def _byte_letters() -> dict[int, str]:
+    """A printable letter for every byte, printable bytes first: the order gives the ids."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in printable]
+    letters = {b: chr(b) for b in printable}
+    return letters | {b: chr(256 + i) for i, b in enumerate(others)}
+
+
+BYTE_LETTERS = _byte_letters()
+
+
+def _clip_merges() -> list[tuple[str, str]]:
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(
+            "CLIP's merges are read from the open_clip package, which is not installed; "
+            "run: pip install open_clip_torch"
+        )
+    file = Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz"
+    lines = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")[1 : CLIP_MERGES + 1]
+    return [(first, second) for first, second in (line.split() for line in lines)]
+
+
+def _build(merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
+    letters = list(BYTE_LETTERS.values())
+    words = [*letters, *(x + END_OF_WORD for x in letters), *(a + b for a, b in merges), START, END]
+    model = models.BPE(
+        vocab={w: i for i, w in enumerate(words)},
+        merges=merges,
+        end_of_word_suffix=END_OF_WORD,
+        unk_token=END,
+    )
+    core = tokenizers.Tokenizer(model)
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return core
