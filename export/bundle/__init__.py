@@ -1,0 +1,30 @@
+"""The bundle: a self-describing folder of graphs, tokenizer and label vectors. Needs no torch."""
+
+from export.bundle.errors import BundleError
+from export.bundle.labels import LabelSet
+from export.bundle.manifest import (
+    BundleManifest,
+    EngineInfo,
+    GraphInfo,
+    LabelSetInfo,
+    Parity,
+    ParityCase,
+    PrecisionBuild,
+    TensorInfo,
+)
+from export.bundle.reading import Bundle, open_bundle
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "BundleManifest",
+    "EngineInfo",
+    "GraphInfo",
+    "LabelSet",
+    "LabelSetInfo",
+    "Parity",
+    "ParityCase",
+    "PrecisionBuild",
+    "TensorInfo",
+    "open_bundle",
+]

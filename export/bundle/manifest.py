@@ -1,0 +1,180 @@
+"""`bundle.json`: what a bundle says about itself.
+
+The service takes no fact about the network from anywhere else: which graphs there are and what
+they are called with, how frames and text are prepared, in which precisions the graphs may run, and
+how far each was measured from torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from model.inputs import InputSpec
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "bundle.json"
+
+GraphName = Literal["video_encoder", "text_encoder", "score_head"]
+PrecisionName = Literal["fp32", "fp16", "bf16", "int8"]
+RuntimeName = Literal[
+    "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "openvino", "fake"
+]
+GRAPH_NAMES: tuple[GraphName, ...] = ("video_encoder", "text_encoder", "score_head")
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
+        raise ValueError(f"{path!r} does not lie inside the bundle")
+    return path
+
+
+BundlePath = Annotated[str, AfterValidator(_inside)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorInfo(_Part):
+    """One input or output of a graph; a name in `shape` is an axis that may vary."""
+
+    name: str
+    dtype: Literal["uint8", "int64", "float32"]
+    shape: tuple[int | str, ...]
+
+
+class GraphInfo(_Part):
+    """One graph: its fp32 file and what it is called with."""
+
+    file: BundlePath
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+class ParityCase(_Part):
+    """Torch against the runtime for one number of clips, labels and text length.
+
+    `max_logit_error` is the largest absolute difference; `inverted_gap` the largest difference in
+    torch's logits between two labels that the runtime puts in the other order (0: same order).
+    """
+
+    clips: int
+    labels: int
+    token_length: int
+    max_logit_error: float
+    inverted_gap: float
+    top1_agreement: float
+
+
+class Parity(_Part):
+    """How far one runtime was from torch, on which clips, and what was allowed."""
+
+    runtime: RuntimeName
+    precision: PrecisionName
+    clips: tuple[str, ...]
+    clip_source: Literal["given", "generated"]
+    cases: tuple[ParityCase, ...]
+    max_logit_error: float
+    min_cosine: dict[str, float]
+    top1_agreement: float
+    same_order: bool
+    logit_limit: float
+    passed: bool
+    forced: bool = False
+
+
+class PrecisionBuild(_Part):
+    """One way to run the graphs: on which runtimes, from which files, how far from torch.
+
+    `graphs` names the files that differ from the fp32 ones. No `runtimes` means any.
+    """
+
+    precision: PrecisionName
+    runtimes: tuple[RuntimeName, ...] = ()
+    graphs: dict[GraphName, BundlePath] = Field(default_factory=dict)
+    method: str
+    parity: tuple[Parity, ...] = ()
+
+    def runs_on(self, runtime: str) -> bool:
+        """Whether this build was made for the runtime."""
+        return not self.runtimes or runtime in self.runtimes
+
+
+class EngineInfo(_Part):
+    """A TensorRT engine; it runs only where all three keys match."""
+
+    graph: GraphName
+    file: BundlePath
+    gpu_architecture: str
+    tensorrt_version: str
+    precision: PrecisionName
+    max_clips: int
+    max_labels: int
+    parity: Parity | None = None
+
+
+class LabelSetInfo(_Part):
+    """A stored list of labels and the file of its vectors."""
+
+    count: int
+    vectors: BundlePath
+    prompts: BundlePath
+
+
+class BundleManifest(_Part):
+    """The whole of `bundle.json`. `files` has the SHA-256 of every other file.
+
+    `logit_scale` is what cosines were multiplied with (the exponential of the network's parameter).
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str
+    variant: str
+    source: str
+    trained: bool
+    warnings: tuple[str, ...] = ()
+    logit_scale: float
+    inputs: InputSpec
+    graphs: dict[GraphName, GraphInfo]
+    precisions: Annotated[tuple[PrecisionBuild, ...], Field(min_length=1)]
+    engines: tuple[EngineInfo, ...] = ()
+    labels: dict[str, LabelSetInfo] = Field(default_factory=dict)
+    tokenizer: BundlePath = "tokenizer.json"
+    tokenizer_hash: str
+    files: dict[BundlePath, str]
+    versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        missing = [name for name in GRAPH_NAMES if name not in self.graphs]
+        if missing:
+            raise ValueError(f"graphs: {', '.join(missing)} missing")
+        unhashed = sorted(self._named_files() - set(self.files))
+        if unhashed:
+            raise ValueError(f"files: no hash for {', '.join(unhashed)}")
+        return self
+
+    def _named_files(self) -> set[str]:
+        named = {self.tokenizer, *(graph.file for graph in self.graphs.values())}
+        named |= {file for build in self.precisions for file in build.graphs.values()}
+        named |= {engine.file for engine in self.engines}
+        for labels in self.labels.values():
+            named |= {labels.vectors, labels.prompts}
+        return named
+
+    @property
+    def default_precision(self) -> PrecisionName:
+        """The precision that is used where none is asked for."""
+        return self.precisions[0].precision
+
+    @property
+    def text_dim(self) -> int:
+        """Length of a label vector."""
+        size = self.graphs["text_encoder"].outputs[0].shape[-1]
+        if not isinstance(size, int):
+            raise ValueError(f"text_encoder's vector length {size!r} must be a number")
+        return size

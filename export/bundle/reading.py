@@ -1,0 +1,121 @@
+"""Opening a bundle: version and hashes are checked before anything in it is used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from export.bundle.errors import BundleError
+from export.bundle.hashing import sha256_bytes, sha256_file
+from export.bundle.labels import LabelSet, read_label_set
+from export.bundle.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    BundleManifest,
+    GraphName,
+    PrecisionBuild,
+)
+from model.inputs import Tokenizer
+
+AGAIN = "copy the bundle again or make it anew with `python -m export`"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle. `hash` is the SHA-256 of `bundle.json`, which holds all other hashes."""
+
+    path: Path
+    manifest: BundleManifest
+    hash: str
+
+    def file(self, name: str) -> Path:
+        """Where a file of the manifest lies."""
+        return self.path / name
+
+    def graph_file(self, graph: GraphName, build: PrecisionBuild) -> Path:
+        """The file of a graph in a precision."""
+        return self.file(build.graphs.get(graph, self.manifest.graphs[graph].file))
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the text encoder was trained with."""
+        return Tokenizer.from_file(self.file(self.manifest.tokenizer))
+
+    def label_set(self, name: str) -> LabelSet:
+        """A stored label list; `KeyError` where there is none of this name."""
+        return read_label_set(self.path, self.manifest.labels[name])
+
+    @cached_property
+    def text_hash(self) -> str:
+        """Changes exactly when label vectors could: text encoder (its weights too), tokenizer."""
+        encoder = self.manifest.graphs["text_encoder"].file
+        files = self.manifest.files
+        parts = [
+            files[name] for name in sorted(files) if name.split(".onnx")[0] + ".onnx" == encoder
+        ]
+        return sha256_bytes("\n".join([*parts, files[self.manifest.tokenizer]]).encode())
+
+
+def open_bundle(path: str | Path, *, check_files: bool = True) -> Bundle:
+    """Open a bundle folder; `BundleError` names the file that is missing, changed or too new.
+
+    `check_files=False` skips the hashes of the files, for a process whose parent has checked them.
+    """
+    folder = Path(path)
+    raw = _read_manifest(folder)
+    manifest = _parse(raw, folder / MANIFEST_FILE)
+    if check_files:
+        for name, expected in manifest.files.items():
+            _check_file(folder / name, expected)
+    return Bundle(folder, manifest, sha256_bytes(raw))
+
+
+def _read_manifest(folder: Path) -> bytes:
+    file = folder / MANIFEST_FILE
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is no folder; name a bundle made with `python -m export`")
+    try:
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{folder} holds no {MANIFEST_FILE}, so it is no bundle; "
+            f"make one with `python -m export CHECKPOINT --output {folder}`"
+        ) from error
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _parse(raw: bytes, file: Path) -> BundleManifest:
+    try:
+        fields = json.loads(raw)
+    except ValueError as error:
+        raise BundleError(f"{file} is no JSON ({error}); {AGAIN}") from error
+    version = fields.get("format_version") if isinstance(fields, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{file} has format version {version!r}, this program reads {FORMAT_VERSION}; "
+            "export the checkpoint again with this version of xclip-serve"
+        )
+    try:
+        return BundleManifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise BundleError(f"{file}: {where}: {first['msg']}; {AGAIN}") from error
+
+
+def _check_file(file: Path, expected: str) -> None:
+    try:
+        actual = sha256_file(file)
+    except FileNotFoundError as error:
+        raise BundleError(f"{file} is missing; {AGAIN}") from error
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+    if actual != expected:
+        raise BundleError(
+            f"{file} is not the file that was exported (SHA-256 {actual[:12]}…, "
+            f"the manifest says {expected[:12]}…); {AGAIN}"
+        )

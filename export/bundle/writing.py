@@ -1,0 +1,46 @@
+"""Writing a bundle: everything goes into a temporary folder that is renamed when it is complete."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from export.bundle.errors import BundleError
+from export.bundle.hashing import sha256_file
+from export.bundle.manifest import MANIFEST_FILE, BundleManifest
+
+
+@contextmanager
+def new_bundle_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to fill; it becomes `output` when the block ends well and vanishes otherwise."""
+    if output.exists() and not overwrite:
+        raise BundleError(f"{output} is there already; choose another name or add --overwrite")
+    if output.exists() and not (output / MANIFEST_FILE).is_file():
+        raise BundleError(f"{output} is no bundle, so it is not overwritten; choose another name")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the output, so that the last step is a rename within one file system.
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
+        folder = Path(scratch) / "new"
+        folder.mkdir()
+        yield folder
+        if output.exists():
+            output.rename(Path(scratch) / "old")
+        folder.rename(output)
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below the folder but the manifest, by POSIX path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in files
+        if path != folder / MANIFEST_FILE
+    }
+
+
+def write_manifest(folder: Path, manifest: BundleManifest) -> None:
+    """Write `bundle.json`; the same manifest always gives the same bytes."""
+    text = manifest.model_dump_json(indent=1) + "\n"
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")

@@ -1,0 +1,17 @@
+"""The runtimes: what runs a bundle. Needs no torch; loads a backend only when it is opened."""
+
+from export.runtime.contract import Features, Runtime, Vectors
+from export.runtime.cpus import available_cpus
+from export.runtime.errors import RuntimeUnavailableError
+from export.runtime.fake import FakeRuntime
+from export.runtime.selection import open_runtime
+
+__all__ = [
+    "FakeRuntime",
+    "Features",
+    "Runtime",
+    "RuntimeUnavailableError",
+    "Vectors",
+    "available_cpus",
+    "open_runtime",
+]

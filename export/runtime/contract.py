@@ -1,0 +1,103 @@
+"""What every runtime does.
+
+B clips, T frames, H×W pixels, K labels, L tokens, D vector length, P patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.bundle import GraphInfo
+from model.inputs import InputSpec
+
+Array = NDArray[Any]
+Vectors = NDArray[np.float32]
+Features = Mapping[str, Vectors]
+GraphRun = Callable[[Mapping[str, Array]], dict[str, Vectors]]
+
+
+class Runtime(Protocol):
+    """Runs the three graphs of a bundle. Calls may come from several threads at once.
+
+    `name` and `precision` say what runs; `selection` why, one line for each runtime considered.
+    """
+
+    name: str
+    precision: str
+    selection: tuple[str, ...]
+
+    def encode_video(self, frames: NDArray[np.uint8]) -> dict[str, Vectors]:
+        """Frames uint8 (B,T,H,W,3) RGB to named features, each (B,…); X-CLIP: video, context."""
+
+    def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
+        """Token ids int64 (K,L) to label vectors (K,D)."""
+
+    def score(self, features: Features, text: Vectors) -> Vectors:
+        """Features of B clips and label vectors (B,K,D) to logits (B,K)."""
+
+    def warm_up(self) -> None:
+        """Run every graph once, so that the first request is as fast as the second."""
+
+    def close(self) -> None:
+        """Give memory and threads back; any later call is a ValueError."""
+
+
+class Backend(Protocol):
+    """A library that runs a graph file: all that tells one runtime from another."""
+
+    name: str
+
+    def open(self, graph: GraphInfo, file: Path) -> GraphRun:
+        """Load a graph; the result maps its named inputs to its named outputs."""
+
+    def close(self) -> None:
+        """Give memory and threads back."""
+
+
+def check_frames(frames: Array, spec: InputSpec) -> None:
+    """Refuse what is not uint8 (B,T,H,W,3) of the network's own T, H and W."""
+    wanted = (spec.num_frames, spec.image_size, spec.image_size, 3)
+    if (
+        frames.dtype != np.uint8
+        or frames.ndim != 5
+        or frames.shape[1:] != wanted
+        or not len(frames)
+    ):
+        raise ValueError(
+            f"frames must be uint8 (B, {', '.join(map(str, wanted))}) with B at least 1, "
+            f"not {frames.dtype} {frames.shape}"
+        )
+
+
+def check_token_ids(token_ids: Array, spec: InputSpec) -> None:
+    """Refuse what is not int64 (K,L) with L within the network's context length."""
+    if token_ids.dtype != np.int64 or token_ids.ndim != 2 or not token_ids.size:
+        raise ValueError(
+            f"token_ids must be int64 (K, L), neither empty, not {token_ids.dtype} {token_ids.shape}"
+        )
+    if token_ids.shape[1] > spec.context_length:
+        raise ValueError(
+            f"token_ids has {token_ids.shape[1]} tokens in a row, the network reads at most "
+            f"{spec.context_length}"
+        )
+
+
+def check_pairs(features: Features, text: Array, names: tuple[str, ...], dim: int) -> None:
+    """Refuse features and label vectors that do not belong together."""
+    missing = [name for name in names if name not in features]
+    if missing:
+        raise ValueError(f"features lack {', '.join(missing)}; they hold {', '.join(features)}")
+    if text.dtype != np.float32 or text.ndim != 3 or text.shape[2] != dim or not text.size:
+        raise ValueError(
+            f"text must be float32 (B, K, {dim}), not empty, not {text.dtype} {text.shape}"
+        )
+    for name in names:
+        if len(features[name]) != len(text):
+            raise ValueError(
+                f"text is for {len(text)} clips, features[{name!r}] for {len(features[name])}"
+            )

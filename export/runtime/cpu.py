@@ -1,0 +1,57 @@
+"""ONNX Runtime on the processor: exact, everywhere, the default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from export.bundle import BundleError, GraphInfo
+from export.runtime.contract import Array, GraphRun, Vectors
+from export.runtime.cpus import available_cpus
+from export.runtime.errors import RuntimeUnavailableError
+
+
+class OnnxRuntimeCpu:
+    """Opens graphs in ONNX Runtime's CPU provider; external weights stay memory-mapped."""
+
+    name = "onnxruntime-cpu"
+
+    def __init__(self, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise RuntimeUnavailableError(
+                f"onnxruntime is not installed ({error}); install xclip-serve[cpu]"
+            ) from error
+        self._library = onnxruntime
+        self._threads = threads or available_cpus()
+
+    def open(self, graph: GraphInfo, file: Path) -> GraphRun:
+        """Load a graph file."""
+        library = self._library
+        try:
+            session = library.InferenceSession(
+                str(file), self._options(), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the binding's exception types share no base class
+            raise BundleError(
+                f"{file} cannot be run by onnxruntime {library.__version__}: {error}"
+            ) from error
+        names = [tensor.name for tensor in graph.outputs]
+
+        def run(inputs: Mapping[str, Array]) -> dict[str, Vectors]:
+            return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+        return run
+
+    def close(self) -> None:
+        """Sessions end with their graphs."""
+
+    def _options(self) -> object:
+        options = self._library.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that spin while they wait take the processor from the decode workers.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options

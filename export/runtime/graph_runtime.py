@@ -1,0 +1,87 @@
+"""The one runtime behind every backend: checks, names, and label lists of any length."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.bundle import Bundle, PrecisionBuild
+from export.runtime.contract import (
+    Backend,
+    Features,
+    GraphRun,
+    Vectors,
+    check_frames,
+    check_pairs,
+    check_token_ids,
+)
+
+# Pairs of clip and label in one run of the score head. Labels never attend to each other, so any
+# cut is exact; this one keeps the widest activation in the cache and memory flat for any K.
+PAIRS_PER_RUN = 1024
+
+
+class GraphRuntime:
+    """Runs a bundle's graphs on one backend, in one precision."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        build: PrecisionBuild,
+        backend: Backend,
+        selection: tuple[str, ...] = (),
+    ) -> None:
+        self.name = backend.name
+        self.precision: str = build.precision
+        self.selection = selection
+        self._manifest = bundle.manifest
+        self._backend = backend
+        self._graphs: dict[str, GraphRun] = {
+            name: backend.open(info, bundle.graph_file(name, build))
+            for name, info in bundle.manifest.graphs.items()
+        }
+        score_inputs = (tensor.name for tensor in bundle.manifest.graphs["score_head"].inputs)
+        self._feature_names = tuple(name for name in score_inputs if name != "text")
+
+    def encode_video(self, frames: NDArray[np.uint8]) -> dict[str, Vectors]:
+        """Frames uint8 (B,T,H,W,3) RGB to the video encoder's named outputs."""
+        check_frames(frames, self._manifest.inputs)
+        return self._graph("video_encoder")({"frames": frames})
+
+    def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
+        """Token ids int64 (K,L) to label vectors (K,D)."""
+        check_token_ids(token_ids, self._manifest.inputs)
+        return self._graph("text_encoder")({"token_ids": token_ids})["text"]
+
+    def score(self, features: Features, text: Vectors) -> Vectors:
+        """Features and label vectors (B,K,D) to logits (B,K); K is cut into runs of bounded size."""
+        check_pairs(features, text, self._feature_names, self._manifest.text_dim)
+        head = self._graph("score_head")
+        clips, labels, _ = text.shape
+        step = max(1, PAIRS_PER_RUN // clips)
+        inputs = {name: np.ascontiguousarray(features[name]) for name in self._feature_names}
+        logits = np.empty((clips, labels), np.float32)
+        for start in range(0, labels, step):
+            # A broadcast view of one label list for all clips becomes an array a run at a time.
+            part = np.ascontiguousarray(text[:, start : start + step])
+            logits[:, start : start + step] = head({**inputs, "text": part})["logits"]
+        return logits
+
+    def warm_up(self) -> None:
+        """Run every graph on one blank clip and one label."""
+        spec = self._manifest.inputs
+        size = spec.image_size
+        frames = np.zeros((1, spec.num_frames, size, size, 3), np.uint8)
+        text = self.encode_text(np.ones((1, 2), np.int64))
+        self.score(self.encode_video(frames), text[None])
+
+    def close(self) -> None:
+        """Give memory and threads back."""
+        self._graphs = {}
+        self._backend.close()
+
+    def _graph(self, name: str) -> GraphRun:
+        try:
+            return self._graphs[name]
+        except KeyError:
+            raise ValueError("this runtime is closed; open another one") from None

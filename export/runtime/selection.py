@@ -1,0 +1,91 @@
+"""Which runtime runs a bundle here, and why not a better one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from export.bundle import Bundle, BundleError, PrecisionBuild, open_bundle
+from export.bundle.manifest import RuntimeName
+from export.runtime.contract import Backend, Runtime
+from export.runtime.errors import RuntimeUnavailableError
+from export.runtime.fake import FakeRuntime
+from export.runtime.graph_runtime import GraphRuntime
+
+BackendMaker = Callable[[Bundle, PrecisionBuild, int | None], Backend]
+
+
+def _cpu(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+    from export.runtime.cpu import OnnxRuntimeCpu
+
+    return OnnxRuntimeCpu(threads)
+
+
+# Best first: `auto` takes the first that works.
+BACKENDS: dict[str, BackendMaker] = {
+    "onnxruntime-cpu": _cpu,
+}
+
+
+def open_runtime(
+    bundle: Bundle | str | Path,
+    runtime: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+) -> Runtime:
+    """Open a bundle in a runtime.
+
+    `runtime` is a name or `auto`: the best that works, with the reasons in `.selection`.
+    `precision` None is the bundle's first. `threads` None is what this process may use.
+    Raises `RuntimeUnavailableError` where the runtime cannot work here, `BundleError` where the bundle
+    has no such precision or a broken file, `ValueError` for an unknown name.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    names = _candidates(runtime)
+    wanted = precision or opened.manifest.default_precision
+    builds = [build for build in opened.manifest.precisions if build.precision == wanted]
+    if not builds:
+        have = ", ".join(sorted({build.precision for build in opened.manifest.precisions}))
+        raise BundleError(
+            f"{opened.path} holds no precision {wanted!r}, only {have}; "
+            f"export it with --precision {wanted}"
+        )
+    if runtime == "fake":
+        return FakeRuntime(opened.manifest.inputs, dim=opened.manifest.text_dim)
+    reasons: list[str] = []
+    for name in names:
+        opened_runtime = _try(opened, builds, name, threads, reasons)
+        if opened_runtime:
+            return opened_runtime
+    raise RuntimeUnavailableError("; ".join(reasons))
+
+
+def _candidates(runtime: str) -> tuple[str, ...]:
+    if runtime == "auto":
+        return tuple(BACKENDS)
+    if runtime not in get_args(RuntimeName):
+        raise ValueError(
+            f"unknown runtime {runtime!r}; choose auto, {', '.join(get_args(RuntimeName))}"
+        )
+    return (runtime,)
+
+
+def _try(
+    bundle: Bundle,
+    builds: list[PrecisionBuild],
+    name: str,
+    threads: int | None,
+    reasons: list[str],
+) -> Runtime | None:
+    """The runtime, or None with one more reason."""
+    fitting = [build for build in builds if build.runs_on(name)]
+    if not fitting:
+        reasons.append(f"{name}: the bundle holds no {builds[0].precision} for it")
+        return None
+    try:
+        backend = BACKENDS[name](bundle, fitting[0], threads)
+        return GraphRuntime(bundle, fitting[0], backend, (*reasons, f"{name}: taken"))
+    except RuntimeUnavailableError as error:
+        reasons.append(f"{name}: {error}")
+        return None
