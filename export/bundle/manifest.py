@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from model.inputs import InputSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "bundle.json"
 
 GraphName = Literal["video_encoder", "text_encoder", "score_head"]

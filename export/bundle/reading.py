@@ -53,9 +53,8 @@ class Bundle:
         """Changes exactly when label vectors could: text encoder (its weights too), tokenizer."""
         encoder = self.manifest.graphs["text_encoder"].file
         files = self.manifest.files
-        parts = [
-            files[name] for name in sorted(files) if name.split(".onnx")[0] + ".onnx" == encoder
-        ]
+        own = [name for name in sorted(files) if name == encoder or name.startswith(encoder + ".")]
+        parts = [files[name] for name in own]
         return sha256_bytes("\n".join([*parts, files[self.manifest.tokenizer]]).encode())
 
 

@@ -62,12 +62,7 @@ class Backend(Protocol):
 def check_frames(frames: Array, spec: InputSpec) -> None:
     """Refuse what is not uint8 (B,T,H,W,3) of the network's own T, H and W."""
     wanted = (spec.num_frames, spec.image_size, spec.image_size, 3)
-    if (
-        frames.dtype != np.uint8
-        or frames.ndim != 5
-        or frames.shape[1:] != wanted
-        or not len(frames)
-    ):
+    if frames.dtype != np.uint8 or frames.shape[1:] != wanted or not frames.size:
         raise ValueError(
             f"frames must be uint8 (B, {', '.join(map(str, wanted))}) with B at least 1, "
             f"not {frames.dtype} {frames.shape}"
@@ -78,7 +73,7 @@ def check_token_ids(token_ids: Array, spec: InputSpec) -> None:
     """Refuse what is not int64 (K,L) with L within the network's context length."""
     if token_ids.dtype != np.int64 or token_ids.ndim != 2 or not token_ids.size:
         raise ValueError(
-            f"token_ids must be int64 (K, L), neither empty, not {token_ids.dtype} {token_ids.shape}"
+            f"token_ids must be int64 (K, L), not empty, not {token_ids.dtype} {token_ids.shape}"
         )
     if token_ids.shape[1] > spec.context_length:
         raise ValueError(

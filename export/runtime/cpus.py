@@ -23,7 +23,7 @@ def available_cpus(cgroups: Path = CGROUPS, own_groups: Path = OWN_GROUPS) -> in
 
 def _quotas(cgroups: Path, own_groups: Path) -> list[float]:
     """CPU quotas of this process's group and all groups above it, version 1 and 2."""
-    found = []
+    found: list[float | None] = []
     for line in _read(own_groups).splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
@@ -31,8 +31,8 @@ def _quotas(cgroups: Path, own_groups: Path) -> list[float]:
         root = cgroups / "cpu" if controllers else cgroups
         folder = root / group.lstrip("/")
         # Inside a container the group's own path may not be mounted; the root then is the group.
-        for place in {root, folder, *(p for p in folder.parents if p.is_relative_to(root))}:
-            found.append(_quota_v1(place) if controllers else _quota_v2(place))
+        places = {root, folder, *(p for p in folder.parents if p.is_relative_to(root))}
+        found += [_quota_v1(place) if controllers else _quota_v2(place) for place in places]
     return [quota for quota in found if quota is not None]
 
 

@@ -54,7 +54,7 @@ class GraphRuntime:
         return self._graph("text_encoder")({"token_ids": token_ids})["text"]
 
     def score(self, features: Features, text: Vectors) -> Vectors:
-        """Features and label vectors (B,K,D) to logits (B,K); K is cut into runs of bounded size."""
+        """Features and label vectors (B,K,D) to logits (B,K), run by run for many labels."""
         check_pairs(features, text, self._feature_names, self._manifest.text_dim)
         head = self._graph("score_head")
         clips, labels, _ = text.shape

@@ -38,8 +38,8 @@ def open_runtime(
 
     `runtime` is a name or `auto`: the best that works, with the reasons in `.selection`.
     `precision` None is the bundle's first. `threads` None is what this process may use.
-    Raises `RuntimeUnavailableError` where the runtime cannot work here, `BundleError` where the bundle
-    has no such precision or a broken file, `ValueError` for an unknown name.
+    Raises `RuntimeUnavailableError` where the runtime cannot work here, `BundleError` where the
+    bundle has no such precision or a broken file, `ValueError` for an unknown name.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     names = _candidates(runtime)
