@@ -83,6 +83,7 @@ class Parity(_Part):
     top1_agreement: float
     same_order: bool
     logit_limit: float
+    cosine_limit: float
     passed: bool
     forced: bool = False
 
@@ -90,18 +91,26 @@ class Parity(_Part):
 class PrecisionBuild(_Part):
     """One way to run the graphs: on which runtimes, from which files, how far from torch.
 
-    `graphs` names the files that differ from the fp32 ones. No `runtimes` means any.
+    `graphs` names the files that differ from the fp32 ones, `reduced` the graphs that are computed
+    in this precision; the others stay in fp32. No `runtimes` means any. `clips_per_run` bounds a
+    video batch where clips in one batch would change each other's result.
     """
 
     precision: PrecisionName
     runtimes: tuple[RuntimeName, ...] = ()
     graphs: dict[GraphName, BundlePath] = Field(default_factory=dict)
+    reduced: tuple[GraphName, ...] = ()
+    clips_per_run: Annotated[int, Field(gt=0)] | None = None
     method: str
     parity: tuple[Parity, ...] = ()
 
     def runs_on(self, runtime: str) -> bool:
         """Whether this build was made for the runtime."""
         return not self.runtimes or runtime in self.runtimes
+
+    def graph_precision(self, graph: GraphName) -> PrecisionName:
+        """What a graph is computed in."""
+        return self.precision if graph in self.reduced else "fp32"
 
 
 class EngineInfo(_Part):

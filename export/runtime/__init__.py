@@ -4,7 +4,7 @@ from export.runtime.contract import Features, Runtime, Vectors
 from export.runtime.cpus import available_cpus
 from export.runtime.errors import RuntimeUnavailableError
 from export.runtime.fake import FakeRuntime
-from export.runtime.selection import open_runtime
+from export.runtime.selection import open_build, open_runtime
 
 __all__ = [
     "FakeRuntime",
@@ -13,5 +13,6 @@ __all__ = [
     "RuntimeUnavailableError",
     "Vectors",
     "available_cpus",
+    "open_build",
     "open_runtime",
 ]

@@ -52,8 +52,11 @@ class Backend(Protocol):
 
     name: str
 
-    def open(self, graph: GraphInfo, file: Path) -> GraphRun:
-        """Load a graph; the result maps its named inputs to its named outputs."""
+    def open(self, graph: GraphInfo, file: Path, precision: str) -> GraphRun:
+        """Load a graph; the result maps its named inputs to its named outputs.
+
+        `precision` is what it is computed in; a file whose types say so already needs no more.
+        """
 
     def close(self) -> None:
         """Give memory and threads back."""

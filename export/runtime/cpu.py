@@ -26,8 +26,10 @@ class OnnxRuntimeCpu:
         self._library = onnxruntime
         self._threads = threads or available_cpus()
 
-    def open(self, graph: GraphInfo, file: Path) -> GraphRun:
-        """Load a graph file."""
+    def open(self, graph: GraphInfo, file: Path, precision: str) -> GraphRun:
+        """Load a graph file; a reduced precision is the file's own (int8) or not to be had."""
+        if precision not in ("fp32", "int8"):
+            raise RuntimeUnavailableError(f"it has no {precision}; use fp32, int8 or openvino")
         library = self._library
         try:
             session = library.InferenceSession(

@@ -35,9 +35,10 @@ class GraphRuntime:
         self.precision: str = build.precision
         self.selection = selection
         self._manifest = bundle.manifest
+        self._clips_per_run = build.clips_per_run
         self._backend = backend
         self._graphs: dict[str, GraphRun] = {
-            name: backend.open(info, bundle.graph_file(name, build))
+            name: backend.open(info, bundle.graph_file(name, build), build.graph_precision(name))
             for name, info in bundle.manifest.graphs.items()
         }
         score_inputs = (tensor.name for tensor in bundle.manifest.graphs["score_head"].inputs)
@@ -46,7 +47,12 @@ class GraphRuntime:
     def encode_video(self, frames: NDArray[np.uint8]) -> dict[str, Vectors]:
         """Frames uint8 (B,T,H,W,3) RGB to the video encoder's named outputs."""
         check_frames(frames, self._manifest.inputs)
-        return self._graph("video_encoder")({"frames": frames})
+        run = self._graph("video_encoder")
+        step = self._clips_per_run or len(frames)
+        parts = [run({"frames": frames[i : i + step]}) for i in range(0, len(frames), step)]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
         """Token ids int64 (K,L) to label vectors (K,D)."""

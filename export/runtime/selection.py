@@ -22,9 +22,16 @@ def _cpu(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
     return OnnxRuntimeCpu(threads)
 
 
+def _openvino(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+    from export.runtime.cpu_openvino import OpenVinoCpu
+
+    return OpenVinoCpu(threads)
+
+
 # Best first: `auto` takes the first that works.
 BACKENDS: dict[str, BackendMaker] = {
     "onnxruntime-cpu": _cpu,
+    "openvino": _openvino,
 }
 
 
@@ -61,6 +68,17 @@ def open_runtime(
     raise RuntimeUnavailableError("; ".join(reasons))
 
 
+def open_build(
+    bundle: Bundle,
+    build: PrecisionBuild,
+    name: str,
+    threads: int | None = None,
+    selection: tuple[str, ...] = (),
+) -> Runtime:
+    """Open one build of a bundle on one runtime; for what measures them one by one."""
+    return GraphRuntime(bundle, build, BACKENDS[name](bundle, build, threads), selection)
+
+
 def _candidates(runtime: str) -> tuple[str, ...]:
     if runtime == "auto":
         return tuple(BACKENDS)
@@ -84,8 +102,7 @@ def _try(
         reasons.append(f"{name}: the bundle holds no {builds[0].precision} for it")
         return None
     try:
-        backend = BACKENDS[name](bundle, fitting[0], threads)
-        return GraphRuntime(bundle, fitting[0], backend, (*reasons, f"{name}: taken"))
+        return open_build(bundle, fitting[0], name, threads, (*reasons, f"{name}: taken"))
     except RuntimeUnavailableError as error:
         reasons.append(f"{name}: {error}")
         return None

@@ -1,0 +1,153 @@
+"""The command line: `python -m export CHECKPOINT …`, `… verify …`, `… inspect …`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from export.bundle import BundleError, open_bundle
+from export.errors import ExportError
+from export.progress import Steps
+from export.report import print_bundle, print_parity
+from export.runtime import RuntimeUnavailableError
+
+PRECISIONS = ("fp32", "bf16", "int8")
+EXAMPLES = """\
+other commands:
+  python -m export verify BUNDLE CHECKPOINT    compare a bundle with its checkpoint again
+  python -m export inspect BUNDLE              what is inside a bundle
+
+examples:
+  python -m export k400_32_8.pth --output bundles/b32 --labels kinetics400.csv
+  python -m export my-checkpoint --output bundles/fast --precision bf16 int8 fp32 --clips *.mp4
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; --help has the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command; the exit status."""
+    commands = {"verify": _verify, "inspect": _inspect}
+    try:
+        if argv and argv[0] in commands:
+            return commands[argv[0]](argv[1:])
+        return _export(argv)
+    except (BundleError, ExportError, RuntimeUnavailableError, ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written", file=sys.stderr)
+        return 130
+
+
+def _export(argv: Sequence[str]) -> int:
+    options = _export_parser().parse_args(argv)
+    # Torch comes in here, so that --help, inspect and typing mistakes answer at once.
+    from export.build import BundleOptions, make_bundle
+    from export.network import load_network
+
+    steps = Steps()
+    with steps.step(f"Loading {options.checkpoint}"):
+        network = load_network(options.checkpoint)
+    bundle = make_bundle(
+        network,
+        options.output,
+        BundleOptions(
+            label_files=tuple(options.labels),
+            precisions=tuple(dict.fromkeys(options.precision)),
+            clips=tuple(options.clips),
+            overwrite=options.overwrite,
+            force=options.force,
+        ),
+        steps,
+    )
+    console = Console()
+    for build in bundle.manifest.precisions:
+        for parity in build.parity:
+            print_parity(parity, console)
+    console.print(f"{bundle.path} is made: {bundle.manifest.name}, sha256:{bundle.hash}")
+    return 0
+
+
+def _export_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m export",
+        description="Turn a checkpoint into a bundle that the service runs, compared with torch.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="anything `python -m model.convert` takes")
+    add("--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
+    add(
+        "--labels",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE.csv",
+        help="store this label list (header id,name) under its file name; repeatable",
+    )
+    add(
+        "--precision",
+        nargs="+",
+        default=["fp32"],
+        choices=PRECISIONS,
+        help="what the video encoder may run in; the first is the default (default: fp32)",
+    )
+    _add_clips(parser)
+    add("--tensorrt", action="store_true", help="also build TensorRT engines for this GPU")
+    add("--overwrite", action="store_true", help="replace a bundle that is there already")
+    add("--force", action="store_true", help="accept what is too far from torch; it is recorded")
+    return parser
+
+
+def _verify(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="python -m export verify",
+        description="Compare a bundle with its checkpoint: every precision on every runtime here.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    _add_clips(parser)
+    options = parser.parse_args(argv)
+    bundle = open_bundle(options.bundle)
+
+    from export.network import load_network
+    from export.verify import verify_bundle
+
+    steps = Steps()
+    with steps.step(f"Loading {options.checkpoint}"):
+        network = load_network(options.checkpoint)
+    measured = verify_bundle(bundle, network, tuple(options.clips), steps)
+    for parity in measured:
+        print_parity(parity, Console())
+    return 0 if measured and all(parity.passed for parity in measured) else 1
+
+
+def _inspect(argv: Sequence[str]) -> int:
+    parser = _Parser(prog="python -m export inspect", description="Show what is inside a bundle.")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    print_bundle(open_bundle(parser.parse_args(argv).bundle), Console())
+    return 0
+
+
+def _add_clips(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clips",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="compare on these videos (default: three that are made on the spot)",
+    )

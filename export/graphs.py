@@ -1,0 +1,95 @@
+"""The three graphs, cut where results are reused.
+
+A clip that was encoded once is scored against any labels; a label that was encoded once is scored
+against any clip. B clips, T frames, P patches, K labels, L tokens, E joint dimension.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from export.tracing import Traced
+from model.inputs import InputSpec
+from model.xclip import XClip
+
+# Example sizes of the free axes: 2 or more, and no two alike, so that none is taken for another.
+CLIPS, LABELS, TOKENS = 2, 3, 5
+
+
+class VideoEncoder(nn.Module):
+    """Pixels as they come from the decoder to clip features; normalisation is inside."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: XClip, spec: InputSpec) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames uint8 (B,T,H,W,3) to video (B,E) and context (B,P,E)."""
+        pixels = frames.permute(0, 1, 4, 2, 3).float()
+        return self.net.encode_video((pixels - self.mean) / self.std)
+
+
+class TextEncoder(nn.Module):
+    """Token ids to label vectors; costs what the longest label of the batch costs."""
+
+    def __init__(self, net: XClip) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Token ids int64 (K,L) to text (K,E)."""
+        return self.net.encode_text(token_ids)
+
+
+class ScoreHead(nn.Module):
+    """Clip features and label vectors to logits."""
+
+    def __init__(self, net: XClip) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, video: Tensor, context: Tensor, text: Tensor) -> Tensor:
+        """Video (B,E), context (B,P,E), text (B,K,E) to logits (B,K)."""
+        return self.net.score(video, context, text)
+
+
+def graphs_of(net: XClip) -> tuple[Traced, Traced, Traced]:
+    """The three graphs of a network, ready to be traced."""
+    spec = net.inputs
+    size, patches = spec.image_size, net.config.num_patches
+    dim = net.config.embed_dim
+    frames = torch.zeros(CLIPS, spec.num_frames, size, size, 3, dtype=torch.uint8)
+    text = torch.zeros(CLIPS, LABELS, dim)
+    return (
+        Traced(
+            "video_encoder",
+            VideoEncoder(net, spec),
+            {"frames": frames},
+            {"frames": {0: "B"}},
+            {"video": ("B", dim), "context": ("B", patches, dim)},
+        ),
+        Traced(
+            "text_encoder",
+            TextEncoder(net),
+            {"token_ids": torch.ones(LABELS, TOKENS, dtype=torch.int64)},
+            {"token_ids": {0: "K", 1: "L"}},
+            {"text": ("K", dim)},
+        ),
+        Traced(
+            "score_head",
+            ScoreHead(net),
+            {
+                "video": torch.zeros(CLIPS, dim),
+                "context": torch.zeros(CLIPS, patches, dim),
+                "text": text,
+            },
+            {"video": {0: "B"}, "context": {0: "B"}, "text": {0: "B", 1: "K"}},
+            {"logits": ("B", "K")},
+        ),
+    )

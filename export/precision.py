@@ -1,0 +1,85 @@
+"""Reduced precisions of the video encoder. Text encoder and score head stay in fp32: they cost
+little, label vectors are shared between precisions, and the cosine at the end needs it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from export.bundle import BundleManifest, PrecisionBuild
+from export.bundle.manifest import PrecisionName
+from export.tracing import MAX_INLINE_BYTES
+
+EXACT = PrecisionBuild(precision="fp32", method="as traced")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
+
+
+def make_builds(
+    folder: Path, manifest: BundleManifest, precisions: tuple[PrecisionName, ...]
+) -> tuple[PrecisionBuild, ...]:
+    """The builds of the wanted precisions, in their order; files go into the bundle folder."""
+    builds: list[PrecisionBuild] = []
+    for precision in precisions:
+        if precision == "fp32":
+            builds.append(EXACT)
+        elif precision == "bf16":
+            builds.append(_bf16())
+        elif precision == "int8":
+            builds.append(_int8_dynamic(folder, manifest.graphs["video_encoder"].file))
+        else:
+            raise ValueError(f"no way to {precision} yet; choose from {', '.join(PRECISIONS)}")
+    return tuple(builds)
+
+
+def _bf16() -> PrecisionBuild:
+    return PrecisionBuild(
+        precision="bf16",
+        runtimes=("openvino",),
+        reduced=("video_encoder",),
+        method="OpenVINO multiplies in bf16 and accumulates in fp32, from the fp32 graph",
+    )
+
+
+def _int8_dynamic(folder: Path, fp32_file: str) -> PrecisionBuild:
+    """Weights in int8 per channel, activations scaled as they come: needs no calibration clips."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    name = fp32_file.removesuffix(".onnx") + ".int8.onnx"
+    with _silenced():
+        quantize_dynamic(
+            folder / fp32_file,
+            folder / name,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=_weights_bytes(folder / fp32_file) > 4 * MAX_INLINE_BYTES,
+            extra_options={"MatMulConstBOnly": True},
+        )
+    return PrecisionBuild(
+        precision="int8",
+        runtimes=("onnxruntime-cpu",),
+        graphs={"video_encoder": name},
+        reduced=("video_encoder",),
+        # One scale for a whole tensor: with two clips in it, each would change the other.
+        clips_per_run=1,
+        method="dynamic: int8 weights per channel, activations scaled per clip",
+    )
+
+
+def _weights_bytes(graph: Path) -> int:
+    beside = graph.with_name(graph.name + ".data")
+    return beside.stat().st_size if beside.exists() else graph.stat().st_size
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """The quantiser advises a preparation step through the root logger; our graphs are folded."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,85 @@
+"""OpenVINO on the processor: the same graphs, also in bf16 where the machine multiplies it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from export.bundle import BundleError, GraphInfo
+from export.runtime.contract import Array, GraphRun, Vectors
+from export.runtime.cpus import available_cpus
+from export.runtime.errors import RuntimeUnavailableError
+
+# OpenVINO computes in bf16 on its own where the machine can: it must be told not to. An int8
+# graph carries its own types; what it leaves in float then runs in fp32, too.
+COMPUTE_TYPES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OpenVinoCpu:
+    """Opens graphs in OpenVINO's CPU plug-in."""
+
+    name = "openvino"
+
+    def __init__(self, threads: int | None = None) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise RuntimeUnavailableError(
+                f"openvino is not installed ({error}); install xclip-serve[openvino]"
+            ) from error
+        self._library = openvino
+        self._core = openvino.Core()
+        self._threads = threads or available_cpus()
+
+    def open(self, graph: GraphInfo, file: Path, precision: str) -> GraphRun:
+        """Load a graph file; the machine must multiply the precision, not imitate it."""
+        if precision not in COMPUTE_TYPES:
+            raise RuntimeUnavailableError(f"it has no {precision}; choose fp32, bf16 or int8")
+        if precision == "bf16" and "BF16" not in self._abilities():
+            raise RuntimeUnavailableError(
+                "this processor has no bf16 (AVX512-BF16 or AMX); use fp32"
+            )
+        try:
+            compiled = self._core.compile_model(file, "CPU", self._settings(precision))
+        except RuntimeError as error:
+            raise BundleError(
+                f"{file} cannot be run by openvino {self._library.__version__}: {error}"
+            ) from error
+        return _Requests(compiled, [tensor.name for tensor in graph.outputs])
+
+    def close(self) -> None:
+        """Compiled graphs end with their requests."""
+
+    def _abilities(self) -> list[str]:
+        return list(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+    def _settings(self, precision: str) -> dict[str, Any]:
+        return {
+            "INFERENCE_PRECISION_HINT": COMPUTE_TYPES[precision],
+            "INFERENCE_NUM_THREADS": self._threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+
+
+class _Requests:
+    """One compiled graph; each call that runs at the same time as others has its own request."""
+
+    def __init__(self, compiled: Any, names: list[str]) -> None:
+        self._compiled, self._names = compiled, names
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Vectors]:
+        try:
+            request = self._idle.get_nowait()
+        except Empty:
+            request = self._compiled.create_infer_request()
+        try:
+            request.infer(dict(inputs), share_inputs=True)
+            # The request's own buffers are written again by the next call: copies leave here.
+            return {name: np.array(request.get_tensor(name).data) for name in self._names}
+        finally:
+            self._idle.put(request)
