@@ -1,0 +1,118 @@
+"""Architecture of an X-CLIP: widths and depths, and every published variant by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+HEAD_WIDTH = 64  # every attention of every published model: heads = width / 64
+
+Activation = Literal["quick_gelu", "gelu"]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class ModelConfig(BaseModel):
+    """Everything that decides the shapes and the arithmetic of an X-CLIP.
+
+    Zero `mit_layers` means the mean of the frame features, zero `prompt_layers` no video-specific
+    prompts, and `cross_frame_messages=False` frames that do not see each other; with all three the
+    network is frame-averaged CLIP (paper, tables 5 to 7). `mit_heads` and `prompt_heads` stand
+    for width / 64 unless a parity test asks for the head count of another implementation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: Positive = 224
+    patch_size: Positive = 32
+    num_frames: Positive = 8
+    vision_width: Positive = 768
+    vision_layers: Positive = 12
+    embed_dim: Positive = 512
+    text_width: Positive = 512
+    text_layers: Positive = 12
+    vocab_size: Positive = 49408
+    context_length: Positive = 77
+    mit_layers: Count = 1
+    prompt_layers: Count = 2
+    prompt_alpha: float = 0.1
+    cross_frame_messages: bool = True
+    activation: Activation = "quick_gelu"
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mit_heads: Positive | None = None
+    prompt_heads: Positive | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+            )
+        for name in ("vision_width", "embed_dim", "text_width"):
+            if getattr(self, name) % HEAD_WIDTH:
+                raise ValueError(f"{name} must be a multiple of {HEAD_WIDTH} (one head)")
+        return self
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of one frame (P)."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+def heads(width: int, override: int | None = None) -> int:
+    """Attention heads of a layer of that width."""
+    return override or width // HEAD_WIDTH
+
+
+def _base(patch_size: int, num_frames: int) -> ModelConfig:
+    return ModelConfig(patch_size=patch_size, num_frames=num_frames)
+
+
+def _large(image_size: int, num_frames: int) -> ModelConfig:
+    return ModelConfig(
+        image_size=image_size,
+        patch_size=14,
+        num_frames=num_frames,
+        vision_width=1024,
+        vision_layers=24,
+        embed_dim=768,
+        text_width=768,
+    )
+
+
+def _few_shot() -> dict[str, ModelConfig]:
+    return {
+        f"xclip-base-patch16-{data}-{shots}-shot": _base(16, 32)
+        for data in ("hmdb", "ucf")
+        for shots in (2, 4, 8, 16)
+    }
+
+
+# Every published checkpoint, under the name it has on the hub (there below `microsoft/`).
+VARIANTS: dict[str, ModelConfig] = {
+    "xclip-base-patch32": _base(32, 8),
+    "xclip-base-patch32-16-frames": _base(32, 16),
+    "xclip-base-patch16": _base(16, 8),
+    "xclip-base-patch16-16-frames": _base(16, 16),
+    "xclip-base-patch16-32-frames": _base(16, 32),
+    "xclip-base-patch16-kinetics-600": _base(16, 8),
+    "xclip-base-patch16-kinetics-600-16-frames": _base(16, 16),
+    "xclip-base-patch16-zero-shot": _base(16, 32),
+    **_few_shot(),
+    "xclip-large-patch14": _large(224, 8),
+    "xclip-large-patch14-kinetics-600": _large(224, 8),
+    "xclip-large-patch14-16-frames": _large(336, 16),
+    "tiny": ModelConfig(
+        image_size=64,
+        patch_size=16,
+        num_frames=4,
+        vision_width=128,
+        vision_layers=2,
+        embed_dim=64,
+        text_width=64,
+        text_layers=2,
+        vocab_size=1026,
+        context_length=32,
+    ),
+}
