@@ -1,7 +1,8 @@
 """What goes into the model: clips, frames, pixels, label text. Needs no torch."""
 
+from model.inputs.allocation import limit_libav_allocations
 from model.inputs.clip import Clip, VideoInfo
-from model.inputs.decode import decode_clip
+from model.inputs.decode import decode_clip, decode_uncropped
 from model.inputs.errors import (
     NotAVideo,
     RangeError,
@@ -25,9 +26,9 @@ __all__ = [
     "NotAVideo",
     "Prompt",
     "RangeError",
+    "Tokenizer",
     "TooLarge",
     "TooShort",
-    "Tokenizer",
     "Undecodable",
     "UnsupportedFormat",
     "VideoError",
@@ -37,8 +38,10 @@ __all__ = [
     "clean_label",
     "crop_frame",
     "decode_clip",
+    "decode_uncropped",
     "fill_template",
     "label_key",
+    "limit_libav_allocations",
     "resize_short_side",
     "sample_indices",
 ]

@@ -16,7 +16,6 @@ class VideoLimits(BaseModel):
 
     max_pixels: Limit = 4096 * 2304
     max_side: Limit = 8192
-    min_side: Limit = 1
     max_duration_s: Annotated[float, Field(gt=0)] = 1800.0
     max_frames: Limit = 120_000
     max_streams: Limit = 64

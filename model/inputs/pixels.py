@@ -42,32 +42,42 @@ def crop_offsets(height: int, width: int, side: int, crops: int) -> list[Offset]
     return [(0, s) if width >= height else (s, 0) for s in shifts]
 
 
-def crop_frame(image: Pixels, spec: InputSpec, crops: int = 1) -> Pixels:
+def crop_frame(
+    image: Pixels, spec: InputSpec, crops: int = 1, displayed: tuple[int, int] | None = None
+) -> Pixels:
     """The crops of one upright uint8 RGB picture (h, w, 3): (crops, H, H, 3).
 
-    With three crops the short side becomes H itself, as in the official multi-view test.
+    `displayed` is the (height, width) that the picture is meant to be seen at, where its pixels
+    are not square; stretching and resizing are then one step. With three crops the short side
+    becomes H itself, as in the official multi-view test.
     """
     short_side = spec.resize_short_side if crops == 1 else spec.image_size
-    size = resized_size(image.shape[0], image.shape[1], short_side, spec.resize_rule)
+    height, width = displayed or image.shape[:2]
+    size = resized_size(height, width, short_side, spec.resize_rule)
     side = spec.image_size
-    offsets = crop_offsets(size[0], size[1], side, crops)
-    if spec.resize_rule == "bilinear":
-        windows = [(top, left, side, side) for top, left in offsets]
-        return np.stack([resize_bilinear(image, size, window) for window in windows])
-    whole = resize_antialiased(image, size)
-    return np.stack([whole[top : top + side, left : left + side] for top, left in offsets])
+    windows = [(top, left, side, side) for top, left in crop_offsets(size[0], size[1], side, crops)]
+    resize = RESIZERS[spec.resize_rule]
+    return np.stack([resize(image, size, window) for window in windows])
 
 
-def resize_antialiased(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """Resize uint8 (h, w, 3) to `size` (height, width) with Pillow's bilinear filter."""
-    height, width = size
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def resize_short_side(image: Pixels, spec: InputSpec) -> Pixels:
+def resize_short_side(
+    image: Pixels, spec: InputSpec, displayed: tuple[int, int] | None = None
+) -> Pixels:
     """The whole picture with its short side at `spec.resize_short_side`: training starts here."""
-    size = resized_size(image.shape[0], image.shape[1], spec.resize_short_side, spec.resize_rule)
-    if spec.resize_rule == "bilinear":
-        return resize_bilinear(image, size)
-    return resize_antialiased(image, size)
+    height, width = displayed or image.shape[:2]
+    size = resized_size(height, width, spec.resize_short_side, spec.resize_rule)
+    return RESIZERS[spec.resize_rule](image, size, (0, 0, *size))
+
+
+def resize_antialiased(
+    image: Pixels, size: tuple[int, int], window: tuple[int, int, int, int]
+) -> Pixels:
+    """Resize uint8 (h, w, 3) to `size` (height, width) with Pillow's bilinear; cut `window`."""
+    height, width = size
+    top, left, rows, columns = window
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    whole = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return whole[top : top + rows, left : left + columns]
+
+
+RESIZERS = {"bilinear": resize_bilinear, "bilinear-antialias": resize_antialiased}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ResizeRule = Literal["bilinear", "bilinear-antialias"]
+PixelAspect = Literal["displayed", "stored"]
 Statistics = tuple[float, float, float]
 PositiveInt = Annotated[int, Field(gt=0)]
 
@@ -22,7 +23,9 @@ class InputSpec(BaseModel):
 
     `resize_rule` is the published rule of the official code (`bilinear`: cv2 INTER_LINEAR, no
     antialiasing, uint8) or of the Hugging Face processor (`bilinear-antialias`: the filter grows
-    with the reduction). `mean` and `std` are RGB on the 0-255 scale.
+    with the reduction). `pixel_aspect` says whether non-square pixels are stretched to what a
+    player shows (the width changes), or taken as stored, which is what the published evaluations
+    did. `mean` and `std` are RGB on the 0-255 scale.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +34,7 @@ class InputSpec(BaseModel):
     image_size: PositiveInt
     resize_short_side: PositiveInt
     resize_rule: ResizeRule = "bilinear"
+    pixel_aspect: PixelAspect = "displayed"
     mean: Statistics = IMAGENET_MEAN
     std: Statistics = IMAGENET_STD
     context_length: PositiveInt = 77
@@ -49,7 +53,7 @@ class InputSpec(BaseModel):
 
     @classmethod
     def official(cls, num_frames: int, image_size: int = 224) -> Self:
-        """The official X-CLIP test transform: short side 256/224 of the crop, ImageNet statistics."""
+        """The official X-CLIP test transform: short side 256/224 of the crop."""
         return cls(
             num_frames=num_frames,
             image_size=image_size,

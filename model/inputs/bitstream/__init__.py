@@ -1,0 +1,40 @@
+"""Read just enough of a coded picture to know how it depends on others, without decoding it.
+
+An inspector says of each packet what the planner must know (`Role`), or that it cannot tell
+(`None`); one `None` and the whole file is decoded. Codecs without an inspector always are.
+"""
+
+from __future__ import annotations
+
+from model.inputs.bitstream.h264 import H264Inspector
+from model.inputs.bitstream.hevc import HevcInspector
+from model.inputs.bitstream.intra import IntraInspector
+from model.inputs.bitstream.mpeg import Mpeg4Inspector, MpegInspector
+from model.inputs.bitstream.role import Inspector, Role
+from model.inputs.bitstream.vpx import Av1Inspector, Vp8Inspector, Vp9Inspector
+
+__all__ = ["Inspector", "Role", "inspector_for"]
+
+INTRA_ONLY = frozenset(("mjpeg", "prores", "dnxhd", "huffyuv", "ffvhuff", "rawvideo"))
+
+
+def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
+    """The inspector for a decoder's name and the stream's header; None where there is none."""
+    header = extradata or b""
+    if codec in INTRA_ONLY:
+        return IntraInspector()
+    if codec == "h264":
+        return H264Inspector(header)
+    if codec == "hevc":
+        return HevcInspector(header)
+    if codec in ("mpeg1video", "mpeg2video"):
+        return MpegInspector()
+    if codec == "mpeg4":
+        return Mpeg4Inspector()
+    if codec == "vp8":
+        return Vp8Inspector()
+    if codec == "vp9":
+        return Vp9Inspector()
+    if codec in ("av1", "libdav1d"):
+        return Av1Inspector()
+    return None

@@ -1,0 +1,174 @@
+"""Open a stranger's file with PyAV so that nothing but its own bytes is read.
+
+Each setting closes a hole that was measured: a file object without a name (names pick demuxers
+and open neighbours), one demuxer chosen from the content, no protocols, known decoders only, and
+limits given twice because the demuxer's options never reach the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+from av.stream import Discard, Disposition
+
+from model.inputs.content import HEAD_BYTES, demuxer_for
+from model.inputs.errors import NotAVideo, TooLarge, Undecodable, UnsupportedFormat, VideoError
+from model.inputs.limits import VideoLimits
+
+DECODERS = frozenset(
+    (
+        *("av1", "cinepak", "dnxhd", "ffv1", "ffvhuff", "flv", "gif", "h263", "h264", "hevc"),
+        *("huffyuv", "libdav1d", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4"),
+        *("msmpeg4v2", "prores", "qtrle", "rawvideo", "svq1", "svq3", "theora", "vc1", "vp6"),
+        *("vp6f", "vp8", "vp9", "wmv1", "wmv2", "wmv3"),
+    )
+)
+# Streams that hold pictures beside the video: covers, thumbnails, stills.
+NOT_THE_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
+READ_BYTES = 1 << 18
+
+# What PyAV raises for bad input: its own errors, and Python's where a field makes no sense.
+LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, EOFError)
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """An opened file and the one stream that is looked at."""
+
+    container: Any
+    stream: Any
+    context: Any
+
+    @property
+    def codec(self) -> str:
+        """The name of the decoder, as the client is told."""
+        name: str = self.context.codec.canonical_name
+        return name
+
+    @property
+    def frame_step_s(self) -> float:
+        """Nominal seconds per frame, for frames that carry no time."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(1 / rate) if rate else 1 / 25
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the stream's clock."""
+        return Fraction(self.stream.time_base)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel over its height; 1 where the file does not say."""
+        aspect = self.stream.sample_aspect_ratio or self.context.sample_aspect_ratio
+        return Fraction(aspect) if aspect else Fraction(1)
+
+
+class NamelessFile:
+    """The bytes of a file and nothing else: libraries that look for `.name` find none."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes."""
+        return self._source.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move, as a file does."""
+        return self._source.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position in the file."""
+        return self._source.tell()
+
+
+@contextmanager
+def open_video(source: BinaryIO, limits: VideoLimits, threads: int = 1) -> Iterator[OpenVideo]:
+    """Open `source` and choose its video: the first stream that is one and has a known decoder.
+
+    Raises a VideoError; library errors inside the block become one too.
+    """
+    source.seek(0)
+    demuxer = demuxer_for(source.read(HEAD_BYTES))
+    source.seek(0)
+    with refusing(Undecodable, "this file cannot be read as a video; it is damaged or incomplete"):
+        container = av.open(
+            NamelessFile(source),
+            mode="r",
+            format=demuxer,
+            options=_open_options(demuxer, limits),
+            metadata_errors="replace",
+            buffer_size=READ_BYTES,
+        )
+    with container, refusing(Undecodable, "this video cannot be decoded; it is damaged"):
+        stream = _choose_stream(container, limits)
+        _check_size(stream.codec_context, limits)
+        _prepare(container, stream, limits, threads)
+        yield OpenVideo(container, stream, stream.codec_context)
+
+
+@contextmanager
+def refusing(kind: type[VideoError], detail: str) -> Iterator[None]:
+    """Turn what the library raises into an error that tells the client nothing about us."""
+    try:
+        yield
+    except LIBRARY_ERRORS as error:
+        raise kind(detail) from error
+
+
+def check_picture(width: int, height: int, limits: VideoLimits) -> None:
+    """Refuse a picture over the limits; called for the header and again for every frame."""
+    if width * height > limits.max_pixels or max(width, height) > limits.max_side:
+        raise TooLarge(
+            f"the picture is {width}x{height}; at most {limits.max_pixels} pixels and "
+            f"{limits.max_side} a side are accepted: scale the video down",
+            code="resolution_too_large",
+        )
+
+
+def _open_options(demuxer: str, limits: VideoLimits) -> dict[str, str]:
+    return {
+        "protocol_whitelist": "",
+        "format_whitelist": demuxer,
+        "codec_whitelist": ",".join(sorted(DECODERS)),
+        "max_pixels": str(limits.max_pixels),
+        # One more than allowed, so that the surplus stream can be named.
+        "max_streams": str(limits.max_streams + 1),
+        "threads": "1",
+    }
+
+
+def _choose_stream(container: Any, limits: VideoLimits) -> Any:
+    if len(container.streams) > limits.max_streams:
+        raise TooLarge(
+            f"the file has more than {limits.max_streams} streams; send the video alone",
+            code="too_many_streams",
+        )
+    videos = [s for s in container.streams.video if not s.disposition & NOT_THE_VIDEO]
+    if not videos:
+        raise NotAVideo("this file has no video stream; send a video")
+    for stream in videos:
+        if stream.codec_context is not None and stream.codec_context.name in DECODERS:
+            return stream
+    raise UnsupportedFormat(
+        "the codec of this video is not accepted; send H.264, HEVC, VP9, AV1 or MPEG-4"
+    )
+
+
+def _check_size(context: Any, limits: VideoLimits) -> None:
+    check_picture(context.width, context.height, limits)
+
+
+def _prepare(container: Any, stream: Any, limits: VideoLimits, threads: int) -> None:
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    context = stream.codec_context
+    context.options = {"max_pixels": str(limits.max_pixels)}
+    context.thread_count = threads
+    context.thread_type = "FRAME" if threads > 1 else "SLICE"
