@@ -8,23 +8,26 @@ from pathlib import Path
 
 import torch
 
-from export.bundle import Bundle, BundleManifest, LabelSet, open_bundle
+from export.bundle import Bundle, BundleManifest, GraphInfo, LabelSet, open_bundle
 from export.bundle.labels import write_label_set
-from export.bundle.manifest import PrecisionName
+from export.bundle.manifest import GraphName, PrecisionName
 from export.bundle.writing import hash_files, new_bundle_folder, write_manifest
 from export.clips import load_clips
 from export.graphs import graphs_of
 from export.label_file import read_label_file
-from export.precision import EXACT, make_builds
+from export.precision import make_builds
 from export.progress import Steps
-from export.reference import PROMPTS_AT_ONCE, torch_answers
+from export.reference import PROMPTS_AT_ONCE, Reference, torch_answers
 from export.tracing import write_graph
 from export.verify import verify_builds
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig
 from model.inputs import Tokenizer
 from model.xclip import XClip
 
 TOKENIZER_FILE = "tokenizer.json"
 UNTRAINED = "untrained weights: the ranking is arbitrary"
+SIZES = {768: "B", 1024: "L"}
 VERSIONED = ("xclip-serve", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 
 
@@ -39,84 +42,87 @@ class BundleOptions:
     force: bool = False
 
 
-@dataclass(frozen=True)
-class Network:
-    """A loaded checkpoint and what it says about itself."""
-
-    net: XClip
-    tokenizer: Tokenizer
-    name: str
-    variant: str
-    source: str
-    trained: bool
-
-
-def make_bundle(network: Network, output: Path, options: BundleOptions, steps: Steps) -> Bundle:
+def make_bundle(
+    checkpoint: Checkpoint, output: Path, options: BundleOptions, steps: Steps
+) -> Bundle:
     """Export, compare and only then let the bundle appear at `output`.
 
     Raises `ExportError` where a graph cannot be made or is too far from torch, `BundleError` where
     `output` is taken, `ValueError` for a bad label file or clip.
     """
-    net = network.net.eval().requires_grad_(requires_grad=False)
+    net = checkpoint.net.eval().requires_grad_(requires_grad=False)
+    tokenizer = checkpoint.tokenizer or Tokenizer.clip()
+    # What the user named is read first: a mistake is told before the long work, not after it.
     lists = {path.stem: read_label_file(path) for path in options.label_files}
+    clips = load_clips(options.clips, net.inputs)
     with new_bundle_folder(output, overwrite=options.overwrite) as folder:
-        graphs = {}
-        for traced in graphs_of(net):
-            with steps.step(f"Tracing {traced.name}"):
-                graphs[traced.name] = write_graph(traced, folder)
-        network.tokenizer.save(folder / TOKENIZER_FILE)
+        graphs = _write_graphs(net, folder, steps)
+        tokenizer.save(folder / TOKENIZER_FILE)
+        with steps.step(f"Preparing {', '.join(options.precisions)}"):
+            builds = make_builds(folder, graphs["video_encoder"], options.precisions)
         labels = {}
         for name, names in lists.items():
             with steps.step(f"Encoding {len(names)} labels of {name}"):
-                labels[name] = write_label_set(folder, name, embed_labels(network, names))
+                labels[name] = write_label_set(folder, name, embed_labels(net, tokenizer, names))
         draft = BundleManifest(
-            name=network.name,
-            variant=network.variant,
-            source=network.source,
-            trained=network.trained,
-            warnings=() if network.trained else (UNTRAINED,),
+            name=checkpoint.name,
+            variant=variant_name(net.config),
+            source=checkpoint.source,
+            trained=checkpoint.trained,
+            warnings=() if checkpoint.trained else (UNTRAINED,),
             logit_scale=float(net.logit_scale.exp()),
             inputs=net.inputs,
             graphs=graphs,
-            precisions=(EXACT,),
+            precisions=builds,
             labels=labels,
             tokenizer=TOKENIZER_FILE,
-            tokenizer_hash=network.tokenizer.hash,
+            tokenizer_hash=tokenizer.hash,
             files=hash_files(folder),
             versions=_versions(),
         )
-        with steps.step(f"Preparing {', '.join(options.precisions)}"):
-            builds = make_builds(folder, draft, options.precisions)
-        draft = draft.model_copy(update={"precisions": builds, "files": hash_files(folder)})
-        write_manifest(folder, _measured(network, folder, draft, options, steps))
+        write_manifest(folder, draft)
+        with steps.step(f"Asking torch about {len(clips.names)} {clips.source} clips"):
+            expected = torch_answers(net, tokenizer, clips)
+        # Files were hashed a moment ago: no need to read them all again.
+        written = open_bundle(folder, check_files=False)
+        write_manifest(folder, _measured(written, expected, steps, force=options.force))
     return open_bundle(output)
 
 
-def embed_labels(network: Network, labels: tuple[str, ...]) -> LabelSet:
+def _write_graphs(net: XClip, folder: Path, steps: Steps) -> dict[GraphName, GraphInfo]:
+    graphs: dict[GraphName, GraphInfo] = {}
+    for traced in graphs_of(net):
+        with steps.step(f"Tracing {traced.name}"):
+            graphs[traced.name] = write_graph(traced, folder)
+    return graphs
+
+
+def embed_labels(net: XClip, tokenizer: Tokenizer, labels: tuple[str, ...]) -> LabelSet:
     """Vectors of a label list, before the prompt head; the prompt of X-CLIP is the bare name."""
-    spec = network.net.inputs
-    ids = torch.from_numpy(network.tokenizer.encode(labels, spec.context_length, spec.pad_id))
+    spec = net.inputs
+    ids = torch.from_numpy(tokenizer.encode(labels, spec.context_length, spec.pad_id))
     with torch.inference_mode():
-        vectors = torch.cat([network.net.encode_text(part) for part in ids.split(PROMPTS_AT_ONCE)])
+        vectors = torch.cat([net.encode_text(part) for part in ids.split(PROMPTS_AT_ONCE)])
     return LabelSet(labels, labels, vectors.numpy())
 
 
-def _measured(
-    network: Network, folder: Path, draft: BundleManifest, options: BundleOptions, steps: Steps
-) -> BundleManifest:
-    """The draft with measured parity in it, and a warning for what was forced."""
-    write_manifest(folder, draft)
-    clips = load_clips(options.clips, draft.inputs)
-    with steps.step(f"Asking torch about {len(clips.names)} {clips.source} clips"):
-        expected = torch_answers(network.net, network.tokenizer, clips)
-    builds = verify_builds(open_bundle(folder), expected, steps, force=options.force)
+def variant_name(config: ModelConfig) -> str:
+    """Size, patch, pixels and frames, as in the paper: `B/16, 224 pixels, 8 frames`."""
+    size = SIZES.get(config.vision_width, f"width {config.vision_width}")
+    return f"{size}/{config.patch_size}, {config.image_size} pixels, {config.num_frames} frames"
+
+
+def _measured(draft: Bundle, expected: Reference, steps: Steps, *, force: bool) -> BundleManifest:
+    """The draft's manifest with measured parity in it, and a warning for what was forced."""
+    builds = verify_builds(draft, expected, steps, force=force)
     forced = [
         f"{parity.precision} on {parity.runtime} is further from torch than its limit"
         for build in builds
         for parity in build.parity
         if parity.forced
     ]
-    return draft.model_copy(update={"precisions": builds, "warnings": (*draft.warnings, *forced)})
+    warnings = (*draft.manifest.warnings, *forced)
+    return draft.manifest.model_copy(update={"precisions": builds, "warnings": warnings})
 
 
 def _versions() -> dict[str, str]:

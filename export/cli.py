@@ -54,13 +54,13 @@ def _export(argv: Sequence[str]) -> int:
     options = _export_parser().parse_args(argv)
     # Torch comes in here, so that --help, inspect and typing mistakes answer at once.
     from export.build import BundleOptions, make_bundle
-    from export.network import load_network
+    from model.checkpoint import read_checkpoint
 
     steps = Steps()
     with steps.step(f"Loading {options.checkpoint}"):
-        network = load_network(options.checkpoint)
+        checkpoint = read_checkpoint(options.checkpoint)
     bundle = make_bundle(
-        network,
+        checkpoint,
         options.output,
         BundleOptions(
             label_files=tuple(options.labels),
@@ -122,13 +122,13 @@ def _verify(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     bundle = open_bundle(options.bundle)
 
-    from export.network import load_network
     from export.verify import verify_bundle
+    from model.checkpoint import read_checkpoint
 
     steps = Steps()
     with steps.step(f"Loading {options.checkpoint}"):
-        network = load_network(options.checkpoint)
-    measured = verify_bundle(bundle, network, tuple(options.clips), steps)
+        checkpoint = read_checkpoint(options.checkpoint)
+    measured = verify_bundle(bundle, checkpoint.net, tuple(options.clips), steps)
     for parity in measured:
         print_parity(parity, Console())
     return 0 if measured and all(parity.passed for parity in measured) else 1

@@ -62,7 +62,9 @@ class ScoreHead(nn.Module):
 def graphs_of(net: XClip) -> tuple[Traced, Traced, Traced]:
     """The three graphs of a network, ready to be traced."""
     spec = net.inputs
-    size, patches = spec.image_size, net.config.num_patches
+    size = spec.image_size
+    # Without prompts there is no context; the graphs keep its name, so that one service fits all.
+    patches = net.config.num_patches if net.config.prompt_layers else 0
     dim = net.config.embed_dim
     frames = torch.zeros(CLIPS, spec.num_frames, size, size, 3, dtype=torch.uint8)
     text = torch.zeros(CLIPS, LABELS, dim)

@@ -66,7 +66,9 @@ def compare(
 
 
 def cosine(values: Vectors, wanted: Vectors) -> float:
-    """Smallest cosine between vectors along the last axis."""
+    """Smallest cosine between vectors along the last axis; 1 where there are none."""
+    if not values.size:
+        return 1.0
     norms = np.linalg.norm(values, axis=-1) * np.linalg.norm(wanted, axis=-1)
     return float(((values * wanted).sum(-1) / norms).min())
 

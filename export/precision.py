@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from export.bundle import BundleManifest, PrecisionBuild
+from export.bundle import GraphInfo, PrecisionBuild
 from export.bundle.manifest import PrecisionName
 from export.tracing import MAX_INLINE_BYTES
 
@@ -17,7 +17,7 @@ PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
 
 
 def make_builds(
-    folder: Path, manifest: BundleManifest, precisions: tuple[PrecisionName, ...]
+    folder: Path, video_encoder: GraphInfo, precisions: tuple[PrecisionName, ...]
 ) -> tuple[PrecisionBuild, ...]:
     """The builds of the wanted precisions, in their order; files go into the bundle folder."""
     builds: list[PrecisionBuild] = []
@@ -27,7 +27,7 @@ def make_builds(
         elif precision == "bf16":
             builds.append(_bf16())
         elif precision == "int8":
-            builds.append(_int8_dynamic(folder, manifest.graphs["video_encoder"].file))
+            builds.append(_int8_dynamic(folder, video_encoder.file))
         else:
             raise ValueError(f"no way to {precision} yet; choose from {', '.join(PRECISIONS)}")
     return tuple(builds)

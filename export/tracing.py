@@ -8,19 +8,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from export.bundle import GraphInfo, TensorInfo
+from export.bundle.manifest import GraphName
 from export.errors import ExportError
+from export.simplify import simplify
 
 # The newest that ONNX Runtime, OpenVINO and TensorRT all read; has GELU as one operator.
 OPSET = 20
 # Above this, weights lie beside the graph: they can be memory-mapped, and a graph file of 2 GiB or
 # more does not exist.
 MAX_INLINE_BYTES = 32 * 2**20
-DTYPES = {torch.uint8: "uint8", torch.int64: "int64", torch.float32: "float32"}
+DTYPES: dict[torch.dtype, Literal["uint8", "int64", "float32"]] = {
+    torch.uint8: "uint8",
+    torch.int64: "int64",
+    torch.float32: "float32",
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Traced:
     Every example axis that varies must be 2 or more: tracing takes 1 for a constant.
     """
 
-    name: str
+    name: GraphName
     module: torch.nn.Module
     examples: Mapping[str, torch.Tensor]
     axes: Mapping[str, Mapping[int, str]]
@@ -40,7 +46,6 @@ class Traced:
 def write_graph(traced: Traced, folder: Path) -> GraphInfo:
     """Trace the module and write `NAME.onnx`, large weights to `NAME.onnx.data`."""
     file = folder / f"{traced.name}.onnx"
-    weights = sum(p.numel() * p.element_size() for p in traced.module.parameters())
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -58,7 +63,10 @@ def write_graph(traced: Traced, folder: Path) -> GraphInfo:
             raise ExportError(f"{traced.name} cannot be traced: {reason}") from error
         if program is None:
             raise ExportError(f"{traced.name} cannot be traced: the exporter gave no program")
+        simplify(program.model)
         check_graph(program.model, traced)
+        stored = (value.const_value for value in program.model.graph.initializers.values())
+        weights = sum(tensor.nbytes for tensor in stored if tensor is not None)
         program.save(file, external_data=weights > MAX_INLINE_BYTES)
     return GraphInfo(file=file.name, inputs=_inputs(traced), outputs=_outputs(traced))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from export.bundle import Bundle, Parity, PrecisionBuild
+from pathlib import Path
+
+from export.bundle import Bundle, BundleError, Parity, PrecisionBuild
 from export.bundle.manifest import RuntimeName
+from export.clips import load_clips
 from export.errors import ExportError
 from export.parity import compare
 from export.progress import Steps
-from export.reference import Reference
+from export.reference import Reference, torch_answers
 from export.runtime import RuntimeUnavailableError, open_build
+from model.xclip import XClip
 
 
 def verify_builds(
@@ -46,6 +50,22 @@ def verify_build(
             measured.append(compare(runtime, name, build.precision, expected, spec))
             runtime.close()
     return measured
+
+
+def verify_bundle(
+    bundle: Bundle, net: XClip, clips: tuple[Path, ...], steps: Steps
+) -> list[Parity]:
+    """Every build of a finished bundle on every CPU runtime that works here."""
+    samples = load_clips(clips, bundle.manifest.inputs)
+    if net.inputs != bundle.manifest.inputs:
+        raise BundleError(
+            f"{bundle.path} was made from another checkpoint: it takes {bundle.manifest.inputs}, "
+            f"the checkpoint {net.inputs}"
+        )
+    with steps.step(f"Asking torch about {len(samples.names)} {samples.source} clips"):
+        expected = torch_answers(net, bundle.tokenizer(), samples)
+    builds = bundle.manifest.precisions
+    return [p for build in builds for p in verify_build(bundle, build, expected, steps)]
 
 
 def refusal(parity: Parity) -> str:

@@ -25,6 +25,9 @@ def new_bundle_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path
         folder = Path(scratch) / "new"
         folder.mkdir()
         yield folder
+        for path in folder.rglob("*"):
+            # Some libraries write for their own user alone; the server is often another one.
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
         if output.exists():
             output.rename(Path(scratch) / "old")
         folder.rename(output)

@@ -1,1 +1,0 @@
-"""A checkpoint as the exporter needs it: the network, its tokenizer, what it is called."""

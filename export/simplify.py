@@ -1,0 +1,27 @@
+"""Cleaning a traced graph: nothing computed twice or for nobody, nothing said about our files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir.passes.common as passes
+from onnx_ir.passes import Sequential
+
+
+def simplify(model: Any) -> None:
+    """Rewrite an onnx_ir model in place; its results stay the same to the last bit.
+
+    The tracer notes the source lines and folders of the machine it ran on in every node: longer
+    than a small network, and nobody's business.
+    """
+    Sequential(
+        passes.CommonSubexpressionEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    )(model)
+    for value in model.graph.all_nodes():
+        for output in value.outputs:
+            output.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    model.metadata_props.clear()
