@@ -1,0 +1,82 @@
+"""A tiny network with weights that show every mistake, and the bundle made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from export.build import BundleOptions, make_bundle
+from export.bundle import Bundle
+from export.progress import Steps
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig
+from model.inputs import Tokenizer
+from model.xclip import XClip, build_xclip
+
+MERGES = 100
+TINY = ModelConfig(
+    image_size=32,
+    patch_size=16,
+    num_frames=4,
+    vision_width=128,
+    vision_layers=2,
+    embed_dim=64,
+    text_width=64,
+    text_layers=2,
+    vocab_size=MERGES + 514,
+    context_length=48,
+)
+
+
+def randomised(config: ModelConfig) -> XClip:
+    """Biases and norms that are not 0 and 1, so that leaving one out is seen."""
+    net = build_xclip(config, seed=0).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            noise = torch.randn(p.shape, generator=generator)
+            if p.ndim == 0:
+                p.fill_(4.6)
+            elif p.ndim > 1:
+                p.copy_(0.7 * noise / p.shape[-1] ** 0.5)
+            else:
+                p.copy_(0.2 * noise + name.endswith(("weight", "alpha")))
+    return net
+
+
+def checkpoint_of(config: ModelConfig, *, trained: bool = True) -> Checkpoint:
+    """The tiny network as if it had been read from somewhere."""
+    tokenizer = Tokenizer.truncated(MERGES)
+    return Checkpoint(randomised(config), "tiny", "made by a test", trained, tokenizer)
+
+
+def quiet_steps() -> Steps:
+    """Steps that say nothing."""
+    return Steps(Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint() -> Checkpoint:
+    """The tiny network."""
+    return checkpoint_of(TINY)
+
+
+@pytest.fixture(scope="session")
+def label_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A label list of three."""
+    path = tmp_path_factory.mktemp("labels") / "three.csv"
+    path.write_text("id,name\n0,swim\n1,ride a bike\n2,kick ball\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(
+    tiny_checkpoint: Checkpoint, label_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """A bundle in fp32 and int8 with one label list. Not to be changed: copy it first."""
+    output = tmp_path_factory.mktemp("bundles") / "tiny"
+    options = BundleOptions(label_files=(label_file,), precisions=("fp32", "int8"))
+    return make_bundle(tiny_checkpoint, output, options, quiet_steps())
