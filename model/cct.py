@@ -67,7 +67,8 @@ class VideoEncoder(nn.Module):
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(config.num_patches + 1, width))
         self.ln_pre = LayerNorm(width)
-        rates = torch.linspace(0, config.drop_path, config.vision_layers).tolist()
+        last = max(config.vision_layers - 1, 1)
+        rates = [config.drop_path * layer / last for layer in range(config.vision_layers)]
         self.blocks = nn.ModuleList(CrossFrameBlock(config, rate) for rate in rates)
         self.ln_post = LayerNorm(width)
         self.proj = nn.Parameter(torch.empty(width, config.embed_dim))

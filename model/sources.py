@@ -52,9 +52,7 @@ def _read_file(path: Path, seed: int) -> Checkpoint:
     try:
         tensors = state_dict_of(_file_content(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}"
-        ) from None
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {_reason(error)}") from None
     native = _renamed(tensors, "official", str(path))
     if "mit.positional_embedding" in native or not _is_clip(native):
         config = _config(native, "quick_gelu", str(path))
@@ -133,9 +131,7 @@ def _read_open_clip(tag: str, seed: int) -> Checkpoint:
             name, pretrained=pretrained, force_quick_gelu=_uses_quick_gelu(name, pretrained)
         )
     except (RuntimeError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{OPEN_CLIP}{tag} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from None
+        raise CheckpointError(f"{OPEN_CLIP}{tag} cannot be loaded: {_reason(error)}") from None
     native = _renamed(network.state_dict(), "official", f"{OPEN_CLIP}{tag}")
     activation: Activation = "quick_gelu" if _uses_quick_gelu(name, pretrained) else "gelu"
     return _start(native, activation, name, f"{OPEN_CLIP}{tag}", seed)
@@ -165,9 +161,8 @@ def _download(hub_id: str) -> Path:
         if not list(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(hub_id, allow_patterns=[*patterns, "*.bin"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{hub_id} is neither a folder here nor can it be had from the hub ({reason}): "
+            f"{hub_id} is neither a folder here nor can it be had from the hub ({_reason(error)}): "
             "check the name and the connection, or give a folder"
         ) from None
     return folder
@@ -252,6 +247,11 @@ def _head_notes(config: Mapping[str, Any], architecture: ModelConfig) -> tuple[s
         for key, value in named.items()
         if value != right
     )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says; some say nothing, some pages."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def variant_of(config: ModelConfig) -> str | None:

@@ -1,0 +1,77 @@
+"""Networks with every parameter randomised, as ours and as transformers' port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import model.torchvision_schemas  # noqa: F401  (before the tests import transformers)
+from model.config import ModelConfig
+from model.xclip import XClip, build_xclip
+
+SMALL = ModelConfig(
+    image_size=48,
+    patch_size=16,
+    num_frames=4,
+    vision_width=192,
+    vision_layers=3,
+    embed_dim=128,
+    text_width=128,
+    text_layers=2,
+    vocab_size=600,
+    context_length=16,
+    mit_layers=2,
+    prompt_layers=2,
+)
+
+
+def randomise(net: torch.nn.Module, seed: int = 0) -> None:
+    """Fresh networks have zero biases and unit norms, which hide errors: fill everything."""
+    generator = torch.Generator().manual_seed(seed)
+    norms = {
+        id(m.weight)
+        for m in net.modules()
+        if isinstance(m, torch.nn.LayerNorm) and m.weight is not None
+    }
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            noise = torch.randn(p.shape, generator=generator)
+            if name == "logit_scale":
+                p.fill_(4.6)
+            elif p.ndim >= 2:
+                p.copy_(0.7 * noise / p.shape[-1] ** 0.5)
+            else:
+                p.copy_(0.2 * noise + (1.0 if id(p) in norms else 0.0))
+
+
+def random_inputs(config: ModelConfig, videos: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames (B,T,3,H,W) and five label rows of different lengths, zero-padded."""
+    generator = torch.Generator().manual_seed(1)
+    size = config.image_size
+    frames = torch.randn(videos, config.num_frames, 3, size, size, generator=generator)
+    length = min(12, config.context_length)
+    ids = torch.zeros(5, length, dtype=torch.int64)
+    for row, end in enumerate((3, 5, 2, length - 1, 7)):
+        ids[row, :end] = torch.randint(1, config.vocab_size - 2, (end,), generator=generator)
+        ids[row, 0] = config.vocab_size - 2
+        ids[row, end] = config.vocab_size - 1
+    return frames, ids
+
+
+@pytest.fixture(scope="session")
+def small_net() -> XClip:
+    """The small configuration of the parity tests, randomised, in eval mode."""
+    net = build_xclip(SMALL, seed=0).eval()
+    randomise(net)
+    return net
+
+
+@pytest.fixture(autouse=True)
+def few_threads() -> Any:
+    """Two suites may run side by side on two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
