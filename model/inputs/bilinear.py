@@ -16,30 +16,32 @@ COEFFICIENT_BITS = 11
 ONE = 1 << COEFFICIENT_BITS
 
 Taps = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int32], NDArray[np.int32]]
+Window = tuple[int, int, int, int]
 
 
-def resize_bilinear(
-    image: Pixels, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
-) -> Pixels:
-    """Resize uint8 (h, w, C) to `size` (height, width); returns `window` of the outcome.
+def resize_bilinear(image: Pixels, size: tuple[int, int], window: Window | None = None) -> Pixels:
+    """Resize uint8 (h, w, 3) to `size` (height, width); returns `window` of the outcome.
 
     `window` is (top, left, height, width) in output pixels; default everything.
     """
     height, width = size
     top, left, rows, columns = window or (0, 0, height, width)
-    if (image.shape[0], image.shape[1]) == (height, width):
+    if image.shape[:2] == (height, width):
         return image[top : top + rows, left : left + columns]
-    if image.shape[0] == 2 * height and image.shape[1] == 2 * width:
+    if image.shape[:2] == (2 * height, 2 * width):
         return _halve(image, (top, left, rows, columns))
-    y0, y1, down0, down1 = _taps(image.shape[0], height, top, rows)
-    x0, x1, right0, right1 = _taps(image.shape[1], width, left, columns, settle=True)
-    upper = _horizontal(image[y0], x0, x1, right0, right1)
-    lower = _horizontal(image[y1], x0, x1, right0, right1)
+    down = _taps(image.shape[0], height, top, rows)
+    across = _taps(image.shape[1], width, left, columns, settle=True)
+    upper, lower = _horizontal(image, down, across)
     # The same shifts in the same order as OpenCV: they lose bits, and the result depends on it.
-    blended = ((upper >> 4) * down0[:, None, None] >> 16) + (
-        (lower >> 4) * down1[:, None, None] >> 16
-    )
-    return ((blended + 2) >> 2).astype(np.uint8)
+    upper *= down[2][:, None]
+    upper >>= 16
+    lower *= down[3][:, None]
+    lower >>= 16
+    upper += lower
+    upper += 2
+    upper >>= 2
+    return upper.astype(np.uint8).reshape(rows, columns, 3)
 
 
 def _taps(source: int, target: int, first: int, count: int, settle: bool = False) -> Taps:
@@ -60,16 +62,33 @@ def _taps(source: int, target: int, first: int, count: int, settle: bool = False
 
 
 def _horizontal(
-    rows: Pixels,
-    x0: NDArray[np.intp],
-    x1: NDArray[np.intp],
-    weight0: NDArray[np.int32],
-    weight1: NDArray[np.int32],
-) -> NDArray[np.int32]:
-    return rows[:, x0] * weight0[:, None] + rows[:, x1] * weight1[:, None]
+    image: Pixels, down: Taps, across: Taps
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The rows above and below each output row, resized along x: int32 (rows, columns * 3)."""
+    y0, y1, _, _ = down
+    x0, x1, weight0, weight1 = across
+    left, right = int(x0[0]), int(x1[-1]) + 1
+    channel = np.arange(3)
+    columns0 = ((x0 - left)[:, None] * 3 + channel).ravel()
+    columns1 = ((x1 - left)[:, None] * 3 + channel).ravel()
+    weight0, weight1 = np.repeat(weight0, 3), np.repeat(weight1, 3)
+
+    def resize_rows(rows: Pixels) -> NDArray[np.int32]:
+        flat = np.ascontiguousarray(rows).reshape(len(rows), -1)
+        mixed: NDArray[np.int32] = flat.take(columns0, axis=1, mode="clip") * weight0
+        mixed += flat.take(columns1, axis=1, mode="clip") * weight1
+        mixed >>= 4
+        return mixed
+
+    first, last = int(y0[0]), int(y1[-1]) + 1
+    if last - first < 2 * len(y0):
+        # Neighbouring outputs share source rows: resize each once.
+        shared = resize_rows(image[first:last, left:right])
+        return shared[y0 - first], shared[y1 - first]
+    return resize_rows(image[y0, left:right]), resize_rows(image[y1, left:right])
 
 
-def _halve(image: Pixels, window: tuple[int, int, int, int]) -> Pixels:
+def _halve(image: Pixels, window: Window) -> Pixels:
     """Exactly half size is the mean of four pixels in OpenCV, not two taps."""
     top, left, rows, columns = window
     part = image[2 * top : 2 * (top + rows), 2 * left : 2 * (left + columns)].astype(np.uint16)

@@ -8,12 +8,13 @@ nothing refers to. Anything else, one odd packet is enough, is decoded whole.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from model.inputs.bitstream import Role
+import numpy as np
+
+from model.inputs.bitstream.role import ENTRY, HIDDEN, REFERENCE, Role
 from model.inputs.packets import PacketList
 
 LONGEST_REORDER = 17  # one more than any codec may keep back
@@ -42,7 +43,7 @@ def schedule(packets: PacketList) -> Schedule | None:
     """The shown pictures in order, or None where the packets alone do not tell."""
     if packets.interlaced or not len(packets) or None in packets.roles:
         return None
-    if not _has(packets.roles[0], Role.ENTRY) or not _order_is_safe(packets):
+    if not _has(packets.roles[0], ENTRY) or not _order_is_safe(packets):
         return None
     if packets.guessed_times and packets.reorder_depth and _ascends(packets.pts):
         return None  # the decoder will show them in another order than these times
@@ -59,7 +60,7 @@ def schedule(packets: PacketList) -> Schedule | None:
 
 def is_shown(packets: PacketList, number: int) -> bool:
     """Whether this packet's picture is meant to be seen."""
-    return not packets.discarded[number] and not _has(packets.roles[number], Role.HIDDEN)
+    return not packets.discarded[number] and not _has(packets.roles[number], HIDDEN)
 
 
 def runs(packets: PacketList, wanted: Iterable[int]) -> list[Run]:
@@ -79,9 +80,7 @@ def runs(packets: PacketList, wanted: Iterable[int]) -> list[Run]:
 
 def _run(packets: PacketList, start: int, wanted: set[int]) -> Run:
     needed = tuple(
-        i
-        for i in range(start, max(wanted) + 1)
-        if i in wanted or _has(packets.roles[i], Role.REFERENCE)
+        i for i in range(start, max(wanted) + 1) if i in wanted or _has(packets.roles[i], REFERENCE)
     )
     return Run(needed, frozenset(wanted))
 
@@ -93,7 +92,7 @@ def _start_of(packets: PacketList, number: int) -> int:
         time = packets.pts[i]
         if time is None or target is None or time > target:
             continue
-        if _has(packets.roles[i], Role.ENTRY):
+        if _has(packets.roles[i], ENTRY):
             return i
     return 0
 
@@ -103,19 +102,17 @@ def _order_is_safe(packets: PacketList) -> bool:
 
     The depth a picture needs is the number of pictures stored before it and shown after it.
     """
-    recent: deque[int] = deque(maxlen=LONGEST_REORDER)
-    behind: int | None = None
-    for time, role in zip(packets.pts, packets.roles, strict=True):
-        if _has(role, Role.HIDDEN):
-            continue
-        if time is None or (behind is not None and time <= behind):
-            return False
-        if sum(t >= time for t in recent) > packets.reorder_depth:
-            return False
-        if len(recent) == LONGEST_REORDER:
-            behind = recent[0] if behind is None else max(behind, recent[0])
-        recent.append(time)
-    return True
+    shown = [t for t, r in zip(packets.pts, packets.roles, strict=True) if not _has(r, HIDDEN)]
+    if None in shown:
+        return False
+    times = np.array(shown, dtype=np.int64)
+    depth = np.zeros(len(times), dtype=np.int64)
+    for distance in range(1, min(LONGEST_REORDER, len(times) - 1) + 1):
+        depth[distance:] += times[:-distance] >= times[distance:]
+    if depth.max(initial=0) > packets.reorder_depth:
+        return False
+    latest = np.maximum.accumulate(times)
+    return bool((latest[:-LONGEST_REORDER] < times[LONGEST_REORDER:]).all())
 
 
 def _ascends(times: Sequence[int | None]) -> bool:

@@ -25,14 +25,16 @@ def shown_times(
     if not known:
         return [i * frame_step_s for i in range(len(ticks))]
     first, origin = known[0]
+    numerator, denominator = time_base.numerator, time_base.denominator
     seconds: list[float] = []
     for i, tick in enumerate(ticks):
         if tick is not None:
-            seconds.append(float((tick - origin) * time_base))
+            seconds.append((tick - origin) * numerator / denominator)
         else:
             seconds.append(seconds[-1] + frame_step_s if i > first else (i - first) * frame_step_s)
     seconds.sort()
-    return [s - seconds[0] for s in seconds]
+    earliest = seconds[0]
+    return [s - earliest for s in seconds] if earliest else seconds
 
 
 def select_range(times: Sequence[float], start: float | None, end: float | None) -> range:

@@ -20,7 +20,7 @@ import numpy as np
 import regex
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import models, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
 START, END = "<start_of_text>", "<end_of_text>"
 END_OF_WORD = "</w>"
@@ -131,12 +131,26 @@ def _clip_merges() -> list[tuple[str, str]]:
 def _build(merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
     letters = list(BYTE_LETTERS.values())
     words = [*letters, *(x + END_OF_WORD for x in letters), *(a + b for a, b in merges), START, END]
-    model = models.BPE(
-        vocab={w: i for i, w in enumerate(words)},
-        merges=merges,
-        end_of_word_suffix=END_OF_WORD,
-        unk_token=END,
-    )
+    ids = {word: i for i, word in enumerate(words)}
+    model = models.BPE(vocab=ids, merges=merges, end_of_word_suffix=END_OF_WORD, unk_token=END)
     core = tokenizers.Tokenizer(model)
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    # `Tokenizer` calls the model alone. The rest makes the file useful to others that read it:
+    # for everyday text it gives the same ids.
+    core.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(tokenizers.Regex(r"\s+"), " "),
+            normalizers.Lowercase(),
+        ]
+    )
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(WORDS.pattern), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(START, ids[START]), (END, ids[END])]
+    )
+    core.add_special_tokens([START, END])
     return core

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.inputs.bitstream.nal import NalError, ParameterSets, units
-from model.inputs.bitstream.role import Role
+from model.inputs.bitstream.role import ENTRY, PLAIN, REFERENCE, Role
 
 SLICE, IDR_SLICE, SEI, SPS, PPS = 1, 5, 6, 7, 8
 DATA_PARTITIONS = frozenset((2, 3, 4))
@@ -40,7 +40,7 @@ class H264Inspector:
             if int.from_bytes(packet[:4], "big") + 4 == len(packet) and header & 0x9F == SLICE:
                 if packet[5] not in OPENS_PICTURE:
                     return None
-                return Role.REFERENCE if header & 0x60 else Role.NONE
+                return REFERENCE if header & 0x60 else PLAIN
         try:
             return self._inspect(packet, key)
         except NalError:
@@ -66,9 +66,9 @@ class H264Inspector:
         if pictures != 1 or len(set(kinds)) != 1:
             return None
         self._sets.close()
-        role = Role.REFERENCE if kinds[0] & 0x60 else Role.NONE
+        role = REFERENCE if kinds[0] & 0x60 else PLAIN
         idr = kinds[0] & 0x1F == IDR_SLICE
-        return role | Role.ENTRY if idr or (key and recovery) else role
+        return role | ENTRY if idr or (key and recovery) else role
 
     def _read_avcc(self, box: bytes) -> None:
         position = 6

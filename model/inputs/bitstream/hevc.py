@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.inputs.bitstream.nal import NalError, ParameterSets, units
-from model.inputs.bitstream.role import Role
+from model.inputs.bitstream.role import ENTRY, HIDDEN, PLAIN, REFERENCE, Role
 
 RASL = (8, 9)
 FIRST_RANDOM_ACCESS, LAST_RANDOM_ACCESS = 16, 21
@@ -72,11 +72,11 @@ class HevcInspector:
             self._skipping = kind <= BLA_LAST
             if no_output_of_prior:
                 return None
-        role = Role.NONE if kind in SUB_LAYER_NON_REFERENCE else Role.REFERENCE
+        role = PLAIN if kind in SUB_LAYER_NON_REFERENCE else REFERENCE
         if kind in RASL and self._skipping:
             # These lead in a point where decoding begins and refer to pictures before it.
-            role |= Role.HIDDEN
-        return role | Role.ENTRY if random_access else role
+            role |= HIDDEN
+        return role | ENTRY if random_access else role
 
     def _add_set(self, kind: int, unit: memoryview | bytes) -> bool:
         if kind == PPS and _may_hide_pictures(bytes(unit[2:10])):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.inputs.bitstream.role import Role
+from model.inputs.bitstream.role import ENTRY, Role
 
 
 class IntraInspector:
@@ -10,4 +10,4 @@ class IntraInspector:
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
         """The role of one picture."""
-        return Role.ENTRY if key and len(packet) else None
+        return ENTRY if key and len(packet) else None

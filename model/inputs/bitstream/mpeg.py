@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.inputs.bitstream.role import Role
+from model.inputs.bitstream.role import ENTRY, PLAIN, REFERENCE, Role
 
 PICTURE = b"\x00\x00\x01\x00"
 EXTENSION = b"\x00\x00\x01\xb5"
@@ -36,10 +36,10 @@ class MpegInspector:
         kind = (data[at + 5] >> 3) & 7
         if kind == INTRA:
             # Without its sequence header a decoder that starts here would know no picture size.
-            return Role.REFERENCE | Role.ENTRY if key and sequence >= 0 else Role.REFERENCE
+            return REFERENCE | ENTRY if key and sequence >= 0 else REFERENCE
         if kind == PREDICTED:
-            return Role.REFERENCE
-        return Role.NONE if kind == BIDIRECTIONAL else None
+            return REFERENCE
+        return PLAIN if kind == BIDIRECTIONAL else None
 
     def _same_sequence(self, data: bytes, at: int) -> bool:
         if at < 0:
@@ -76,7 +76,7 @@ class Mpeg4Inspector:
             return None
         kind = data[at + 4] >> 6
         if kind == VOP_INTRA:
-            return Role.REFERENCE | Role.ENTRY if key else Role.REFERENCE
+            return REFERENCE | ENTRY if key else REFERENCE
         if kind == VOP_PREDICTED:
-            return Role.REFERENCE
-        return Role.NONE if kind == VOP_BIDIRECTIONAL else None
+            return REFERENCE
+        return PLAIN if kind == VOP_BIDIRECTIONAL else None

@@ -1,18 +1,18 @@
-"""What a packet is to the others."""
+"""What a packet is to the others.
+
+Plain bits, not an enum: a two-hour file has hundreds of thousands of packets.
+"""
 
 from __future__ import annotations
 
-from enum import IntFlag
 from typing import Protocol
 
+Role = int
 
-class Role(IntFlag):
-    """Flags of one packet that holds exactly one coded picture."""
-
-    NONE = 0
-    ENTRY = 1  # decoding may start here: what is shown from here on needs nothing before it
-    REFERENCE = 2  # later pictures may need it
-    HIDDEN = 4  # decoded, never shown
+ENTRY = 1  # decoding may start here: what is shown from here on needs nothing before it
+REFERENCE = 2  # later pictures may need it
+HIDDEN = 4  # decoded, never shown
+PLAIN = 0  # shown, and nothing refers to it
 
 
 class Inspector(Protocol):

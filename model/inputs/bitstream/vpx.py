@@ -6,7 +6,7 @@ with, so none of these may be left out between an entry and what is wanted.
 
 from __future__ import annotations
 
-from model.inputs.bitstream.role import Role
+from model.inputs.bitstream.role import ENTRY, HIDDEN, REFERENCE, Role
 
 OBU_FRAME_HEADER, OBU_FRAME, OBU_REDUNDANT_HEADER = 3, 6, 7
 
@@ -21,8 +21,8 @@ class Vp8Inspector:
         inter = packet[0] & 1
         if inter == key or (not inter and bytes(packet[3:6]) != b"\x9d\x01\x2a"):
             return None
-        role = Role.REFERENCE if packet[0] & 0x10 else Role.REFERENCE | Role.HIDDEN
-        return role if inter else role | Role.ENTRY
+        role = REFERENCE if packet[0] & 0x10 else REFERENCE | HIDDEN
+        return role if inter else role | ENTRY
 
 
 class Vp9Inspector:
@@ -36,10 +36,10 @@ class Vp9Inspector:
         shown = [_vp9_shown(frame) for frame in frames]
         if None in shown or sum(bool(s) for s in shown) > 1:
             return None
-        role = Role.REFERENCE if any(shown) else Role.REFERENCE | Role.HIDDEN
+        role = REFERENCE if any(shown) else REFERENCE | HIDDEN
         if not key:
             return role
-        return role | Role.ENTRY if _vp9_key(frames[0]) else None
+        return role | ENTRY if _vp9_key(frames[0]) else None
 
 
 def _superframe(packet: memoryview) -> list[memoryview] | None:
@@ -94,7 +94,7 @@ class Av1Inspector:
             frames += (header >> 3 & 0x0F) in (OBU_FRAME_HEADER, OBU_FRAME)
         if not frames:
             return None
-        return Role.REFERENCE | Role.ENTRY if key else Role.REFERENCE
+        return REFERENCE | ENTRY if key else REFERENCE
 
 
 def _leb128(data: memoryview, position: int) -> tuple[int, int]:
