@@ -11,6 +11,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from export.bundle import BundleError, open_bundle
+from export.bundle.writing import check_output
 from export.errors import ExportError
 from export.progress import Steps
 from export.report import print_bundle, print_parity
@@ -52,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _export(argv: Sequence[str]) -> int:
     options = _export_parser().parse_args(argv)
+    check_output(options.output, overwrite=options.overwrite)
     # Torch comes in here, so that --help, inspect and typing mistakes answer at once.
     from export.build import BundleOptions, make_bundle
     from model.checkpoint import read_checkpoint
@@ -75,7 +77,8 @@ def _export(argv: Sequence[str]) -> int:
     for build in bundle.manifest.precisions:
         for parity in build.parity:
             print_parity(parity, console)
-    console.print(f"{bundle.path} is made: {bundle.manifest.name}, sha256:{bundle.hash}")
+    made = f"{bundle.path} is made: {bundle.manifest.name}, sha256:{bundle.hash}"
+    console.print(made, soft_wrap=True, highlight=False)
     return 0
 
 

@@ -15,10 +15,7 @@ from export.bundle.manifest import MANIFEST_FILE, BundleManifest
 @contextmanager
 def new_bundle_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A folder to fill; it becomes `output` when the block ends well and vanishes otherwise."""
-    if output.exists() and not overwrite:
-        raise BundleError(f"{output} is there already; choose another name or add --overwrite")
-    if output.exists() and not (output / MANIFEST_FILE).is_file():
-        raise BundleError(f"{output} is no bundle, so it is not overwritten; choose another name")
+    check_output(output, overwrite=overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the output, so that the last step is a rename within one file system.
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
@@ -31,6 +28,14 @@ def new_bundle_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path
         if output.exists():
             output.rename(Path(scratch) / "old")
         folder.rename(output)
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that may not be replaced."""
+    if output.exists() and not overwrite:
+        raise BundleError(f"{output} is there already; choose another name or add --overwrite")
+    if output.exists() and not (output / MANIFEST_FILE).is_file():
+        raise BundleError(f"{output} is no bundle, so it is not overwritten; choose another name")
 
 
 def hash_files(folder: Path) -> dict[str, str]:

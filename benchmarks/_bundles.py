@@ -1,0 +1,51 @@
+"""Networks and bundles of real size to measure on, made once and kept in `build/`.
+
+Weights are random with spread norms and biases: speed does not depend on training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from export.build import BundleOptions, make_bundle
+from export.bundle import Bundle, BundleError, open_bundle
+from export.bundle.manifest import PrecisionName
+from export.progress import Steps
+from model.checkpoint import Checkpoint
+from model.config import VARIANTS
+from model.xclip import XClip, build_xclip
+
+FOLDER = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
+
+
+def random_network(variant: str) -> XClip:
+    """A published variant with random weights, the same in every run."""
+    net = build_xclip(VARIANTS[variant], seed=0).eval().requires_grad_(requires_grad=False)
+    generator = torch.Generator().manual_seed(1)
+    for name, p in net.named_parameters():
+        noise = torch.randn(p.shape, generator=generator)
+        if p.ndim == 0:
+            p.fill_(4.6)
+        elif p.ndim > 1:
+            p.copy_(0.7 * noise / p.shape[-1] ** 0.5)
+        else:
+            p.copy_(0.2 * noise + name.endswith(("ln_1.weight", "ln_2.weight", "norm.weight")))
+    return net
+
+
+def bundle_of(
+    variant: str, precisions: tuple[PrecisionName, ...], clips: tuple[Path, ...] = ()
+) -> Bundle:
+    """The variant's bundle in these precisions; one in `build/` that has them is taken."""
+    folder = FOLDER / variant
+    try:
+        bundle = open_bundle(folder)
+        if {build.precision for build in bundle.manifest.precisions} >= set(precisions):
+            return bundle
+    except BundleError:
+        pass
+    checkpoint = Checkpoint(random_network(variant), variant, "random weights", trained=False)
+    options = BundleOptions(precisions=precisions, clips=clips, overwrite=True)
+    return make_bundle(checkpoint, folder, options, Steps())

@@ -1,0 +1,146 @@
+"""The video encoder in every precision against transformers' eager X-CLIP on the same weights.
+
+    python -m benchmarks.encoder [--variant NAME] [--rounds N]
+
+One clip at a time, all contestants in turn in one process. The machine's matrix peak is measured in
+the same run (the best of several square products, with torch), and each contestant's share of it is
+the arithmetic of the network (multiply-accumulates × 2) over its time. transformers computes a
+little more, the projection and video-specific context included in ours, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+import model.torchvision_schemas  # noqa: F401  (before transformers)
+from benchmarks._bundles import bundle_of, random_network
+from benchmarks._timing import as_row, publish, take_turns
+from export.clips import generated_clips
+from export.parity import cosine
+from export.reference import normalise
+from export.runtime import RuntimeUnavailableError, available_cpus, open_build
+from model.config import ModelConfig
+from model.publish import to_huggingface
+from model.xclip import XClip
+
+PEAK_SIZES, PEAK_ROUNDS = (1024, 2048, 4096), 6
+PRECISIONS = ("fp32", "bf16", "int8")
+Contestant = Callable[[], Any]
+
+
+def main() -> int:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--variant", default="xclip-base-patch32")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    torch.set_num_threads(available_cpus())
+    bundle = bundle_of(options.variant, PRECISIONS)
+    net = random_network(options.variant)
+    frames = generated_clips(net.inputs).frames[:1]
+    contestants, answers = _ours(bundle, frames)
+    eager, expected = _transformers(net, frames)
+    contestants = {
+        "transformers eager fp32": eager,
+        "our torch fp32": _torch(net, frames),
+    } | contestants
+    timings = take_turns(contestants, options.rounds)
+    peaks = {"fp32": matrix_peak(torch.float32), "bf16": matrix_peak(torch.bfloat16)}
+    work = 2 * multiply_accumulates(net.config)
+    base = timings["transformers eager fp32"].median_ms
+    rows = []
+    for name, timing in timings.items():
+        flops = work / (timing.median_ms / 1e3)
+        kind = name.split()[-1]
+        share = flops / peaks[kind] if kind in peaks else float("nan")
+        near = cosine(answers[name], expected) if name in answers else 1.0
+        rows.append(
+            as_row(name, timing, of_eager=timing.median_ms / base, of_peak=share, cosine=near)
+        )
+    publish(
+        "encoder",
+        f"python -m benchmarks.encoder --variant {options.variant}",
+        rows,
+        variant=options.variant,
+        gmacs=work / 2e9,
+        matrix_peak_gflops={name: round(peak / 1e9) for name, peak in peaks.items()},
+    )
+    return 0
+
+
+def _ours(bundle: Any, frames: np.ndarray) -> tuple[dict[str, Contestant], dict[str, np.ndarray]]:
+    contestants: dict[str, Contestant] = {}
+    answers = {}
+    for build in bundle.manifest.precisions:
+        for name in build.runtimes or ("onnxruntime-cpu", "openvino"):
+            try:
+                runtime = open_build(bundle, build, name)
+            except RuntimeUnavailableError as error:
+                print(f"not run: {name} {build.precision}: {error}")
+                continue
+            title = f"{name} {build.precision}"
+            answers[title] = runtime.encode_video(frames)["video"]
+            contestants[title] = lambda runtime=runtime: runtime.encode_video(frames)
+    return contestants, answers
+
+
+def _torch(net: XClip, frames: np.ndarray) -> Contestant:
+    @torch.inference_mode()
+    def run() -> Any:
+        return net.encode_video(normalise(frames, net.inputs))
+
+    return run
+
+
+def _transformers(net: XClip, frames: np.ndarray) -> tuple[Contestant, np.ndarray]:
+    """transformers' model with our weights, eager attention; what it does for a clip."""
+    from transformers import XCLIPConfig, XCLIPModel
+
+    state, config = to_huggingface(net)
+    theirs = XCLIPModel._from_config(XCLIPConfig(**config), attn_implementation="eager").eval()
+    missing = theirs.load_state_dict(state, strict=False)
+    if missing.unexpected_keys or any("position_ids" not in key for key in missing.missing_keys):
+        raise SystemExit(f"transformers' model does not take our weights: {missing}")
+
+    @torch.inference_mode()
+    def run() -> Any:
+        return theirs.get_video_features(pixel_values=normalise(frames, net.inputs))
+
+    answer = run()
+    return run, getattr(answer, "pooler_output", answer).numpy()
+
+
+def matrix_peak(dtype: torch.dtype) -> float:
+    """The most floating-point operations a second that a large matrix product reaches here."""
+    best = 0.0
+    for size in PEAK_SIZES:
+        a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+        for _ in range(PEAK_ROUNDS):
+            started = time.perf_counter()
+            torch.mm(a, b)
+            best = max(best, 2 * size**3 / (time.perf_counter() - started))
+    return best
+
+
+def multiply_accumulates(c: ModelConfig) -> float:
+    """Of one clip through the video encoder: patches, blocks, messages, integration, context."""
+    d, e, t, p = c.vision_width, c.embed_dim, c.num_frames, c.num_patches
+    tokens = p + 1 + c.cross_frame_messages
+    attention = t * (tokens * 4 * d * d + 2 * tokens * tokens * d)
+    mlp = t * (p + 1) * 8 * d * d
+    messages = c.cross_frame_messages * (t * 5 * d * d + 2 * t * t * d)
+    blocks = c.vision_layers * (attention + mlp + messages)
+    embed = t * p * 3 * c.patch_size**2 * d + t * d * e
+    integration = c.mit_layers * (t * 12 * e * e + 2 * t * t * e)
+    return blocks + embed + integration + p * d * e
+
+
+if __name__ == "__main__":
+    sys.exit(main())
