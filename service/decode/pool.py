@@ -1,0 +1,253 @@
+"""A pool of confined decode workers and the line in front of it. Parent side, one event loop.
+
+At most `workers` clips are decoded at once, first come first served. One worker more stands by
+loaded, so that killing one costs the next clip nothing. Whatever a file does to its worker, the
+worker is replaced and only that file's sender hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.inputs.clip import Clip
+from model.inputs.errors import VideoError
+from model.inputs.limits import VideoLimits
+from model.inputs.spec import InputSpec
+from service.decode.answers import BadAnswer, clip_from, error_for
+from service.decode.crew import Crew
+from service.decode.errors import DecodeCrashed, DecodeUnavailable
+from service.decode.frame_memory import FrameMemory, Shape
+from service.decode.options import PoolOptions
+from service.decode.process import WORKER, Death, WorkerProcess
+from service.decode.protocol import MAX_FRAMES_PER_JOB, Confinement, Job, Setup
+from service.decode.stats import PoolStats
+from service.decode.syscalls import FilterUnavailable, compile_filter
+from service.decode.upload import read_only
+
+log = logging.getLogger(__name__)
+
+# The sampled frames, stacked, put in order and made contiguous: that many copies at once.
+COPIES_OF_FRAMES = 3
+MAX_CROPS = 3
+SHUT = "the decode workers are not running"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One clip to decode: where it is, what is wanted of it, and when it is given up."""
+
+    source: int | Path
+    job: Job
+    shape: Shape
+    times: int
+    give_up_at: float
+
+
+class DecodePool:
+    """Decodes clips in processes that can be lost.
+
+    `workers` clips at once; `spec` and `limits` hold for every clip. `command` starts a worker and
+    is there for tests of workers that misbehave. `stats` only grows; `sandbox` says which measures
+    of confinement hold, each "yes" or the reason why not.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        spec: InputSpec,
+        limits: VideoLimits | None = None,
+        options: PoolOptions | None = None,
+        *,
+        command: Sequence[str] = WORKER,
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        self.workers = workers
+        self.options = options or PoolOptions()
+        self.stats = PoolStats()
+        self._spec = spec
+        self._limits = limits or VideoLimits()
+        self._command = command
+        self._crew: Crew | None = None
+        self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
+        self._running = 0
+
+    @property
+    def alive(self) -> bool:
+        """False when no job can be done: before the start, after the stop, or when no worker can
+        be started any more. A pool that only replaces its workers is alive.
+        """
+        return self._crew is not None and self._crew.alive
+
+    @property
+    def sandbox(self) -> dict[str, str]:
+        """Each measure of confinement and whether it holds: "yes", or why not."""
+        return dict(self._crew.sandbox) if self._crew is not None else {}
+
+    @property
+    def waiting(self) -> int:
+        """Clips that no worker has begun."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Clips that a worker is at."""
+        return self._running
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The worker processes there are."""
+        return self._crew.pids if self._crew is not None else ()
+
+    async def start(self) -> None:
+        """Start the workers and wait until they are ready; DecodeUnavailable where they cannot.
+
+        Call on the thread whose event loop will use the pool.
+        """
+        if self._crew is not None:
+            raise RuntimeError("the pool was started before")
+        crew = Crew(
+            self.workers + self.options.spares,
+            self._command,
+            self._setup(),
+            self.options,
+            self.stats,
+            self._dispatch,
+        )
+        self._crew = crew
+        await crew.start()
+
+    async def stop(self) -> None:
+        """End every worker, whatever it is doing; clips that wait get DecodeUnavailable."""
+        if self._crew is not None:
+            await self._crew.stop()
+            self._dispatch()
+
+    async def decode(
+        self,
+        source: int | Path,
+        *,
+        views: int = 1,
+        crops: int = 1,
+        start: float | None = None,
+        end: float | None = None,
+        deadline: float | None = None,
+    ) -> Clip:
+        """Decode an upload: an open file's descriptor, or a path of ours.
+
+        `deadline` is a `time.monotonic()`. The frames of the clip are read-only shared memory,
+        given back when the last reference goes. Cancelling drops a clip that waits; one that is
+        being decoded is ended shortly after.
+
+        Raises a VideoError for what is wrong with the clip (DecodeTimeout, DecodeCrashed and
+        TooDemanding among them), TimeoutError when the deadline passes before a worker was free,
+        DecodeUnavailable when no worker can be had.
+        """
+        job, shape = self._job(views, crops, start, end)
+        self.stats.jobs += 1
+        worker = await self._acquire(deadline)
+        give_up_at = time.monotonic() + self.options.max_decode_s
+        if deadline is not None:
+            give_up_at = min(give_up_at, deadline)
+        task = Task(source, job, shape, views * self._spec.num_frames, give_up_at)
+        outcome = await self._run(worker, task)
+        if isinstance(outcome, Death) and outcome.reason == "crash" and worker.jobs > 1:
+            # An earlier clip may have left the worker damaged: this one is not to blame yet.
+            self.stats.retried += 1
+            outcome = await self._run(await self._acquire(deadline, first=True), task)
+        if isinstance(outcome, Death):
+            raise error_for(outcome, self.options.max_decode_s)
+        return outcome
+
+    def _setup(self) -> Setup:
+        try:
+            program = compile_filter()
+        except FilterUnavailable as error:
+            log.warning("system calls of decode workers are not filtered: %s", error)
+            program = ""
+        one_view = self._spec.num_frames * self._spec.image_size**2 * 3
+        frames = one_view * self.options.max_views * MAX_CROPS
+        return Setup(
+            spec=self._spec,
+            limits=self._limits,
+            confinement=Confinement(
+                memory_bytes=self.options.memory_bytes + COPIES_OF_FRAMES * frames,
+                shared_bytes=frames,
+                open_files=self.options.open_files,
+                libav_alloc_bytes=self.options.libav_alloc_bytes,
+                seccomp_program=program,
+            ),
+        )
+
+    def _job(
+        self, views: int, crops: int, start: float | None, end: float | None
+    ) -> tuple[Job, Shape]:
+        most = min(self.options.max_views, MAX_FRAMES_PER_JOB // self._spec.num_frames)
+        if not 1 <= views <= most:
+            raise ValueError(f"views must be 1 to {most}, not {views}")
+        if crops not in (1, 3):
+            raise ValueError(f"crops must be 1 or 3, not {crops}")
+        side = self._spec.image_size
+        shape = (views * crops, self._spec.num_frames, side, side, 3)
+        return Job(views=views, crops=crops, start=start, end=end), shape
+
+    async def _acquire(self, deadline: float | None, *, first: bool = False) -> WorkerProcess:
+        """A worker and the right to use it, in the order of asking; `first` goes before all."""
+        waiter: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if first else self._waiting.append)(waiter)
+        self._dispatch()
+        patience = None if deadline is None else deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(patience):
+                return await waiter
+        except (TimeoutError, asyncio.CancelledError):
+            self.stats.dropped += 1
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._release(waiter.result())
+            raise
+
+    def _dispatch(self) -> None:
+        """Hand out workers that are ready; send everybody away where there is no hope of one."""
+        while self._waiting and self._crew is not None and self._running < self.workers:
+            worker = self._crew.take()
+            if worker is None:
+                break
+            waiter = self._waiting.popleft()
+            if waiter.done():
+                self._crew.give_back(worker)
+                continue
+            self._running += 1
+            waiter.set_result(worker)
+        while self._waiting and not self.alive:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(DecodeUnavailable(SHUT))
+
+    def _release(self, worker: WorkerProcess) -> None:
+        self._running -= 1
+        if self._crew is not None:
+            self._crew.give_back(worker)
+        self._dispatch()
+
+    async def _run(self, worker: WorkerProcess, task: Task) -> Clip | Death:
+        """One try: the clip, or how the worker died of it. The worker is given back."""
+        began = time.monotonic()
+        abandoned = False
+        try:
+            with ExitStack() as files:
+                memory = self._send(worker, task, files)
+                answer = memory.answer
+        finally:
+            if not abandoned:
+                self._release(worker)
+            self.stats.busy_s += time.monotonic() - began
+        return outcome

@@ -1,0 +1,118 @@
+"""What parent and worker say to each other: one JSON message a packet, checked on arrival.
+
+A worker that a hostile file has taken over may answer anything, so the parent takes nothing from
+it on trust: sizes, shapes, numbers and texts all have bounds here, and unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from model.inputs.limits import VideoLimits
+from model.inputs.spec import InputSpec
+
+# A packet larger than this is no answer. Room for the times of some two thousand frames.
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_FRAMES_PER_JOB = 2000
+MAX_SECONDS = 1e9
+
+Count = Annotated[int, Field(gt=0, le=2**40)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}\Z")]
+Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+
+
+class Message(BaseModel):
+    """Strict: nothing is converted, nothing is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def to_bytes(self) -> bytes:
+        """As it goes over the socket."""
+        return self.model_dump_json().encode()
+
+
+class Confinement(Message):
+    """What a worker may use from the moment it is ready.
+
+    `memory_bytes` may be allocated on top of what the started worker has. `seccomp_program` is
+    the compiled filter in base64, empty where the parent could not make one.
+    """
+
+    memory_bytes: Count
+    shared_bytes: Count
+    open_files: Count
+    libav_alloc_bytes: Count
+    seccomp_program: str
+
+
+class Setup(Message):
+    """The first message to a worker: everything that holds for all its jobs."""
+
+    spec: InputSpec
+    limits: VideoLimits
+    confinement: Confinement
+
+
+class Job(Message):
+    """One clip. Two descriptors come along: the upload (read-only) and memory for the frames."""
+
+    views: Annotated[int, Field(ge=1)]
+    crops: Literal[1, 3]
+    start: float | None
+    end: float | None
+
+
+class Ready(Message):
+    """A worker's first answer: which measures it could take, and why not where it could not."""
+
+    kind: Literal["ready"] = "ready"
+    sandbox: dict[Name, Sentence]
+
+
+class StreamInfo(Message):
+    """`VideoInfo` with bounds."""
+
+    duration_s: Seconds | None
+    fps: Seconds | None
+    width: Annotated[int, Field(gt=0, le=2**20)]
+    height: Annotated[int, Field(gt=0, le=2**20)]
+    codec: Name
+    frames: Annotated[int, Field(gt=0, le=2**31)]
+
+
+class Decoded(Message):
+    """The frames are in the shared memory."""
+
+    kind: Literal["decoded"] = "decoded"
+    shape: list[int]
+    info: StreamInfo
+    frame_times_s: list[Seconds]
+
+
+class Refused(Message):
+    """The video cannot be used; `error` is the class, `code` and `detail` are for the client."""
+
+    kind: Literal["refused"] = "refused"
+    error: Name
+    code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
+    detail: Sentence
+
+
+class Failed(Message):
+    """An error of ours while decoding; `what` is for the log."""
+
+    kind: Literal["failed"] = "failed"
+    what: Annotated[str, Field(max_length=4000)]
+
+
+Answer = Decoded | Refused | Failed
+_ANSWER: TypeAdapter[Any] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
+
+
+def parse_answer(packet: bytes) -> Answer:
+    """The answer to a job; raises ValueError for anything that is none."""
+    answer: Answer = _ANSWER.validate_json(packet)
+    return answer

@@ -1,0 +1,143 @@
+"""A decode worker: `python -m service.decode.worker`, started by the pool with a socket as fd 0.
+
+It learns its settings, loads what it needs, locks itself in and then decodes one clip at a time
+until the socket closes. It never sees a path or a client's file name: only open descriptors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from typing import BinaryIO
+
+from model.inputs.clip import Clip
+from model.inputs.decode import decode_clip
+from model.inputs.errors import VideoError
+from model.inputs.spec import InputSpec
+from service.decode.confine import confine
+from service.decode.errors import TooDemanding
+from service.decode.frame_memory import write_frames
+from service.decode.protocol import (
+    MAX_MESSAGE_BYTES,
+    Answer,
+    Decoded,
+    Failed,
+    Job,
+    Ready,
+    Refused,
+    Setup,
+    StreamInfo,
+)
+
+Decode = Callable[[BinaryIO, Job, Setup], Clip]
+SOCKET, STDERR = 0, 2
+FILES_PER_JOB = 2
+TOO_DEMANDING = (
+    "decoding this video needs more memory than one request may use; send it at a lower resolution"
+)
+
+
+def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
+    """What a worker does for a living."""
+    return decode_clip(
+        source,
+        setup.spec,
+        views=job.views,
+        crops=job.crops,
+        start=job.start,
+        end=job.end,
+        limits=setup.limits,
+    )
+
+
+def run(decode: Decode = decode_upload) -> None:
+    """Serve jobs on the socket until the parent closes it."""
+    with socket.socket(fileno=SOCKET) as parent:
+        setup = Setup.model_validate_json(parent.recv(MAX_MESSAGE_BYTES))
+        warm_up()
+        trim = ctypes.CDLL(None).malloc_trim
+        silence()
+        parent.send(Ready(sandbox=confine(setup.confinement)).to_bytes())
+        while True:
+            packet, fds, _, _ = socket.recv_fds(parent, MAX_MESSAGE_BYTES, FILES_PER_JOB)
+            if not packet:
+                return
+            parent.send(work(packet, fds, decode, setup).to_bytes())
+            # What a large clip took goes back to the system, not into the next job's account.
+            trim(0)
+
+
+def warm_up() -> None:
+    """Decode a few bytes, so that nothing is left to be loaded once files are out of reach."""
+    frame = b"FRAME\n" + bytes(16 * 16 * 3 // 2)
+    video = b"YUV4MPEG2 W16 H16 F25:1 Ip A1:1 C420jpeg\n" + 2 * frame
+    plain = InputSpec(num_frames=2, image_size=8, resize_short_side=12)
+    decode_clip(io.BytesIO(video), plain)
+    decode_clip(
+        io.BytesIO(video), plain.model_copy(update={"resize_rule": "bilinear-antialias"})
+    )
+    try:
+        decode_clip(io.BytesIO(video[:100]), plain)
+    except VideoError:
+        traceback.format_exc()
+
+
+def silence() -> None:
+    """Libraries may print what a file tells them to; nobody reads it, and logs must not fill."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDERR)
+    os.close(nowhere)
+
+
+def work(packet: bytes, fds: list[int], decode: Decode, setup: Setup) -> Answer:
+    """Do one job; whatever happens becomes an answer."""
+    try:
+        if len(fds) != FILES_PER_JOB:
+            raise ValueError(f"{len(fds)} descriptors came with the job")
+        upload, memory = fds
+        job = Job.model_validate_json(packet)
+        with open(upload, "rb", buffering=0, closefd=False) as source:
+            clip = decode(source, job, setup)
+        write_frames(memory, clip.frames)
+        return decoded(clip)
+    except VideoError as error:
+        return refused(error)
+    except MemoryError:
+        return refused(TooDemanding(TOO_DEMANDING))
+    except Exception:
+        return Failed(what=traceback.format_exc()[-4000:])
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def decoded(clip: Clip) -> Decoded:
+    """The answer for a clip whose frames are in the shared memory."""
+    info = clip.info
+    return Decoded(
+        shape=list(clip.frames.shape),
+        info=StreamInfo(
+            duration_s=info.duration_s,
+            fps=info.fps,
+            width=info.width,
+            height=info.height,
+            codec=info.codec,
+            frames=info.frames,
+        ),
+        frame_times_s=list(clip.frame_times_s),
+    )
+
+
+def refused(error: VideoError) -> Refused:
+    """The answer for a video that cannot be used."""
+    if isinstance(error.__cause__, MemoryError):
+        error = TooDemanding(TOO_DEMANDING)
+    return Refused(error=type(error).__name__, code=error.code, detail=error.detail[:500])
+
+
+if __name__ == "__main__":
+    run()
