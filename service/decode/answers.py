@@ -64,11 +64,11 @@ def _clip(answer: Decoded, memory: FrameMemory, times: int) -> Clip:
     return Clip(frames, VideoInfo(**answer.info.model_dump()), tuple(answer.frame_times_s))
 
 
-def error_for(death: Death, max_decode_s: float) -> VideoError:
+def error_for(death: Death, limit_s: float) -> VideoError:
     """What the sender of a clip is told whose worker died."""
     if death.reason in ("timeout", "cpu"):
         return DecodeTimeout(
-            f"decoding did not finish within its limit of {max_decode_s:g} seconds; send a shorter "
+            f"decoding did not finish within its limit of {limit_s:.3g} seconds; send a shorter "
             "video or one of lower resolution"
         )
     return DecodeCrashed("this video cannot be decoded safely; re-encode it and send it again")

@@ -50,7 +50,7 @@ class Crew:
         self._later: asyncio.TimerHandle | None = None
         self._failures = 0
         self._stopped = False
-        self._complete: asyncio.Future[None] | None = None
+        self._starting: asyncio.Future[None] | None = None
         self.sandbox: dict[str, str] = {}
 
     @property
@@ -69,10 +69,10 @@ class Crew:
 
     async def start(self) -> None:
         """Start everybody; returns when all are ready, raises DecodeUnavailable when none can."""
-        self._complete = asyncio.get_running_loop().create_future()
+        self._starting = ready = asyncio.get_running_loop().create_future()
         self._fill()
         try:
-            await self._complete
+            await ready
         except BaseException:
             await self.stop()
             raise
@@ -138,9 +138,9 @@ class Crew:
         process.ready()
         self._report(sandbox)
         self._idle.append(process)
-        if self._complete is not None and not self._complete.done():
-            if len(self._idle) == self._size:
-                self._complete.set_result(None)
+        if len(self._idle) == self._size and self._starting is not None:
+            self._starting.set_result(None)
+            self._starting = None
         self._on_change()
 
     def _report(self, sandbox: dict[str, str]) -> None:
@@ -186,8 +186,9 @@ class Crew:
         if self.alive:
             return
         log.error("decode workers cannot start (%d tries): %s", self._failures, why)
-        if self._complete is not None and not self._complete.done():
-            self._complete.set_exception(DecodeUnavailable(f"decode workers cannot start: {why}"))
+        if self._starting is not None:
+            self._starting.set_exception(DecodeUnavailable(f"decode workers cannot start: {why}"))
+            self._starting = None
 
     def _try_again(self) -> None:
         self._later = None

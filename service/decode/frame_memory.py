@@ -52,7 +52,7 @@ class FrameMemory:
 
 def write_frames(fd: int, frames: NDArray[np.uint8]) -> None:
     """Put `frames` into the memory behind `fd`, in the worker; nothing stays mapped."""
-    flat = memoryview(np.ascontiguousarray(frames)).cast("B")
+    flat = np.ascontiguousarray(frames).reshape(-1).data
     if len(flat) != os.fstat(fd).st_size:
         raise ValueError(f"{len(flat)} bytes of frames for a memory of {os.fstat(fd).st_size}")
     with mmap.mmap(fd, len(flat)) as mapped:

@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from model.inputs.limits import VideoLimits
 from model.inputs.spec import InputSpec
 from service.decode.answers import BadAnswer, clip_from, error_for
 from service.decode.crew import Crew
-from service.decode.errors import DecodeCrashed, DecodeUnavailable
+from service.decode.errors import DecodeUnavailable
 from service.decode.frame_memory import FrameMemory, Shape
 from service.decode.options import PoolOptions
 from service.decode.process import WORKER, Death, WorkerProcess
-from service.decode.protocol import MAX_FRAMES_PER_JOB, Confinement, Job, Setup
+from service.decode.protocol import MAX_FRAMES_PER_JOB, Confinement, Crops, Job, Setup
 from service.decode.stats import PoolStats
 from service.decode.syscalls import FilterUnavailable, compile_filter
 from service.decode.upload import read_only
@@ -135,7 +134,7 @@ class DecodePool:
         source: int | Path,
         *,
         views: int = 1,
-        crops: int = 1,
+        crops: Crops = 1,
         start: float | None = None,
         end: float | None = None,
         deadline: float | None = None,
@@ -153,7 +152,8 @@ class DecodePool:
         job, shape = self._job(views, crops, start, end)
         self.stats.jobs += 1
         worker = await self._acquire(deadline)
-        give_up_at = time.monotonic() + self.options.max_decode_s
+        began = time.monotonic()
+        give_up_at = began + self.options.max_decode_s
         if deadline is not None:
             give_up_at = min(give_up_at, deadline)
         task = Task(source, job, shape, views * self._spec.num_frames, give_up_at)
@@ -163,7 +163,7 @@ class DecodePool:
             self.stats.retried += 1
             outcome = await self._run(await self._acquire(deadline, first=True), task)
         if isinstance(outcome, Death):
-            raise error_for(outcome, self.options.max_decode_s)
+            raise error_for(outcome, give_up_at - began)
         return outcome
 
     def _setup(self) -> Setup:
@@ -187,13 +187,11 @@ class DecodePool:
         )
 
     def _job(
-        self, views: int, crops: int, start: float | None, end: float | None
+        self, views: int, crops: Crops, start: float | None, end: float | None
     ) -> tuple[Job, Shape]:
         most = min(self.options.max_views, MAX_FRAMES_PER_JOB // self._spec.num_frames)
         if not 1 <= views <= most:
             raise ValueError(f"views must be 1 to {most}, not {views}")
-        if crops not in (1, 3):
-            raise ValueError(f"crops must be 1 or 3, not {crops}")
         side = self._spec.image_size
         shape = (views * crops, self._spec.num_frames, side, side, 3)
         return Job(views=views, crops=crops, start=start, end=end), shape
@@ -239,15 +237,68 @@ class DecodePool:
         self._dispatch()
 
     async def _run(self, worker: WorkerProcess, task: Task) -> Clip | Death:
-        """One try: the clip, or how the worker died of it. The worker is given back."""
+        """One try: the clip, or how the worker ended. The worker is given back."""
         began = time.monotonic()
         abandoned = False
         try:
-            with ExitStack() as files:
-                memory = self._send(worker, task, files)
-                answer = memory.answer
+            with _frame_memory(task.shape) as memory:
+                answer = self._send(worker, task, memory)
+                try:
+                    await asyncio.wait({answer}, timeout=task.give_up_at - began)
+                except asyncio.CancelledError:
+                    abandoned = True
+                    self._abandon(worker, answer)
+                    raise
+                if not answer.done():
+                    worker.end("timeout")
+                    return Death("timeout", 0)
+                return self._outcome(answer.result(), worker, task, memory)
         finally:
+            self.stats.busy_s += time.monotonic() - began
             if not abandoned:
                 self._release(worker)
-            self.stats.busy_s += time.monotonic() - began
-        return outcome
+
+    def _send(
+        self, worker: WorkerProcess, task: Task, memory: FrameMemory
+    ) -> asyncio.Future[bytes | Death]:
+        try:
+            with read_only(task.source) as upload:
+                worker.limit_cpu(self.options.max_decode_s)
+                return worker.ask(task.job.to_bytes(), (upload, memory.fd))
+        except OSError as error:
+            raise DecodeUnavailable(f"the upload cannot be opened: {error.strerror}") from error
+
+    def _outcome(
+        self, result: bytes | Death, worker: WorkerProcess, task: Task, memory: FrameMemory
+    ) -> Clip | Death:
+        if isinstance(result, Death):
+            return result
+        try:
+            clip = clip_from(result, memory, task.times)
+        except BadAnswer as bad:
+            worker.end(bad.reason)
+            return Death(bad.reason, 0)
+        except VideoError:
+            self.stats.refused += 1
+            raise
+        self.stats.decoded += 1
+        return clip
+
+    def _abandon(self, worker: WorkerProcess, answer: asyncio.Future[bytes | Death]) -> None:
+        """Nobody wants this clip any more: let it finish if it is about to, else end the worker."""
+        timer = asyncio.get_running_loop().call_later(
+            self.options.cancel_grace_s, worker.end, "cancelled"
+        )
+
+        def over(_: asyncio.Future[bytes | Death]) -> None:
+            timer.cancel()
+            self._release(worker)
+
+        answer.add_done_callback(over)
+
+
+def _frame_memory(shape: Shape) -> FrameMemory:
+    try:
+        return FrameMemory(shape)
+    except OSError as error:
+        raise DecodeUnavailable(f"no memory for frames: {error.strerror}") from error

@@ -19,7 +19,7 @@ from pathlib import Path
 from service.decode.protocol import MAX_MESSAGE_BYTES
 
 WORKER = (sys.executable, "-P", "-B", "-s", "-m", "service.decode.worker")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).absolute().parents[2]
 # Passed on where set: some Python builds cannot start without it.
 INHERITED = ("LD_LIBRARY_PATH",)
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.001, 0.1
@@ -167,7 +167,7 @@ def _start(command: Sequence[str], stdin: socket.socket) -> subprocess.Popen[byt
         list(command),
         env=environment,
         cwd="/",
-        stdin=stdin,
+        stdin=stdin.fileno(),
         stdout=subprocess.DEVNULL,
         # Ctrl-C on a terminal is for the service, which drains first.
         start_new_session=True,

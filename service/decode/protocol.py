@@ -18,10 +18,11 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FRAMES_PER_JOB = 2000
 MAX_SECONDS = 1e9
 
+Crops = Literal[1, 3]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}\Z")]
-Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Message(BaseModel):
@@ -60,7 +61,7 @@ class Job(Message):
     """One clip. Two descriptors come along: the upload (read-only) and memory for the frames."""
 
     views: Annotated[int, Field(ge=1)]
-    crops: Literal[1, 3]
+    crops: Crops
     start: float | None
     end: float | None
 
@@ -97,7 +98,7 @@ class Refused(Message):
 
     kind: Literal["refused"] = "refused"
     error: Name
-    code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
+    code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     detail: Sentence
 
 

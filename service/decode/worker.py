@@ -56,19 +56,20 @@ def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
 
 def run(decode: Decode = decode_upload) -> None:
     """Serve jobs on the socket until the parent closes it."""
-    with socket.socket(fileno=SOCKET) as parent:
-        setup = Setup.model_validate_json(parent.recv(MAX_MESSAGE_BYTES))
-        warm_up()
-        trim = ctypes.CDLL(None).malloc_trim
-        silence()
-        parent.send(Ready(sandbox=confine(setup.confinement)).to_bytes())
-        while True:
-            packet, fds, _, _ = socket.recv_fds(parent, MAX_MESSAGE_BYTES, FILES_PER_JOB)
-            if not packet:
-                return
-            parent.send(work(packet, fds, decode, setup).to_bytes())
-            # What a large clip took goes back to the system, not into the next job's account.
-            trim(0)
+    # Closed by the end of the process and not before, so that its last words still come out.
+    parent = socket.socket(fileno=SOCKET)
+    setup = Setup.model_validate_json(parent.recv(MAX_MESSAGE_BYTES))
+    warm_up()
+    trim = ctypes.CDLL(None).malloc_trim
+    silence()
+    parent.send(Ready(sandbox=confine(setup.confinement)).to_bytes())
+    while True:
+        packet, fds, _, _ = socket.recv_fds(parent, MAX_MESSAGE_BYTES, FILES_PER_JOB)
+        if not packet:
+            return
+        parent.send(work(packet, fds, decode, setup).to_bytes())
+        # What a large clip took goes back to the system, not into the next job's account.
+        trim(0)
 
 
 def warm_up() -> None:
@@ -77,9 +78,7 @@ def warm_up() -> None:
     video = b"YUV4MPEG2 W16 H16 F25:1 Ip A1:1 C420jpeg\n" + 2 * frame
     plain = InputSpec(num_frames=2, image_size=8, resize_short_side=12)
     decode_clip(io.BytesIO(video), plain)
-    decode_clip(
-        io.BytesIO(video), plain.model_copy(update={"resize_rule": "bilinear-antialias"})
-    )
+    decode_clip(io.BytesIO(video), plain.model_copy(update={"resize_rule": "bilinear-antialias"}))
     try:
         decode_clip(io.BytesIO(video[:100]), plain)
     except VideoError:
