@@ -40,6 +40,8 @@ LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryEr
 class OpenVideo:
     """An opened file and the one stream that is looked at."""
 
+    demuxer: str
+    source: BinaryIO
     container: Any
     stream: Any
     context: Any
@@ -109,7 +111,7 @@ def open_video(source: BinaryIO, limits: VideoLimits, threads: int = 1) -> Itera
         stream = _choose_stream(container, limits)
         _check_size(stream.codec_context, limits)
         _prepare(container, stream, limits, threads)
-        yield OpenVideo(container, stream, stream.codec_context)
+        yield OpenVideo(demuxer, source, container, stream, stream.codec_context)
 
 
 @contextmanager

@@ -12,15 +12,14 @@ from typing import Any
 import av
 
 from model.inputs.container import OpenVideo, check_picture
-from model.inputs.errors import TooLarge
 from model.inputs.limits import VideoLimits
-from model.inputs.packets import PacketList
+from model.inputs.packets import PacketList, too_many_frames
 from model.inputs.planner import Run, is_shown
 
 Take = Callable[[Any], Any]
 
 
-class NotAsPlanned(Exception):  # noqa: N818 - a signal, never an answer
+class NotAsPlanned(Exception):
     """The decoder did not do what the packets promised: decode the whole file instead."""
 
 
@@ -83,10 +82,7 @@ def decode_all(
         check_picture(frame.width, frame.height, limits)
         number = len(ticks)
         if number >= limits.max_frames:
-            raise TooLarge(
-                f"the video has more than {limits.max_frames} frames; cut it",
-                code="too_many_frames",
-            )
+            raise too_many_frames(limits)
         ticks.append(frame.pts)
         if number in wanted:
             taken[number] = take(frame)

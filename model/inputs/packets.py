@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.inputs.bitstream import Inspector, Role, inspector_for
+from model.inputs.bitstream import inspector_for
+from model.inputs.bitstream.role import HEAD_BYTES, Role
 from model.inputs.container import OpenVideo
 from model.inputs.errors import TooLarge
 from model.inputs.limits import VideoLimits
@@ -16,6 +17,8 @@ KEEP_BYTES = 32 << 20
 PROGRESSIVE_OR_UNKNOWN = (0, 1)
 # Containers that store the order of decoding alone; what the demuxer gives as times is a guess.
 WITHOUT_TIMES = ("avi",)
+
+Classify = Callable[[Any, bool], Role | None]
 
 
 @dataclass
@@ -31,52 +34,73 @@ class PacketList:
     reorder_depth: int = 0
     guessed_times: bool = False
 
+    @classmethod
+    def empty(cls, video: OpenVideo) -> PacketList:
+        """A list that knows the stream but no packet yet."""
+        return cls(
+            interlaced=video.context.field_order not in PROGRESSIVE_OR_UNKNOWN,
+            reorder_depth=video.context.reorder_depth,
+            guessed_times=video.demuxer in WITHOUT_TIMES,
+        )
+
     def __len__(self) -> int:
         return len(self.pts)
 
 
 def video_packets(video: OpenVideo) -> Iterator[Any]:
     """The coded packets of the chosen stream, in file order; the flush packets are left out."""
-    for packet in video.container.demux(video.stream):
-        if packet.size:
-            yield packet
+    return (packet for packet in video.container.demux(video.stream) if packet.size)
 
 
 def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
     """Read every packet once. Raises TooLarge as soon as a limit is passed."""
-    inspector: Inspector | None = inspector_for(video.context.name, video.context.extradata)
-    packets = PacketList(
-        interlaced=video.context.field_order not in PROGRESSIVE_OR_UNKNOWN,
-        reorder_depth=video.context.reorder_depth,
-        guessed_times=video.container.format.name in WITHOUT_TIMES,
-    )
-    within = duration_check(video, limits)
-    kept_bytes = 0
+    packets = PacketList.empty(video)
+    classify = _classifier(video)
+    check_duration = duration_check(video, limits)
+    room = KEEP_BYTES
     for packet in video_packets(video):
         if len(packets.pts) >= limits.max_frames:
-            raise TooLarge(
-                f"the video has more than {limits.max_frames} frames; cut it or send fewer "
-                "frames per second",
-                code="too_many_frames",
-            )
+            raise too_many_frames(limits)
         pts = packet.pts
-        within(pts)
+        check_duration(pts)
         packets.pts.append(pts)
         packets.discarded.append(packet.is_discard)
-        role = None
-        if inspector is not None and not packet.is_corrupt:
-            role = inspector(memoryview(packet), packet.is_keyframe)
-            if role is None:
-                # One packet that is not plain, and the whole file will be decoded.
-                inspector = None
-        packets.roles.append(role)
+        packets.roles.append(None if packet.is_corrupt else classify(packet, packet.is_keyframe))
         packets.last_duration = packet.duration or packets.last_duration
         if packets.kept is not None:
             packets.kept.append(packet)
-            kept_bytes += packet.size
-            if kept_bytes > KEEP_BYTES:
+            room -= packet.size
+            if room < 0:
                 packets.kept = None
     return packets
+
+
+def _classifier(video: OpenVideo) -> Classify:
+    """The role of each packet in turn; after one that is not plain the others do not matter."""
+    inspector = inspector_for(video.context.name, video.context.extradata)
+    plain = inspector is not None
+
+    def classify(packet: Any, key: bool) -> Role | None:
+        nonlocal plain
+        if not plain or inspector is None:
+            return None
+        data = memoryview(packet)
+        role = None if key else inspector.glance(bytes(data[:HEAD_BYTES]), len(data))
+        if role is None:
+            role = inspector(data, key)
+            plain = role is not None
+        return role
+
+    return classify
+
+
+def too_many_frames(limits: VideoLimits) -> TooLarge:
+    """The refusal of a clip with too many frames."""
+    return TooLarge(
+        f"the video has more than {limits.max_frames} frames; cut it, or send fewer frames per "
+        "second",
+        code="too_many_frames",
+    )
 
 
 def duration_check(video: OpenVideo, limits: VideoLimits) -> Callable[[int | None], None]:

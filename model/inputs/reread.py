@@ -37,7 +37,7 @@ def reread_packets(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -
     stream = video_packets(video)
     for run in runs:
         first = run.packets[0]
-        if first - position > SHORT_WAY and _can_seek(video):
+        if first - position > SHORT_WAY and video.demuxer in INDEXED:
             stream, position, pending = _seek(video, packets, numbers, first)
         else:
             pending = None
@@ -50,10 +50,6 @@ def reread_packets(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -
             if position in needed:
                 yield packet
             position += 1
-
-
-def _can_seek(video: OpenVideo) -> bool:
-    return video.container.format.name.split(",")[0] in INDEXED
 
 
 def _seek(

@@ -12,6 +12,11 @@ from model.inputs.errors import RangeError, TooShort
 TOLERANCE_S = 5e-7
 
 
+def seconds(tick: int, origin: int, time_base: Fraction) -> float:
+    """The time from `origin` to `tick`, correctly rounded."""
+    return (tick - origin) * time_base.numerator / time_base.denominator
+
+
 def shown_times(
     ticks: Sequence[int | None], time_base: Fraction, frame_step_s: float
 ) -> list[float]:
@@ -25,16 +30,15 @@ def shown_times(
     if not known:
         return [i * frame_step_s for i in range(len(ticks))]
     first, origin = known[0]
-    numerator, denominator = time_base.numerator, time_base.denominator
-    seconds: list[float] = []
+    times: list[float] = []
     for i, tick in enumerate(ticks):
         if tick is not None:
-            seconds.append((tick - origin) * numerator / denominator)
+            times.append(seconds(tick, origin, time_base))
         else:
-            seconds.append(seconds[-1] + frame_step_s if i > first else (i - first) * frame_step_s)
-    seconds.sort()
-    earliest = seconds[0]
-    return [s - earliest for s in seconds] if earliest else seconds
+            times.append(times[-1] + frame_step_s if i > first else (i - first) * frame_step_s)
+    times.sort()
+    earliest = times[0]
+    return [t - earliest for t in times] if earliest else times
 
 
 def select_range(times: Sequence[float], start: float | None, end: float | None) -> range:

@@ -31,16 +31,16 @@ class H264Inspector:
             self._length_size = (extradata[4] & 3) + 1
             self._read_avcc(extradata)
 
+    def glance(self, head: bytes, size: int) -> Role | None:
+        """The role of a packet of `size` bytes if its first ones tell: a single slice fills it."""
+        if self._length_size != 4 or len(head) < 6 or int.from_bytes(head[:4], "big") + 4 != size:
+            return None
+        if head[4] & 0x9F != SLICE or head[5] not in OPENS_PICTURE:
+            return None
+        return REFERENCE if head[4] & 0x60 else PLAIN
+
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
         """The role of one access unit."""
-        size = self._length_size
-        if size == 4 and len(packet) > 6 and not key:
-            # By far the most frequent packet: one slice that fills it. Worth a short cut.
-            header = packet[4]
-            if int.from_bytes(packet[:4], "big") + 4 == len(packet) and header & 0x9F == SLICE:
-                if packet[5] not in OPENS_PICTURE:
-                    return None
-                return REFERENCE if header & 0x60 else PLAIN
         try:
             return self._inspect(packet, key)
         except NalError:

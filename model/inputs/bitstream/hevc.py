@@ -28,6 +28,15 @@ class HevcInspector:
             self._length_size = (extradata[21] & 3) + 1
             self._read_hvcc(extradata)
 
+    def glance(self, head: bytes, size: int) -> Role | None:
+        """The role of a packet of `size` bytes if its first ones tell: a single slice fills it."""
+        if self._length_size != 4 or len(head) < 7 or int.from_bytes(head[:4], "big") + 4 != size:
+            return None
+        kind = head[4] >> 1
+        if kind >= FIRST_RANDOM_ACCESS or head[5] != 1 or not head[6] & FIRST_SLICE:
+            return None
+        return self._role(kind, False) if self._started and self._plain else None
+
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
         """The role of one access unit."""
         try:

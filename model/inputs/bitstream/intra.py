@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from model.inputs.bitstream.role import ENTRY, Role
+from model.inputs.bitstream.role import ENTRY, Inspector, Role
 
 
-class IntraInspector:
+class IntraInspector(Inspector):
     """Every packet is an entry and nothing refers to it; an empty one repeats the last picture."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:

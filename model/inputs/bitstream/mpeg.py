@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.inputs.bitstream.role import ENTRY, PLAIN, REFERENCE, Role
+from model.inputs.bitstream.role import ENTRY, PLAIN, REFERENCE, Inspector, Role
 
 PICTURE = b"\x00\x00\x01\x00"
 EXTENSION = b"\x00\x00\x01\xb5"
@@ -18,7 +18,7 @@ VOP_INTRA, VOP_PREDICTED, VOP_BIDIRECTIONAL = 0, 1, 2
 SMALLEST_VOP = 8
 
 
-class MpegInspector:
+class MpegInspector(Inspector):
     """Roles of MPEG-1 and MPEG-2 packets."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ def _plain_frame(data: bytes, at: int) -> bool:
     return True
 
 
-class Mpeg4Inspector:
+class Mpeg4Inspector(Inspector):
     """Roles of MPEG-4 part 2 packets. Packed streams (two pictures in a packet) are not plain."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:

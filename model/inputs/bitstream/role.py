@@ -9,6 +9,8 @@ from typing import Protocol
 
 Role = int
 
+HEAD_BYTES = 8
+
 ENTRY = 1  # decoding may start here: what is shown from here on needs nothing before it
 REFERENCE = 2  # later pictures may need it
 HIDDEN = 4  # decoded, never shown
@@ -21,3 +23,7 @@ class Inspector(Protocol):
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
         """The role of this packet, or None if it is not one plain picture."""
         ...
+
+    def glance(self, head: bytes, size: int) -> Role | None:
+        """The role of an ordinary packet by its first `HEAD_BYTES`; None: look at all of it."""
+        return None

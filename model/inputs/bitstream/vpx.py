@@ -6,12 +6,12 @@ with, so none of these may be left out between an entry and what is wanted.
 
 from __future__ import annotations
 
-from model.inputs.bitstream.role import ENTRY, HIDDEN, REFERENCE, Role
+from model.inputs.bitstream.role import ENTRY, HIDDEN, REFERENCE, Inspector, Role
 
 OBU_FRAME_HEADER, OBU_FRAME, OBU_REDUNDANT_HEADER = 3, 6, 7
 
 
-class Vp8Inspector:
+class Vp8Inspector(Inspector):
     """Roles of VP8 packets (RFC 6386, 9.1)."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
@@ -25,7 +25,7 @@ class Vp8Inspector:
         return role if inter else role | ENTRY
 
 
-class Vp9Inspector:
+class Vp9Inspector(Inspector):
     """Roles of VP9 packets: plain frames, and superframes of hidden frames and a shown one."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
@@ -77,7 +77,7 @@ def _vp9_key(frame: memoryview) -> bool:
     return frame[0] & 0x0C == 0 and bytes(frame[1:4]) == b"\x49\x83\x42"
 
 
-class Av1Inspector:
+class Av1Inspector(Inspector):
     """Roles of AV1 temporal units: whole OBUs with at least one frame; each shows one picture."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
