@@ -1,0 +1,102 @@
+"""Label vectors: this process's memory in front, an optional shared store behind, then the network.
+
+Vectors are those before the prompt head: they depend on the text alone, so any clip may use them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from cachetools import LRUCache
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+EncodeTexts = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
+
+
+class LabelStore(Protocol):
+    """Vectors that several servers share. It may forget; it never raises or blocks long."""
+
+    async def get_many(self, prompts: Sequence[str]) -> list[Vector | None]:
+        """The stored vectors, None where there is none."""
+
+    async def put_many(self, vectors: dict[str, Vector]) -> None:
+        """Store vectors by prompt."""
+
+
+@dataclass(frozen=True)
+class LabelVectors:
+    """Vectors (K,D) of K prompts, and where they came from."""
+
+    vectors: NDArray[np.float32]
+    hits: int
+    misses: int
+
+
+class LabelCache:
+    """Answers for prompts; what several requests miss at once is computed once."""
+
+    def __init__(self, encode: EncodeTexts, entries: int, store: LabelStore | None = None) -> None:
+        self._encode, self._store = encode, store
+        self._known: LRUCache[str, Vector] = LRUCache(entries)
+        self._coming: dict[str, asyncio.Future[Vector]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    async def get(self, prompts: Sequence[str]) -> LabelVectors:
+        """Vectors of the prompts, in order."""
+        unique = list(dict.fromkeys(prompts))
+        found = {p: self._known[p] for p in unique if p in self._known}
+        wanted = [p for p in unique if p not in found]
+        if self._store is not None and wanted:
+            stored = await self._store.get_many(wanted)
+            shared = {p: v for p, v in zip(wanted, stored, strict=True) if v is not None}
+            self._known.update(shared)
+            found |= shared
+        misses = [p for p in unique if p not in found]
+        found |= await self._compute(misses)
+        vectors = np.stack([found[p] for p in prompts])
+        return LabelVectors(vectors, len(unique) - len(misses), len(misses))
+
+    async def _compute(self, prompts: list[str]) -> dict[str, Vector]:
+        """Compute what nobody is computing yet, wait for the rest; a waiter never depends on
+        whether the one who computes stays.
+        """
+        others = {p: self._coming[p] for p in prompts if p in self._coming}
+        own = [p for p in prompts if p not in others]
+        vectors: dict[str, Vector] = {}
+        if own:
+            vectors = await self._compute_own(own)
+        for prompt, future in others.items():
+            try:
+                vectors[prompt] = await asyncio.shield(future)
+            except asyncio.CancelledError:
+                if not future.cancelled():
+                    raise
+        abandoned = [p for p in others if p not in vectors]
+        if abandoned:
+            vectors |= await self._compute(abandoned)
+        return vectors
+
+    async def _compute_own(self, prompts: list[str]) -> dict[str, Vector]:
+        loop = asyncio.get_running_loop()
+        futures = {p: loop.create_future() for p in prompts}
+        self._coming |= futures
+        try:
+            encoded = await self._encode(prompts)
+            vectors = dict(zip(prompts, encoded, strict=True))
+            for prompt, vector in vectors.items():
+                futures[prompt].set_result(vector)
+        finally:
+            for prompt, future in futures.items():
+                self._coming.pop(prompt, None)
+                future.cancel()
+        self._known.update(vectors)
+        if self._store is not None:
+            await self._store.put_many(vectors)
+        return vectors

@@ -1,0 +1,75 @@
+"""What the OpenAPI document says that types alone do not: the form, and the errors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from service.errors import PROBLEM_JSON, STATUS
+from service.schemas import Problem
+
+TEXT = {"type": "string"}
+CLASSIFY_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "video": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "the clip: mp4, mov, webm, mkv, avi, …",
+                        },
+                        "video_id": {
+                            **TEXT,
+                            "description": "instead of video: the id of an earlier answer",
+                        },
+                        "labels": {
+                            "type": "array",
+                            "items": TEXT,
+                            "description": "labels, repeated; or one field with a JSON array",
+                        },
+                        "label_set": {
+                            **TEXT,
+                            "description": "instead of labels: the name of a stored list",
+                        },
+                        "template": {
+                            "type": "array",
+                            "items": TEXT,
+                            "description": "prompt with one {} for the label; several are averaged",
+                        },
+                        "top_k": {"type": "integer", "minimum": 1, "description": "default: all"},
+                        "start": {"type": "number", "minimum": 0, "description": "seconds"},
+                        "end": {"type": "number", "minimum": 0, "description": "seconds"},
+                        "views": {
+                            "type": "integer",
+                            "minimum": 1,
+                            "description": "temporal views to average, default 1",
+                        },
+                    },
+                },
+                "encoding": {"labels": {"explode": True}, "template": {"explode": True}},
+            }
+        },
+    }
+}
+
+
+def problem_responses(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route, codes listed by status."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in codes:
+        by_status[STATUS[code]].append(code)
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "model": Problem,
+            "description": "Problem: " + ", ".join(names),
+            "content": {PROBLEM_JSON: {"schema": schema}},
+        }
+        for status, names in sorted(by_status.items())
+    }

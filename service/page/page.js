@@ -1,0 +1,90 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+
+function say(text, isError = false) {
+  $("message").textContent = text;
+  $("message").classList.toggle("error", isError);
+}
+
+async function describeModel() {
+  const response = await fetch("/model");
+  if (response.status === 503) {
+    setTimeout(describeModel, 1000);
+    return;
+  }
+  const model = await response.json();
+  const warnings = model.warnings.length ? ` · ${model.warnings.join("; ")}` : "";
+  $("model").textContent = `${model.name} · ${model.runtime} · ${model.precision}${warnings}`;
+}
+
+function preview(file) {
+  const video = $("preview");
+  URL.revokeObjectURL(video.src);
+  video.src = URL.createObjectURL(file);
+  video.hidden = false;
+  video.play().catch(() => {});
+  video.onerror = () => { video.hidden = true; };
+  $("drop-text").textContent = file.name;
+}
+
+function show(answer) {
+  const rows = answer.predictions.slice(0, 50).map((prediction) => {
+    const row = document.createElement("li");
+    const bar = document.createElement("progress");
+    bar.value = prediction.score;
+    const label = document.createElement("span");
+    label.textContent = prediction.label;
+    const score = document.createElement("span");
+    score.textContent = `${(100 * prediction.score).toFixed(1)} %`;
+    row.append(bar, label, score);
+    return row;
+  });
+  $("results").replaceChildren(...rows);
+  const { video, timing_ms: timing } = answer;
+  $("facts").textContent =
+    `${video.codec} ${video.width}×${video.height}, ${video.frame_times_s.length} frames · ` +
+    `${timing.total.toFixed(0)} ms`;
+  say(answer.warnings.join("; "));
+}
+
+async function classify(event) {
+  event.preventDefault();
+  const file = $("video").files[0];
+  if (!file) {
+    say("Choose a clip first.", true);
+    return;
+  }
+  const form = new FormData();
+  const labels = $("labels").value.split("\n").map((line) => line.trim()).filter(Boolean);
+  form.append("labels", JSON.stringify(labels));
+  form.append("video", file, "clip");
+  $("go").disabled = true;
+  say("Looking …");
+  try {
+    const response = await fetch("/classify", { method: "POST", body: form });
+    const answer = await response.json();
+    if (response.ok) show(answer);
+    else say(answer.detail, true);
+  } catch {
+    say("The server cannot be reached.", true);
+  } finally {
+    $("go").disabled = false;
+  }
+}
+
+$("form").addEventListener("submit", classify);
+$("video").addEventListener("change", () => {
+  if ($("video").files[0]) preview($("video").files[0]);
+});
+for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  $("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", over);
+    if (name === "drop" && event.dataTransfer.files[0]) {
+      $("video").files = event.dataTransfer.files;
+      preview(event.dataTransfer.files[0]);
+    }
+  });
+}
+describeModel();

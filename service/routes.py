@@ -1,0 +1,154 @@
+"""The addresses of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+
+from service.errors import STATUS, ApiError
+from service.multipart import FormLimits, read_form
+from service.openapi import CLASSIFY_BODY, problem_responses
+from service.request import FILE_FIELD, TEXT_FIELDS, parse_request
+from service.schemas import Classification, LabelSetFacts, LabelSetLabels
+from service.server import Server
+from service.settings import Settings
+
+PARTS_BESIDE_LABELS = 64
+BYTES_BESIDE_LABELS = 1 << 16
+
+Result = TypeVar("Result")
+
+
+def make_routes(server: Server) -> APIRouter:
+    """Every route, on this server."""
+    router = APIRouter()
+    limits = form_limits(server.settings)
+    timeout_s = server.settings.request_timeout_s
+
+    @router.post(
+        "/classify",
+        summary="Rank labels for a clip",
+        responses=problem_responses(sorted(STATUS)),
+        openapi_extra=CLASSIFY_BODY,
+    )
+    async def classify(request: Request) -> Classification:
+        """A clip and labels in, ranked labels out."""
+        engine = server.engine
+        with server.admission.permit():
+            headers = request.headers
+            form = await read_form(
+                request.stream(), headers.get("content-type"), headers.get("content-length"), limits
+            )
+            with contextlib.closing(form):
+                wanted = parse_request(form, server.settings)
+                work = engine.classify(wanted, form.upload)
+                return await _unless_gone(request, _in_time(work, timeout_s))
+
+    @router.get("/healthz", summary="The process lives")
+    async def healthz() -> dict[str, str]:
+        """Answers as long as the process does."""
+        return {"status": "ok"}
+
+    @router.get(
+        "/readyz",
+        summary="The server can classify",
+        responses=problem_responses(["not_ready", "draining"]),
+    )
+    async def readyz() -> dict[str, Any]:
+        """Runs a tiny real inference (at most every two seconds) and looks at the workers."""
+        return await server.check()
+
+    @router.get("/model", summary="What is served")
+    async def model() -> dict[str, Any]:
+        """The bundle's own description, without its file hashes."""
+        engine = server.engine
+        manifest = engine.bundle.manifest
+        return {
+            **manifest.model_dump(mode="json", exclude={"files"}),
+            "bundle": f"sha256:{engine.bundle.hash}",
+            "runtime": engine.runtime.name,
+            "precision": engine.runtime.precision,
+            "selection": list(engine.runtime.selection),
+            "limits": {
+                name: getattr(server.settings, name)
+                for name in (
+                    "max_upload_bytes", "max_labels", "max_label_chars", "max_templates",
+                    "max_views", "max_duration_s", "max_pixels", "max_side", "max_frames",
+                )
+            },
+        }  # fmt: skip
+
+    @router.get("/labels", summary="Stored label lists")
+    async def labels() -> list[LabelSetFacts]:
+        """Lists that `label_set` may name."""
+        stored = server.engine.bundle.manifest.labels
+        return [LabelSetFacts(name=name, count=info.count) for name, info in stored.items()]
+
+    @router.get(
+        "/labels/{name}",
+        summary="One stored label list",
+        responses=problem_responses(["unknown_label_set"]),
+    )
+    async def label_list(name: str) -> LabelSetLabels:
+        """The labels of a list, in class order."""
+        stored = server.engine.label_set(name)
+        return LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
+
+    if server.settings.metrics:
+
+        @router.get("/metrics", include_in_schema=False)
+        async def metrics() -> Response:
+            return Response(server.metrics.render(), media_type=server.metrics.content_type)
+
+    return router
+
+
+def form_limits(settings: Settings) -> FormLimits:
+    """The bounds of a classify form under these settings."""
+    texts = settings.max_labels + settings.max_templates
+    return FormLimits(
+        fields=TEXT_FIELDS,
+        file_field=FILE_FIELD,
+        max_body_bytes=settings.max_upload_bytes,
+        max_parts=settings.max_labels + PARTS_BESIDE_LABELS,
+        # four bytes a character at most, and JSON's quotes and escapes
+        max_field_bytes=texts * (4 * settings.max_label_chars + 4) + BYTES_BESIDE_LABELS,
+        timeout_s=settings.upload_timeout_s,
+        idle_timeout_s=settings.upload_idle_timeout_s,
+        directory=settings.upload_dir,
+    )
+
+
+async def _in_time(work: Awaitable[Result], timeout_s: float) -> Result:
+    """The result, or 504 once the deadline has passed."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await work
+    except TimeoutError:
+        raise ApiError(
+            "deadline_passed", f"the answer was not ready within {timeout_s:g} s", retry_after_s=5
+        ) from None
+
+
+async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+    """The result; the work is cancelled when the client hangs up."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError("malformed_request", "the client has hung up")
+        return task.result()
+    finally:
+        for pending in (task, gone):
+            pending.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

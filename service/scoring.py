@@ -1,0 +1,34 @@
+"""Logits to ranked predictions. V views, K labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.schemas import Prediction
+
+
+def rank(
+    labels: Sequence[str], logits: NDArray[np.float32], logit_scale: float, top_k: int | None
+) -> tuple[Prediction, ...]:
+    """Best first, ties in the order asked; `logits` is (V,K).
+
+    The score is the mean over views of the softmax over labels (as published multi-view testing
+    sums it), so it is 1 in sum before `top_k` cuts. Logit and similarity are means over views.
+    """
+    wide = logits.astype(np.float64)
+    exponentials = np.exp(wide - wide.max(axis=1, keepdims=True))
+    scores = (exponentials / exponentials.sum(axis=1, keepdims=True)).mean(axis=0)
+    means = wide.mean(axis=0)
+    order = np.lexsort((-means, -scores))[:top_k]
+    return tuple(
+        Prediction(
+            label=labels[i],
+            score=float(scores[i]),
+            logit=float(means[i]),
+            similarity=float(means[i] / logit_scale),
+        )
+        for i in order
+    )

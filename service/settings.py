@@ -1,0 +1,68 @@
+"""Every setting of the server: environment variables `XCLIP_*` and flags of the same names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1 << 20
+DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
+
+Count = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """How the server runs. Unknown or ill-typed values stop it at the start."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="XCLIP_",
+        frozen=True,
+        extra="forbid",
+        cli_prog_name="python -m service",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+    )
+
+    bundle: Path = Field(DEMO_BUNDLE, description="folder of the bundle to serve")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    runtime: str = Field("auto", description="what runs the graphs, or auto for the best here")
+    precision: str | None = Field(None, description="fp32, bf16 or int8; default: the bundle's")
+    threads: Count | None = Field(None, description="inference threads; default: the machine's")
+
+    max_upload_bytes: Count = Field(200 * MIB, description="largest request body")
+    upload_timeout_s: Seconds = Field(120.0, description="time for a whole upload")
+    upload_idle_timeout_s: Seconds = Field(15.0, description="longest pause within an upload")
+    upload_dir: Path | None = Field(None, description="where uploads lie while they are used")
+    max_labels: Count = Field(10_000, description="labels in one request")
+    max_label_chars: Count = Field(300, description="characters of one label or template")
+    max_templates: Count = Field(16, description="templates in one request")
+    max_views: Count = Field(8, le=10, description="temporal views of one clip")
+
+    max_duration_s: Seconds = Field(1800.0, description="longest video")
+    max_pixels: Count = Field(4096 * 2304, description="largest picture, width times height")
+    max_side: Count = Field(8192, description="longest side of a picture")
+    max_frames: Count = Field(120_000, description="frames of a video")
+    decode_workers: Count | None = Field(None, description="decode processes; default: cores")
+    decode_timeout_s: Seconds = Field(8.0, description="time to decode one video")
+    decode_memory_bytes: Count = Field(256 * MIB, description="memory one decode may take")
+
+    max_in_flight: Count = Field(64, description="requests being answered or waiting for it")
+    request_timeout_s: Seconds = Field(60.0, description="time to answer once the upload is in")
+    shutdown_grace_s: Seconds = Field(30.0, description="time for running requests at a stop")
+
+    label_cache_entries: Count = Field(200_000, description="label vectors kept in memory")
+    video_cache_bytes: Count = Field(256 * MIB, description="clip features kept in memory")
+    video_cache_ttl_s: Seconds = Field(3600.0, description="how long clip features are kept")
+
+    docs: bool = Field(True, description="serve /docs and /openapi.json")
+    metrics: bool = Field(True, description="serve /metrics")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, JSON elsewhere"
+    )
