@@ -2,11 +2,12 @@
 
 from export.runtime.contract import Features, Runtime, Vectors
 from export.runtime.cpus import available_cpus
-from export.runtime.errors import RuntimeUnavailableError
+from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
 from export.runtime.fake import FakeRuntime
 from export.runtime.selection import open_build, open_runtime
 
 __all__ = [
+    "DeviceMemoryError",
     "FakeRuntime",
     "Features",
     "Runtime",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import GraphInfo
+from export.bundle.manifest import GraphName, PrecisionName
 from model.inputs import InputSpec
 
 Array = NDArray[Any]
@@ -48,11 +49,17 @@ class Runtime(Protocol):
 
 
 class Backend(Protocol):
-    """A library that runs a graph file: all that tells one runtime from another."""
+    """A library that runs a graph file: all that tells one runtime from another.
+
+    `max_clips` is the largest batch it takes, None where there is no limit of its own.
+    """
 
     name: str
+    max_clips: int | None
 
-    def open(self, graph: GraphInfo, file: Path, precision: str) -> GraphRun:
+    def open(
+        self, name: GraphName, graph: GraphInfo, file: Path, precision: PrecisionName
+    ) -> GraphRun:
         """Load a graph; the result maps its named inputs to its named outputs.
 
         `precision` is what it is computed in; a file whose types say so already needs no more.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from export.bundle import BundleError, GraphInfo
+from export.bundle.manifest import GraphName, PrecisionName
 from export.runtime.contract import Array, GraphRun, Vectors
 from export.runtime.cpus import available_cpus
 from export.runtime.errors import RuntimeUnavailableError
@@ -15,6 +16,7 @@ class OnnxRuntimeCpu:
     """Opens graphs in ONNX Runtime's CPU provider; external weights stay memory-mapped."""
 
     name = "onnxruntime-cpu"
+    max_clips: int | None = None
 
     def __init__(self, threads: int | None = None) -> None:
         try:
@@ -26,7 +28,9 @@ class OnnxRuntimeCpu:
         self._library = onnxruntime
         self._threads = threads or available_cpus()
 
-    def open(self, graph: GraphInfo, file: Path, precision: str) -> GraphRun:
+    def open(
+        self, name: GraphName, graph: GraphInfo, file: Path, precision: PrecisionName
+    ) -> GraphRun:
         """Load a graph file; a reduced precision is the file's own (int8) or not to be had."""
         if precision not in ("fp32", "int8"):
             raise RuntimeUnavailableError(f"it has no {precision}; use fp32, int8 or openvino")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from export.bundle import BundleError, GraphInfo
+from export.bundle.manifest import GraphName, PrecisionName
 from export.runtime.contract import Array, GraphRun, Vectors
 from export.runtime.cpus import available_cpus
 from export.runtime.errors import RuntimeUnavailableError
@@ -23,6 +24,7 @@ class OpenVinoCpu:
     """Opens graphs in OpenVINO's CPU plug-in."""
 
     name = "openvino"
+    max_clips: int | None = None
 
     def __init__(self, threads: int | None = None) -> None:
         try:
@@ -35,7 +37,9 @@ class OpenVinoCpu:
         self._core = openvino.Core()
         self._threads = threads or available_cpus()
 
-    def open(self, graph: GraphInfo, file: Path, precision: str) -> GraphRun:
+    def open(
+        self, name: GraphName, graph: GraphInfo, file: Path, precision: PrecisionName
+    ) -> GraphRun:
         """Load a graph file; the machine must multiply the precision, not imitate it."""
         if precision not in COMPUTE_TYPES:
             raise RuntimeUnavailableError(f"it has no {precision}; choose fp32, bf16 or int8")

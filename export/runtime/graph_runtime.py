@@ -19,6 +19,8 @@ from export.runtime.contract import (
 # Pairs of clip and label in one run of the score head. Labels never attend to each other, so any
 # cut is exact; this one keeps the widest activation in the cache and memory flat for any K.
 PAIRS_PER_RUN = 1024
+# Texts in one run of the text encoder: memory stays flat for a list of any length.
+TEXTS_PER_RUN = 256
 
 
 class GraphRuntime:
@@ -35,10 +37,12 @@ class GraphRuntime:
         self.precision: str = build.precision
         self.selection = selection
         self._manifest = bundle.manifest
-        self._clips_per_run = build.clips_per_run
+        self._clips_per_run = build.clips_per_run or backend.max_clips
         self._backend = backend
         self._graphs: dict[str, GraphRun] = {
-            name: backend.open(info, bundle.graph_file(name, build), build.graph_precision(name))
+            name: backend.open(
+                name, info, bundle.graph_file(name, build), build.graph_precision(name)
+            )
             for name, info in bundle.manifest.graphs.items()
         }
         score_inputs = (tensor.name for tensor in bundle.manifest.graphs["score_head"].inputs)
@@ -57,7 +61,10 @@ class GraphRuntime:
     def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
         """Token ids int64 (K,L) to label vectors (K,D)."""
         check_token_ids(token_ids, self._manifest.inputs)
-        return self._graph("text_encoder")({"token_ids": token_ids})["text"]
+        run = self._graph("text_encoder")
+        step = TEXTS_PER_RUN
+        parts = [token_ids[start : start + step] for start in range(0, len(token_ids), step)]
+        return np.concatenate([run({"token_ids": part})["text"] for part in parts])
 
     def score(self, features: Features, text: Vectors) -> Vectors:
         """Features and label vectors (B,K,D) to logits (B,K), run by run for many labels."""

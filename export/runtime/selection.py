@@ -28,8 +28,29 @@ def _openvino(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Bac
     return OpenVinoCpu(threads)
 
 
+def _cuda(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+    from export.runtime.cuda import OnnxRuntimeCuda
+
+    return OnnxRuntimeCuda()
+
+
+def _cuda_tensorrt(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+    from export.runtime.cuda import OnnxRuntimeTensorRt
+
+    return OnnxRuntimeTensorRt()
+
+
+def _tensorrt(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+    from export.runtime.tensorrt_engines import TensorRt
+
+    return TensorRt(bundle, build.precision)
+
+
 # Best first: `auto` takes the first that works.
 BACKENDS: dict[str, BackendMaker] = {
+    "tensorrt": _tensorrt,
+    "onnxruntime-tensorrt": _cuda_tensorrt,
+    "onnxruntime-cuda": _cuda,
     "onnxruntime-cpu": _cpu,
     "openvino": _openvino,
 }

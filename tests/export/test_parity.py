@@ -96,7 +96,7 @@ def test_prompts_are_many_and_differ_in_length() -> None:
 
 @pytest.mark.parametrize(
     ("logits", "gap"),
-    [([[3, 2, 1]], 0), ([[3, 1, 2]], 1), ([[1, 2, 3]], 4), ([[9, 8, 7], [1, 3, 2]], 3)],
+    [([[3, 2, 1]], 0), ([[3, 1, 2]], 1), ([[1, 2, 3]], 4), ([[9, 8, 7], [1, 3, 2]], 4)],
 )
 def test_inverted_gap_is_the_worst_wrong_order(logits: list[list[float]], gap: float) -> None:
     wanted = np.array([[5.0, 2.0, 1.0]] * len(logits), np.float32)

@@ -51,7 +51,7 @@ def test_auto_goes_on_where_a_library_is_absent(tiny_bundle: Bundle, absent: Any
 
 def test_auto_without_any_runtime_names_all_reasons(tiny_bundle: Bundle, absent: Any) -> None:
     absent("onnxruntime", "openvino")
-    with pytest.raises(RuntimeUnavailableError, match="onnxruntime-cpu: .*openvino: "):
+    with pytest.raises(RuntimeUnavailableError, match=r"onnxruntime-cpu: .*openvino: "):
         open_runtime(tiny_bundle)
 
 
