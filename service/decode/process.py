@@ -106,12 +106,12 @@ class WorkerProcess:
             resource.prlimit(self.pid, resource.RLIMIT_CPU, (soft, hard))
 
     def resident_bytes(self) -> int:
-        """Physical memory the worker holds; 0 where the system does not say."""
+        """Physical memory of the worker's own, libraries aside; 0 where the system does not say."""
         try:
-            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
-        except (OSError, IndexError):
+            _, resident, shared, *_ = Path(f"/proc/{self.pid}/statm").read_text().split()
+        except (OSError, ValueError):
             return 0
-        return int(pages) * resource.getpagesize()
+        return (int(resident) - int(shared)) * resource.getpagesize()
 
     def _readable(self) -> None:
         try:
@@ -156,9 +156,6 @@ def _start(command: Sequence[str], stdin: socket.socket) -> subprocess.Popen[byt
     environment = {
         "PYTHONPATH": str(ROOT),
         "LANG": "C.UTF-8",
-        # One arena and large blocks by mmap: what a clip took can be given back afterwards.
-        "MALLOC_ARENA_MAX": "1",
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }

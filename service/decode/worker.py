@@ -7,12 +7,18 @@ until the socket closes. It never sees a path or a client's file name: only open
 from __future__ import annotations
 
 import ctypes
+import gc
 import io
+import mmap
 import os
+import pkgutil
 import socket
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from typing import BinaryIO
+
+import av
 
 from model.inputs.clip import Clip
 from model.inputs.decode import decode_clip
@@ -36,6 +42,7 @@ from service.decode.protocol import (
 Decode = Callable[[BinaryIO, Job, Setup], Clip]
 SOCKET, STDERR = 0, 2
 FILES_PER_JOB = 2
+KEPT_BYTES = 24 << 20
 TOO_DEMANDING = (
     "decoding this video needs more memory than one request may use; send it at a lower resolution"
 )
@@ -60,20 +67,28 @@ def run(decode: Decode = decode_upload) -> None:
     parent = socket.socket(fileno=SOCKET)
     setup = Setup.model_validate_json(parent.recv(MAX_MESSAGE_BYTES))
     warm_up()
-    trim = ctypes.CDLL(None).malloc_trim
+    give_back = memory_keeper()
     silence()
     parent.send(Ready(sandbox=confine(setup.confinement)).to_bytes())
     while True:
         packet, fds, _, _ = socket.recv_fds(parent, MAX_MESSAGE_BYTES, FILES_PER_JOB)
         if not packet:
             return
-        parent.send(work(packet, fds, decode, setup).to_bytes())
-        # What a large clip took goes back to the system, not into the next job's account.
-        trim(0)
+        answer = work(packet, fds, decode, setup)
+        # Before the answer, because the parent then looks at how much this process holds.
+        give_back()
+        parent.send(answer.to_bytes())
 
 
 def warm_up() -> None:
-    """Decode a few bytes, so that nothing is left to be loaded once files are out of reach."""
+    """Load now what would be loaded at its first use, when files are out of reach.
+
+    PyAV imports its classes for audio and subtitles when a file has such streams; the rest shows
+    when a few bytes are decoded.
+    """
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
     frame = b"FRAME\n" + bytes(16 * 16 * 3 // 2)
     video = b"YUV4MPEG2 W16 H16 F25:1 Ip A1:1 C420jpeg\n" + 2 * frame
     plain = InputSpec(num_frames=2, image_size=8, resize_short_side=12)
@@ -83,6 +98,31 @@ def warm_up() -> None:
         decode_clip(io.BytesIO(video[:100]), plain)
     except VideoError:
         traceback.format_exc()
+
+
+def memory_keeper() -> Callable[[], None]:
+    """A function that returns what a large clip took to the system; call between clips.
+
+    Not after every clip: the pages that the next one needs anyhow would be cleared for nothing.
+    """
+    trim = ctypes.CDLL(None).malloc_trim
+    statm = os.open("/proc/self/statm", os.O_RDONLY)
+
+    def resident_pages() -> int:
+        _, resident, shared, *_ = os.pread(statm, 200, 0).split()
+        return int(resident) - int(shared)
+
+    fresh = resident_pages()
+    # What is loaded by now stays; collecting need not look at it again.
+    gc.freeze()
+
+    def give_back() -> None:
+        if (resident_pages() - fresh) * mmap.PAGESIZE > KEPT_BYTES:
+            # A decoder's pictures can hang on reference cycles.
+            gc.collect()
+            trim(0)
+
+    return give_back
 
 
 def silence() -> None:
