@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 
-from export.bundle import Bundle, BundleManifest, GraphInfo, LabelSet, open_bundle
+from export.bundle import Bundle, BundleManifest, EngineInfo, GraphInfo, LabelSet, open_bundle
 from export.bundle.labels import write_label_set
 from export.bundle.manifest import GraphName, PrecisionName
 from export.bundle.writing import hash_files, new_bundle_folder, write_manifest
 from export.clips import load_clips
+from export.engines import build_engines, find_tensorrt
 from export.graphs import graphs_of
 from export.label_file import read_label_file
-from export.precision import make_builds
+from export.precision import make_builds, with_engines
 from export.progress import Steps
 from export.reference import PROMPTS_AT_ONCE, Reference, torch_answers
 from export.tracing import write_graph
@@ -38,6 +39,7 @@ class BundleOptions:
     label_files: tuple[Path, ...] = ()
     precisions: tuple[PrecisionName, ...] = ("fp32",)
     clips: tuple[Path, ...] = ()
+    tensorrt: bool = False
     overwrite: bool = False
     force: bool = False
 
@@ -53,6 +55,8 @@ def make_bundle(
     net = checkpoint.net.eval().requires_grad_(requires_grad=False)
     tokenizer = checkpoint.tokenizer or Tokenizer.clip()
     # What the user named is read first: a mistake is told before the long work, not after it.
+    if options.tensorrt:
+        find_tensorrt()
     lists = {path.stem: read_label_file(path) for path in options.label_files}
     clips = load_clips(options.clips, net.inputs)
     with new_bundle_folder(output, overwrite=options.overwrite) as folder:
@@ -60,6 +64,10 @@ def make_bundle(
         tokenizer.save(folder / TOKENIZER_FILE)
         with steps.step(f"Preparing {', '.join(options.precisions)}"):
             builds = make_builds(folder, graphs["video_encoder"], options.precisions)
+        engines: tuple[EngineInfo, ...] = ()
+        if options.tensorrt:
+            engines = build_engines(folder, graphs, options.precisions, steps)
+            builds = with_engines(builds, engines)
         labels = {}
         for name, names in lists.items():
             with steps.step(f"Encoding {len(names)} labels of {name}"):
@@ -74,6 +82,7 @@ def make_bundle(
             inputs=net.inputs,
             graphs=graphs,
             precisions=builds,
+            engines=engines,
             labels=labels,
             tokenizer=TOKENIZER_FILE,
             tokenizer_hash=tokenizer.hash,

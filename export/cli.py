@@ -68,6 +68,7 @@ def _export(argv: Sequence[str]) -> int:
             label_files=tuple(options.labels),
             precisions=tuple(dict.fromkeys(options.precision)),
             clips=tuple(options.clips),
+            tensorrt=options.tensorrt,
             overwrite=options.overwrite,
             force=options.force,
         ),

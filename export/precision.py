@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from export.bundle import GraphInfo, PrecisionBuild
+from export.bundle import EngineInfo, GraphInfo, PrecisionBuild
 from export.bundle.manifest import PrecisionName
 from export.tracing import MAX_INLINE_BYTES
 
@@ -31,6 +31,19 @@ def make_builds(
         else:
             raise ValueError(f"no way to {precision} yet; choose from {', '.join(PRECISIONS)}")
     return tuple(builds)
+
+
+def with_engines(
+    builds: tuple[PrecisionBuild, ...], engines: tuple[EngineInfo, ...]
+) -> tuple[PrecisionBuild, ...]:
+    """The builds, those with engines allowed on TensorRT, too."""
+    have = {engine.precision for engine in engines if engine.graph == "video_encoder"}
+    return tuple(
+        build.model_copy(update={"runtimes": (*build.runtimes, "tensorrt")})
+        if build.precision in have and build.runtimes
+        else build
+        for build in builds
+    )
 
 
 def _bf16() -> PrecisionBuild:

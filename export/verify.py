@@ -40,7 +40,7 @@ def verify_build(
 ) -> list[Parity]:
     """One build on each of its CPU runtimes that works here."""
     measured = []
-    for name in _runtimes(build):
+    for name in _runtimes(bundle, build):
         try:
             runtime = open_build(bundle, build, name)
         except RuntimeUnavailableError:
@@ -80,6 +80,10 @@ def refusal(parity: Parity) -> str:
     )
 
 
-def _runtimes(build: PrecisionBuild) -> tuple[RuntimeName, ...]:
-    """Where a build is measured: where it was made for, or on both CPU runtimes."""
-    return build.runtimes or ("onnxruntime-cpu", "openvino")
+def _runtimes(bundle: Bundle, build: PrecisionBuild) -> tuple[RuntimeName, ...]:
+    """Where a build is measured: where it was made for, or wherever it may run."""
+    if build.runtimes:
+        return build.runtimes
+    engines = {engine.precision for engine in bundle.manifest.engines}
+    everywhere: tuple[RuntimeName, ...] = ("onnxruntime-cpu", "openvino", "onnxruntime-cuda")
+    return (*everywhere, "tensorrt") if build.precision in engines else everywhere

@@ -123,7 +123,6 @@ class EngineInfo(_Part):
     precision: PrecisionName
     max_clips: int
     max_labels: int
-    parity: Parity | None = None
 
 
 class LabelSetInfo(_Part):

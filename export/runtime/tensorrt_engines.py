@@ -26,7 +26,7 @@ class TensorRt:
         engines = bundle.manifest.engines
         if not engines:
             raise RuntimeUnavailableError(f"the bundle holds no engines; {AGAIN}")
-        self._cuda, self._tensorrt = _libraries()
+        self._cuda, self._tensorrt = load_libraries()
         here = (gpu_architecture(self._cuda), self._tensorrt.__version__)
         fitting = [e for e in engines if (e.gpu_architecture, e.tensorrt_version) == here]
         if not fitting:
@@ -114,7 +114,8 @@ def gpu_architecture(cuda: Any) -> str:
     return f"sm_{properties.major}{properties.minor}"
 
 
-def _libraries() -> tuple[Any, Any]:
+def load_libraries() -> tuple[Any, Any]:
+    """CUDA's runtime and TensorRT; `RuntimeUnavailableError` says what is missing."""
     try:
         import tensorrt
         from cuda.bindings import runtime as cuda
