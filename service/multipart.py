@@ -170,6 +170,7 @@ class _Reader:
         part = self._part
         if part.is_file:
             assert self._file is not None
+            self._file.flush()  # others read it through the descriptor
             self.form.upload = Upload(self._file, self._size, self._hash.hexdigest())
             return
         try:

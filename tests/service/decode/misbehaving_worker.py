@@ -1,0 +1,284 @@
+"""A decode worker that does what its upload says: for tests of a pool that must survive it.
+
+It runs the production loop, locks itself in as the production worker does, and only then obeys.
+An upload is one line: a word and its arguments.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import mmap
+import os
+import socket
+import sys
+import threading
+import time
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from model.inputs import Clip, VideoError, VideoInfo
+from service.decode import worker
+from service.decode.protocol import Job, Setup
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+kept: list[Any] = []
+
+
+def obey(source: BinaryIO, job: Job, setup: Setup) -> Clip:
+    word, *arguments = source.read().decode().split()
+    ORDERS[word](source, *arguments)
+    side, frames = setup.spec.image_size, setup.spec.num_frames
+    count = job.views * frames
+    picture = np.full((job.views * job.crops, frames, side, side, 3), 7, dtype=np.uint8)
+    info = VideoInfo(duration_s=1.0, fps=25.0, width=side, height=side, codec="test", frames=count)
+    return Clip(picture, info, tuple(float(i) for i in range(count)))
+
+
+def say(text: str) -> None:
+    """Answer with a word of its own, through the one channel that carries text."""
+    raise VideoError(text, code="told")
+
+
+def fine(_: BinaryIO) -> None:
+    pass
+
+
+def signal_self(_: BinaryIO, number: str) -> None:
+    """Die of a signal without asking the kernel: the filter forbids kill."""
+    if int(number) == 11:
+        ctypes.string_at(0)
+    LIBC.abort()
+
+
+def hang(_: BinaryIO) -> None:
+    while True:
+        time.sleep(1)
+
+
+def spin(_: BinaryIO) -> None:
+    while True:
+        pass
+
+
+def hold(source: BinaryIO) -> None:
+    """Wait until somebody changes the upload."""
+    while os.pread(source.fileno(), 4, 0) == b"hold":
+        time.sleep(0.002)
+
+
+def hog(_: BinaryIO) -> None:
+    blocks = []
+    while True:
+        blocks.append(bytearray(b"x") * (8 << 20))
+
+
+def grow(_: BinaryIO, mebibytes: str) -> None:
+    kept.append(bytearray(b"x") * (int(mebibytes) << 20))
+
+
+def files(_: BinaryIO) -> None:
+    """Use up every descriptor and keep them."""
+    try:
+        while True:
+            kept.append(os.dup(1))
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise
+        say(f"{len(kept)} files")
+
+
+def copies(source: BinaryIO) -> None:
+    """The same with the call that the filter grants."""
+    try:
+        while True:
+            kept.append(fcntl.fcntl(source.fileno(), fcntl.F_DUPFD, 0))
+    except OSError:
+        say(f"{len(kept)} files")
+
+
+def bug(_: BinaryIO) -> None:
+    raise KeyError("of /srv/app/secret.py")
+
+
+def modules(_: BinaryIO) -> None:
+    say(" ".join(sorted({name.split(".")[0] for name in sys.modules})))
+
+
+def environment(_: BinaryIO) -> None:
+    say(" ".join(sorted(os.environ)))
+
+
+def attempt(_: BinaryIO, what: str) -> None:
+    """Try something forbidden and say how it ended."""
+    try:
+        ATTEMPTS[what]()
+    except OSError as error:
+        say(errno.errorcode.get(error.errno or 0, "unknown"))
+    except RuntimeError as error:
+        say(f"RuntimeError: {error}")
+    say("succeeded")
+
+
+def write_upload(source: BinaryIO) -> None:
+    try:
+        os.pwrite(source.fileno(), b"changed", 0)
+    except OSError as error:
+        say(errno.errorcode[error.errno or 0])
+
+
+def call(name: str, *arguments: Any) -> None:
+    result = getattr(LIBC, name)(*arguments)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+ATTEMPTS = {
+    "open": lambda: os.open("/etc/passwd", os.O_RDONLY),
+    "create": lambda: os.open("/tmp/made_by_a_worker", os.O_WRONLY | os.O_CREAT),
+    "unlink": lambda: os.unlink("/tmp/made_by_a_worker"),
+    "list": lambda: os.listdir("/"),
+    "stat": lambda: os.stat("/etc/passwd"),
+    "tcp": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
+    "udp": lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM),
+    "pair": lambda: socket.socketpair(),
+    "connect": lambda: call("connect", 0, b"\0" * 16, 16),
+    "exec": lambda: os.execv("/bin/true", ["true"]),
+    "fork": lambda: os.fork(),
+    "vfork": lambda: call("vfork"),
+    "spawn": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    "thread": lambda: threading.Thread(target=time.sleep, args=(0,)).start(),
+    "signal": lambda: os.kill(os.getppid(), 0),
+    "getppid": lambda: call("getppid"),
+    "ptrace": lambda: call("ptrace", 0, 0, 0, 0),
+    "executable": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC),
+    "more": lambda: __import__("resource").setrlimit(7, (64, 64)),
+    "memfd": lambda: os.memfd_create("more"),
+    "truncate": lambda: os.ftruncate(0, 0),
+    "sigign": lambda: __import__("signal").signal(24, 1),
+}
+
+ORDERS: dict[str, Any] = {
+    "fine": fine,
+    "die": signal_self,
+    "hang": hang,
+    "spin": spin,
+    "hold": hold,
+    "hog": hog,
+    "grow": grow,
+    "files": files,
+    "copies": copies,
+    "bug": bug,
+    "modules": modules,
+    "environment": environment,
+    "attempt": attempt,
+    "write": write_upload,
+}
+
+
+class Raw:
+    """An answer of arbitrary bytes."""
+
+    def __init__(self, packet: bytes) -> None:
+        self.packet = packet
+
+    def to_bytes(self) -> bytes:
+        return self.packet
+
+
+def lie(packet: bytes, fds: list[int], decode: worker.Decode, setup: Setup) -> Any:
+    """An upload that begins with `lie` is an answer to give, changed from an honest one."""
+    order = os.pread(fds[0], 1 << 20, 0)
+    if not order.startswith(b"lie "):
+        return honest(packet, fds, decode, setup)
+    how, _, text = order[4:].decode().partition(" ")
+    return Raw(LIES[how](text, fds, packet, setup))
+
+
+def answer_fields(packet: bytes, setup: Setup) -> dict[str, Any]:
+    views, spec = json.loads(packet)["views"], setup.spec
+    return {
+        "kind": "decoded",
+        "shape": [views, spec.num_frames, spec.image_size, spec.image_size, 3],
+        "info": {
+            "duration_s": 1.0,
+            "fps": 25.0,
+            "width": 8,
+            "height": 8,
+            "codec": "h264",
+            "frames": 4,
+        },
+        "frame_times_s": [0.0] * (views * spec.num_frames),
+    }
+
+
+def lie_raw(text: str, *_: Any) -> bytes:
+    return text.encode()
+
+
+def lie_long(text: str, *_: Any) -> bytes:
+    return b"[" * int(text)
+
+
+def lie_fields(text: str, _: list[int], packet: bytes, setup: Setup) -> bytes:
+    """Honest fields with some replaced; a key `info.x` reaches inside."""
+    fields = answer_fields(packet, setup)
+    for key, value in json.loads(text).items():
+        outer, _, inner = key.partition(".")
+        if inner:
+            fields[outer][inner] = value
+        else:
+            fields[outer] = value
+    return json.dumps(fields).encode()
+
+
+def lie_mapped(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
+    """Keep the frames writable after the answer."""
+    kept.append(mmap.mmap(fds[1], 0))
+    return lie_fields("{}", fds, packet, setup)
+
+
+def lie_sealed(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
+    fcntl.fcntl(fds[1], fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+    return lie_fields("{}", fds, packet, setup)
+
+
+def lie_twice(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
+    answer = lie_fields("{}", fds, packet, setup)
+    os.write(0, answer) if False else socket.socket(fileno=os_dup(0)).send(answer)
+    return answer
+
+
+def os_dup(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD, 0)
+
+
+def lie_gift(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
+    """Send descriptors along, for the parent to choke on."""
+    answer = lie_fields("{}", fds, packet, setup)
+    try:
+        socket.send_fds(socket.socket(fileno=os_dup(0)), [answer], [1] * 200)
+    except OSError:
+        return answer
+    return b"[]"
+
+
+LIES: dict[str, Any] = {
+    "raw": lie_raw,
+    "long": lie_long,
+    "fields": lie_fields,
+    "mapped": lie_mapped,
+    "sealed": lie_sealed,
+    "twice": lie_twice,
+    "gift": lie_gift,
+}
+
+honest = worker.work
+worker.work = lie  # type: ignore[assignment]
+
+if __name__ == "__main__":
+    worker.run(obey)
