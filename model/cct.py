@@ -25,7 +25,7 @@ class CrossFrameBlock(Block):
         width = config.vision_width
         super().__init__(width, heads(width), config.activation)
         self.num_frames = config.num_frames
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(drop_path, config.drop_path_by)
         if config.cross_frame_messages:
             self.message_fc = nn.Linear(width, width)
             self.message_ln = LayerNorm(width)
@@ -44,11 +44,11 @@ class CrossFrameBlock(Block):
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         """Class and patch tokens (B·T,1+P,D) to the same shape."""
-        videos, tokens = x.shape[0] // self.num_frames, x.shape[1]
+        clips, tokens = x.shape[0] // self.num_frames, x.shape[1]
         y = torch.cat([x, self.messages(x[:, 0])], dim=1) if self.has_messages else x
-        attended = y + self.drop_path(self.attn(self.ln_1(y)), videos)
+        attended = y + self.drop_path(self.attn(self.ln_1(y)), clips)
         x = attended[:, :tokens]
-        return x + self.drop_path(self.mlp(self.ln_2(x)), videos)
+        return x + self.drop_path(self.mlp(self.ln_2(x)), clips)
 
 
 class VideoEncoder(nn.Module):
@@ -82,13 +82,18 @@ class VideoEncoder(nn.Module):
                 f"not {tuple(frames.shape)}: give it {self.num_frames} frames of "
                 f"{self.image_size}×{self.image_size} for each clip"
             )
+        if not frames.is_floating_point():
+            raise ValueError(
+                f"frames are {str(frames.dtype).removeprefix('torch.')}: normalise them with the "
+                "mean and std of the network's input spec"
+            )
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B,T,3,H,W), normalised, to features (B,T,E) and patch tokens (B,T,P,D)."""
         self.check(frames)
         x = self.conv1(frames.flatten(0, 1)).flatten(2).transpose(1, 2)  # (B·T,P,D)
-        class_tokens = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
-        x = torch.cat([class_tokens, x], dim=1) + self.positional_embedding.to(x.dtype)
+        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
+        x = x + self.positional_embedding
         x = self._run_blocks(self.ln_pre(x))
         features = self.ln_post(x[:, 0]) @ self.proj
         by_clip = (-1, self.num_frames)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 HEAD_WIDTH = 64  # every attention of every published model: heads = width / 64
 
 Activation = Literal["quick_gelu", "gelu"]
+DropPathAxis = Literal["clip", "position"]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -18,8 +19,9 @@ class ModelConfig(BaseModel):
 
     Zero `mit_layers` means the mean of the frame features, zero `prompt_layers` no video-specific
     prompts, and `cross_frame_messages=False` frames that do not see each other; with all three the
-    network is frame-averaged CLIP (paper, tables 5 to 7). `mit_heads` and `prompt_heads` stand
-    for width / 64 unless a parity test asks for the head count of another implementation.
+    network is frame-averaged CLIP. `drop_path` grows linearly to its value at the last vision
+    block; published networks use 0. `mit_heads` and `prompt_heads` stand for width / 64 unless a
+    parity test asks for the head count of another implementation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +42,7 @@ class ModelConfig(BaseModel):
     cross_frame_messages: bool = True
     activation: Activation = "quick_gelu"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drop_path_by: DropPathAxis = "clip"
     mit_heads: Positive | None = None
     prompt_heads: Positive | None = None
 
@@ -52,6 +55,9 @@ class ModelConfig(BaseModel):
         for name in ("vision_width", "embed_dim", "text_width"):
             if getattr(self, name) % HEAD_WIDTH:
                 raise ValueError(f"{name} must be a multiple of {HEAD_WIDTH} (one head)")
+        for name in ("mit_heads", "prompt_heads"):
+            if self.embed_dim % (getattr(self, name) or 1):
+                raise ValueError(f"embed_dim {self.embed_dim} is not a multiple of {name}")
         return self
 
     @property

@@ -6,80 +6,145 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from model.architecture import variant_of
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint, save_checkpoint
-from model.sources import variant_of
+from model.config import HEAD_WIDTH
+from model.native import check_target
+from model.weights import rule_for
+
+EXAMPLES = """examples:
+  python -m model.convert k400_32_8.pth --output checkpoints/b32
+  python -m model.convert microsoft/xclip-base-patch32 --output checkpoints/b32
+  python -m model.convert open_clip:ViT-B-16/openai --frames 8 --output checkpoints/start
+  python -m model.convert ViT-B-32.pt --output checkpoints/start
+"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
         prog="python -m model.convert",
-        description="Turn a published checkpoint into a native one "
-        "(config.json and model.safetensors).",
+        description="Turn a published checkpoint into a native one: a folder with config.json and "
+        "model.safetensors, which training, evaluation and export take.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
         "source",
-        help="official .pth, Hugging Face folder or hub id (microsoft/xclip-base-patch32), "
-        "OpenAI CLIP .pt, or open_clip:MODEL/TAG",
+        metavar="SOURCE",
+        help="official .pth; Hugging Face folder or hub id; OpenAI CLIP .pt; open_clip:MODEL/TAG",
     )
     p.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
     p.add_argument("--name", help="name of the model (default: the source's)")
-    p.add_argument("--overwrite", action="store_true", help="replace an existing folder")
-    p.add_argument("--seed", type=int, default=0, help="for parts that CLIP does not have")
+    p.add_argument("--overwrite", action="store_true", help="replace an existing checkpoint")
+    p.add_argument(
+        "--frames", type=int, metavar="T", help="frames of each clip (default: the source's, or 8)"
+    )
+    p.add_argument(
+        "--activation",
+        choices=["quick_gelu", "gelu"],
+        help="of a file of plain CLIP, which does not tell",
+    )
+    p.add_argument("--seed", type=int, default=0, help="for what plain CLIP does not have")
+    p.add_argument(
+        "--frame-average",
+        action="store_true",
+        help="leave plain CLIP as it is and average its frames, instead of starting an X-CLIP",
+    )
     return p
 
 
 def describe(checkpoint: Checkpoint) -> Table:
     """What was found in the source."""
     net, config = checkpoint.net, checkpoint.net.config
-    table = Table(show_header=False, box=None)
+
+    def tower(width: int, layers: int) -> str:
+        return f"{layers} layers, width {width}, {width // HEAD_WIDTH} heads" if layers else "none"
+
     rows = {
-        "architecture": variant_of(config) or "not a published one",
-        "frames": f"{config.num_frames} of {config.image_size}×{config.image_size}",
-        "vision": f"patch {config.patch_size}, width {config.vision_width}, "
-        f"{config.vision_layers} layers, {config.vision_width // 64} heads",
-        "text": f"width {config.text_width}, {config.text_layers} layers, "
-        f"{config.text_width // 64} heads, {config.vocab_size} tokens",
-        "joint": f"width {config.embed_dim}, {config.embed_dim // 64} heads, "
-        f"{config.mit_layers} integration and {config.prompt_layers} prompt layers",
+        "name": checkpoint.name,
+        "architecture": variant_of(config) or "none of the published ones",
+        "clip": f"{config.num_frames} frames of {config.image_size} × {config.image_size} pixels, "
+        f"patch {config.patch_size}",
+        "vision": tower(config.vision_width, config.vision_layers)
+        + (", cross-frame messages" if config.cross_frame_messages else ""),
+        "text": tower(config.text_width, config.text_layers) + f", {config.vocab_size} tokens",
+        "integration": tower(config.embed_dim, config.mit_layers)
+        if config.mit_layers
+        else "mean of the frames",
+        "prompts": tower(config.embed_dim, config.prompt_layers)
+        if config.prompt_layers
+        else "none",
         "activation": config.activation,
-        "resize": f"short side {net.inputs.resize_short_side}, {net.inputs.resize_rule}",
-        "parameters": f"{sum(p.numel() for p in net.parameters()) / 1e6:.1f} M",
+        "resize": f"short side to {net.inputs.resize_short_side}, {net.inputs.resize_rule}",
+        "parameters": f"{sum(p.numel() for p in net.parameters()) / 1e6:.1f} million",
+        "trained": "yes" if checkpoint.trained else "no: a start for training",
     }
+    table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in rows.items():
-        table.add_row(key, value)
+        table.add_row(Text(key), Text(value))
     return table
+
+
+def refuse_broken_values(checkpoint: Checkpoint, source: str) -> None:
+    """Refuse weights that no training wants to have left behind: NaN and infinity."""
+    broken = [
+        f"{name} has values that are not finite"
+        for ours, tensor in checkpoint.net.state_dict().items()
+        if not torch.isfinite(tensor).all()
+        for name in rule_for(ours, "official").foreign
+    ]
+    if broken:
+        raise CheckpointError(f"{source}: {'; '.join(broken)}", broken)
+
+
+def convert(options: argparse.Namespace) -> Checkpoint:
+    """Read the source and write the folder; CheckpointError and OSError say what went wrong."""
+    check_target(options.output, overwrite=options.overwrite)
+    if options.frames is not None and options.frames < 1:
+        raise CheckpointError(f"--frames must be 1 or more, not {options.frames}")
+    checkpoint = read_checkpoint(
+        options.source,
+        num_frames=options.frames,
+        seed=options.seed,
+        activation=options.activation,
+        frame_average=options.frame_average,
+    )
+    refuse_broken_values(checkpoint, options.source)
+    save_checkpoint(
+        checkpoint.net,
+        options.output,
+        tokenizer=checkpoint.tokenizer,
+        name=options.name or checkpoint.name,
+        source=checkpoint.source,
+        trained=checkpoint.trained,
+        overwrite=options.overwrite,
+    )
+    return checkpoint
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 with one line on a mistake."""
     options = parser().parse_args(arguments)
     try:
-        if options.output.exists() and any(options.output.iterdir()) and not options.overwrite:
-            raise CheckpointError(
-                f"{options.output} is not empty: choose another folder or add --overwrite"
-            )
-        checkpoint = read_checkpoint(options.source, seed=options.seed)
-        save_checkpoint(
-            checkpoint.net,
-            options.output,
-            tokenizer=checkpoint.tokenizer,
-            name=options.name or checkpoint.name,
-            source=checkpoint.source,
-            trained=checkpoint.trained,
-            overwrite=options.overwrite,
-        )
-    except (CheckpointError, OSError) as error:
-        print(f"model.convert: {error}", file=sys.stderr)
+        checkpoint = convert(options)
+    except CheckpointError as error:
+        print(f"model.convert: {error.brief}", file=sys.stderr)
         return 1
-    console = Console()
+    except OSError as error:
+        reason = error.strerror or error
+        print(f"model.convert: {options.output} cannot be written: {reason}", file=sys.stderr)
+        return 1
+    console = Console(soft_wrap=True)
     console.print(describe(checkpoint))
     for note in checkpoint.notes:
-        console.print(f"note: {note}")
-    console.print(f"written to {options.output}")
+        console.print(Text(f"note: {note}"))
+    console.print(Text(f"written to {options.output}"))
     return 0
 
 

@@ -88,7 +88,7 @@ def _clip_tower(blocks: nn.ModuleList, width: int, depth: int, draw: _Draw) -> N
 
 
 def _new_part(part: nn.Module, draw: _Draw) -> None:
-    """Linears truncated-normal with std 0.02 and no bias to start with (facts of the loader)."""
+    """Linears truncated-normal with std 0.02 and no bias to start with."""
     for module in part.modules():
         if isinstance(module, nn.Linear):
             draw.truncated(module.weight, 0.02)

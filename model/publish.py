@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.config import heads
-from model.weights import State, from_native
+from model.config import ModelConfig, heads
+from model.weights import State, to_layout
 from model.xclip import XClip
 
 
 def to_official(net: XClip) -> dict[str, State]:
-    """What an official `.pth` holds: `{"model": tensors}`."""
-    return {"model": from_native(net.state_dict(), "official")}
+    """What an official `.pth` holds: `{"model": tensors}`. ValueError for an ablated network."""
+    _refuse_ablated(net.config)
+    return {"model": to_layout(net.state_dict(), "official")}
 
 
 def to_huggingface(net: XClip) -> tuple[State, dict[str, Any]]:
-    """Tensors and `config.json` content for transformers' `XCLIPModel`, with our head counts."""
+    """Tensors and `config.json` content for transformers' `XCLIPModel`, with our head counts.
+
+    ValueError for an ablated network, which transformers cannot describe.
+    """
     c = net.config
+    _refuse_ablated(c)
     text = {
         "hidden_size": c.text_width,
         "intermediate_size": 4 * c.text_width,
@@ -51,4 +56,15 @@ def to_huggingface(net: XClip) -> tuple[State, dict[str, Any]]:
         "text_config": text,
         "vision_config": vision,
     }
-    return from_native(net.state_dict(), "huggingface"), config
+    return to_layout(net.state_dict(), "huggingface"), config
+
+
+def _refuse_ablated(config: ModelConfig) -> None:
+    parts = {
+        "integration layers": config.mit_layers,
+        "prompt layers": config.prompt_layers,
+        "cross-frame messages": config.cross_frame_messages,
+    }
+    absent = [part for part, there in parts.items() if not there]
+    if absent:
+        raise ValueError(f"only whole X-CLIPs have this form; this one has no {', '.join(absent)}")

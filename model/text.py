@@ -12,13 +12,12 @@ from model.transformer import Block, LayerNorm
 class TextEncoder(nn.Module):
     """Token ids to un-normalised label vectors, read off at the end-of-text token.
 
-    open_clip's tower is not used: it pads every text to the full context and normalises by options
-    that differ per tag, while the cost here must follow the longest label.
+    open_clip's tower would be the same weights, but masks with its full context whatever it is
+    given: texts cannot be shorter than 77, while the cost here must follow the longest label.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.vocab_size = config.vocab_size
         width = config.text_width
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))

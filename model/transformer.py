@@ -6,18 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import Activation
+from model.config import Activation, DropPathAxis
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm in fp32 whatever comes in: half precision loses the variance of wide layers."""
+    """LayerNorm whose statistics are fp32 whatever comes in.
+
+    torch's kernels see to that within one precision. Under autocast the weights are fp32 and so is
+    the outcome: that keeps the residual stream, which begins with a LayerNorm, in fp32.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any (…,D) to the same shape and dtype."""
-        if x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64):
-            return super().forward(x)
-        weight, bias = self.weight.float(), self.bias.float()
-        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
+        """Any (…,D) to the same shape, in the precision of the weights."""
+        return super().forward(x.to(self.weight.dtype))
 
 
 class QuickGELU(nn.Module):
@@ -38,8 +39,6 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        if width % heads:
-            raise ValueError(f"attention width {width} is not a multiple of {heads} heads")
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
@@ -84,15 +83,23 @@ class Block(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: whole videos skip the branch, the rest is scaled up to keep the mean."""
+    """Stochastic depth: what is dropped skips the branch, the rest is scaled up to keep the mean.
 
-    def __init__(self, rate: float) -> None:
+    `by` "clip" drops whole clips. "position" drops token or frame positions over the whole batch,
+    as the released code does: its axes are swapped, and 0 is not the clip.
+    """
+
+    def __init__(self, rate: float, by: DropPathAxis) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate, self.by = rate, by
 
-    def forward(self, x: Tensor, videos: int) -> Tensor:
-        """(N,…) of `videos` equal groups; one draw for each video, not for each frame."""
+    def forward(self, x: Tensor, clips: int) -> Tensor:
+        """(N,S,D), rows in `clips` equal groups, to the same shape."""
         if not self.training or self.rate == 0:
             return x
-        kept = x.new_empty(videos, 1).bernoulli_(1 - self.rate) / (1 - self.rate)
-        return (x.unflatten(0, (videos, -1)).flatten(1) * kept).view_as(x)
+        if self.by == "position":
+            return x * self._kept(x, 1, x.shape[1], 1)
+        return (x.unflatten(0, (clips, -1)) * self._kept(x, clips, 1, 1, 1)).flatten(0, 1)
+
+    def _kept(self, x: Tensor, *shape: int) -> Tensor:
+        return x.new_empty(shape).bernoulli_(1 - self.rate) / (1 - self.rate)

@@ -1,40 +1,75 @@
-"""Names and layouts of published weights, as one table for each layout, read in both directions.
+"""Names and forms of the weights outside our modules: one table for each layout, read both ways.
 
-Layouts: the official `.pth` (facts of the released code; OpenAI CLIP and open_clip share its CLIP
-part) and the Hugging Face `XCLIPModel`. Native names are those of our modules.
+Layouts: `official`, the released `.pth` files and our own checkpoints (OpenAI CLIP and open_clip
+share its CLIP part), and `huggingface`, transformers' `XCLIPModel`. Loading is strict: every tensor
+is wanted, or on the list of those left aside, and each misfit is named as the file names it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from model.config import Activation, ModelConfig
+from model.errors import CheckpointError
 
 State = dict[str, Tensor]
+Shape = tuple[int, ...]
 Layout = Literal["official", "huggingface"]
+
+# Left aside on purpose: scalars and causal masks of OpenAI's archives, position indices of old
+# hub files.
+IGNORED = re.compile(
+    r"input_resolution|context_length|vocab_size|(.*\.)?attn_mask"
+    r"|(text|vision)_model\.embeddings\.position_ids"
+)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One native tensor and where it lies elsewhere.
+    """One tensor of ours and where it lies in the layout.
 
-    `{i}` stands for a layer number, `{p}` for weight or bias. Several foreign names are the parts
-    of one packed matrix, in order; `transpose` is for projections stored the other way round.
+    `{i}` stands for a layer number, `{p}` for weight or bias. Several foreign names are the equal
+    parts of one packed matrix, in order; `transpose` is for matrices stored the other way round.
     """
 
     native: str
     foreign: tuple[str, ...]
     transpose: bool = False
 
+    def shape_there(self, shape: Shape) -> Shape:
+        """The shape of each foreign tensor, given that of ours."""
+        if self.transpose:
+            return shape[::-1]
+        return (shape[0] // len(self.foreign), *shape[1:]) if len(self.foreign) > 1 else shape
+
+    def read(self, parts: list[Tensor]) -> Tensor:
+        """Our tensor, from its foreign ones."""
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return whole.T.contiguous() if self.transpose else whole
+
+    def write(self, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The foreign tensors, from ours; parts are copies, as files refuse shared memory."""
+        whole = whole.detach()
+        if self.transpose:
+            yield self.foreign[0], whole.T.clone(memory_format=torch.contiguous_format)
+        elif len(self.foreign) == 1:
+            yield self.foreign[0], whole.contiguous()
+        else:
+            for name, part in zip(self.foreign, whole.chunk(len(self.foreign)), strict=True):
+                yield name, part.clone()
+
 
 def _same(*pairs: tuple[str, str]) -> list[Rule]:
     return [Rule(native, (foreign,)) for native, foreign in pairs]
+
+
+_MESSAGE = ("message_fc.{p}", "message_ln.{p}", "message_attn.out_proj.{p}")
 
 
 def _official_block(native: str, foreign: str) -> list[Rule]:
@@ -62,7 +97,7 @@ def _huggingface_block(native: str, foreign: str) -> list[Rule]:
 def _prompt_layers() -> list[Rule]:
     native, foreign = "prompt.layers.{i}", "prompts_generator.decoder.{i}"
     kept = ["norm1.{p}", "norm3.{p}", "cross_attn.proj.{p}"]
-    kept += [f"cross_attn.{part}_proj.weight" for part in "qkv"]
+    kept += [f"cross_attn.{part}_proj.{{p}}" for part in "qkv"]
     return _same(
         ("prompt.alpha", "prompts_generator.alpha"),
         ("logit_scale", "logit_scale"),
@@ -71,8 +106,6 @@ def _prompt_layers() -> list[Rule]:
         *((f"{native}.{name}", f"{foreign}.{name}") for name in kept),
     )
 
-
-_MESSAGE = ("message_fc.{p}", "message_ln.{p}", "message_attn.out_proj.{p}")
 
 RULES: dict[Layout, list[Rule]] = {
     "official": [
@@ -121,92 +154,69 @@ RULES: dict[Layout, list[Rule]] = {
     ],
 }
 
-# Left aside on purpose: scalars of OpenAI's archives, position indices of old hub files.
-IGNORED = re.compile(
-    r"(input_resolution|context_length|vocab_size|attn_mask"
-    r"|(text|vision)_model\.embeddings\.position_ids)"
-)
+
+def rule_for(native: str, layout: Layout) -> Rule:
+    """The rule of one of our tensors, with layer number and part filled in."""
+    for pattern, rule in _patterns(layout):
+        if match := pattern.fullmatch(native):
+            foreign = tuple(_fill(name, match.groupdict()) for name in rule.foreign)
+            return Rule(native, foreign, rule.transpose)
+    raise KeyError(f"no {layout} name for {native}")
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    escaped = re.escape(template).replace(r"\{i\}", r"(?P<i>\d+)")
-    return re.compile(escaped.replace(r"\{p\}", "(?P<p>weight|bias)"))
+@cache
+def _patterns(layout: Layout) -> list[tuple[re.Pattern[str], Rule]]:
+    def pattern(template: str) -> re.Pattern[str]:
+        escaped = re.escape(template).replace(r"\{i\}", r"(?P<i>\d+)")
+        return re.compile(escaped.replace(r"\{p\}", "(?P<p>weight|bias)"))
+
+    return [(pattern(rule.native), rule) for rule in RULES[layout]]
 
 
-def _fill(template: str, match: re.Match[str]) -> str:
-    filled = template
-    for name, value in match.groupdict().items():
-        filled = filled.replace(f"{{{name}}}", value)
-    return filled
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    for key, value in values.items():
+        template = template.replace(f"{{{key}}}", value)
+    return template
 
 
-def to_native(foreign: Mapping[str, Tensor], layout: Layout) -> tuple[State, list[str]]:
-    """Foreign tensors under native names, and the foreign names that no rule knows."""
-    patterns = [(_pattern(n), rule) for rule in RULES[layout] for n in rule.foreign]
-    native: State = {}
-    unknown: list[str] = []
-    for key, tensor in foreign.items():
-        found = next(((m, r) for p, r in patterns if (m := p.fullmatch(key))), None)
-        if found is None:
-            if not IGNORED.fullmatch(key):
-                unknown.append(key)
-            continue
-        match, rule = found
-        name = _fill(rule.native, match)
-        if name in native:
-            continue  # a further part of a packed matrix that is complete already
-        parts = [_fill(part, match) for part in rule.foreign]
-        lacking = [part for part in parts if part not in foreign]
-        if lacking:
-            unknown.append(f"{key} (without {', '.join(lacking)})")
-            continue
-        whole = tensor if len(parts) == 1 else torch.cat([foreign[part] for part in parts])
-        native[name] = whole.T.contiguous() if rule.transpose else whole
-    return native, unknown
+def to_layout(native: Mapping[str, Tensor], layout: Layout) -> State:
+    """Our tensors under the names and in the form of the layout."""
+    return dict(pair for name, t in native.items() for pair in rule_for(name, layout).write(t))
 
 
-def from_native(native: Mapping[str, Tensor], layout: Layout) -> State:
-    """Native tensors under the names and in the form of another layout."""
-    patterns = [(_pattern(rule.native), rule) for rule in RULES[layout]]
-    foreign: State = {}
-    for key, tensor in native.items():
-        match, rule = next((m, r) for p, r in patterns if (m := p.fullmatch(key)))
-        whole = tensor.T.contiguous() if rule.transpose else tensor
-        parts = whole.chunk(len(rule.foreign)) if len(rule.foreign) > 1 else (whole,)
-        for name, part in zip(rule.foreign, parts, strict=True):
-            foreign[_fill(name, match)] = part.contiguous()
-    return foreign
+def from_layout(
+    foreign: Mapping[str, Any], shapes: Mapping[str, Shape], layout: Layout, where: str
+) -> State:
+    """The tensors of a file as ours, in fp32; `shapes` are those that the network wants.
 
-
-def _depth(keys: Iterable[str], prefix: str) -> int:
-    numbers = [int(k[len(prefix) + 1 :].split(".")[0]) for k in keys if k.startswith(prefix + ".")]
-    return max(numbers, default=-1) + 1
-
-
-def config_from_weights(
-    native: Mapping[str, Tensor], activation: Activation = "quick_gelu"
-) -> ModelConfig:
-    """Read the architecture off native tensors; KeyError names a tensor that it cannot do without.
-
-    The activation leaves no trace in weights; every published X-CLIP uses QuickGELU.
+    Raises CheckpointError naming, as the file does, each tensor that is missing, of another shape
+    or type, or not wanted.
     """
-    width, _, patch, _ = native["visual.conv1.weight"].shape
-    patches = native["visual.positional_embedding"].shape[0] - 1
-    context, text_width = native["text.positional_embedding"].shape
-    times = native.get("mit.positional_embedding")
-    return ModelConfig(
-        image_size=round(patches**0.5) * patch,
-        patch_size=patch,
-        num_frames=ModelConfig().num_frames if times is None else times.shape[1],
-        vision_width=width,
-        vision_layers=_depth(native, "visual.blocks"),
-        embed_dim=native["visual.proj"].shape[1],
-        text_width=text_width,
-        text_layers=_depth(native, "text.blocks"),
-        vocab_size=native["text.token_embedding.weight"].shape[0],
-        context_length=context,
-        mit_layers=_depth(native, "mit.blocks"),
-        prompt_layers=_depth(native, "prompt.layers"),
-        cross_frame_messages="visual.blocks.0.message_fc.weight" in native,
-        activation=activation,
-    )
+    rules = [rule_for(name, layout) for name in shapes]
+    expected = {f: r.shape_there(shapes[r.native]) for r in rules for f in r.foreign}
+    problems = [p for name, shape in expected.items() if (p := _misfit(foreign, name, shape))]
+    problems += [
+        f"unexpected {name}{_shape_of(tensor)}"
+        for name, tensor in foreign.items()
+        if name not in expected and not IGNORED.fullmatch(name)
+    ]
+    if problems:
+        raise CheckpointError.misfit(where, problems)
+    return {r.native: r.read([foreign[f].to(torch.float32) for f in r.foreign]) for r in rules}
+
+
+def _misfit(foreign: Mapping[str, Any], name: str, shape: Shape) -> str | None:
+    if name not in foreign:
+        return f"missing {name} {shape}"
+    tensor = foreign[name]
+    if not isinstance(tensor, Tensor):
+        return f"{name} is a {type(tensor).__name__}, should be a tensor {shape}"
+    if not tensor.is_floating_point():
+        return f"{name} is {str(tensor.dtype).removeprefix('torch.')}, should be floating point"
+    if tuple(tensor.shape) != shape:
+        return f"{name} is {tuple(tensor.shape)}, should be {shape}"
+    return None
+
+
+def _shape_of(value: Any) -> str:
+    return f" {tuple(value.shape)}" if isinstance(value, Tensor) else f" ({type(value).__name__})"

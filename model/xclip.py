@@ -51,10 +51,11 @@ class XClip(nn.Module):
 
     def encode_text(self, token_ids: Tensor) -> Tensor:
         """Token ids (K,L), L up to the context length, to label vectors (K,E), before prompts."""
-        if token_ids.ndim != 2 or not 0 < token_ids.shape[1] <= self.config.context_length:
+        limit = self.config.context_length
+        if token_ids.ndim != 2 or not 0 < token_ids.shape[1] <= limit or _is_float(token_ids):
             raise ValueError(
-                f"token_ids must be (K, L) with L from 1 to {self.config.context_length}, "
-                f"not {tuple(token_ids.shape)}"
+                f"token_ids must be integers (K, L) with L from 1 to {limit}, not "
+                f"{_describe(token_ids)}"
             )
         vectors: Tensor = self.text(token_ids)
         return vectors
@@ -68,24 +69,45 @@ class XClip(nn.Module):
 
     def score(self, video: Tensor, context: Tensor, text: Tensor) -> Tensor:
         """Clip vectors (B,E), context (B,P,E), labels (K,E) or (B,K,E) to logits (B,K)."""
-        width = self.config.embed_dim
+        self._check_features(video, context, text)
         if text.ndim == 2:
             text = text.expand(video.shape[0], -1, -1)
-        if video.ndim != 2 or context.ndim != 3 or text.ndim != 3 or text.shape[-1] != width:
+        text = self.prompted(context, text)
+        # fp32 at least, and a product that autocast leaves alone: in half precision the logits of
+        # like labels would fall together.
+        dtype = torch.promote_types(text.dtype, torch.float32)
+        text, video = F.normalize(text.to(dtype), dim=-1), F.normalize(video.to(dtype), dim=-1)
+        return self.logit_scale.to(dtype).exp() * (text * video.unsqueeze(1)).sum(dim=-1)
+
+    def _check_features(self, video: Tensor, context: Tensor, text: Tensor) -> None:
+        """Refuse shapes that do not belong together, before broadcasting makes them fit."""
+        dim = self.config.embed_dim
+        fits = (
+            (video.ndim, context.ndim) == (2, 3)
+            and text.ndim in (2, 3)
+            and video.shape[1] == context.shape[2] == text.shape[-1] == dim
+            and video.shape[0] == context.shape[0]
+            and (text.ndim == 2 or text.shape[0] == video.shape[0])
+        )
+        if not fits:
             raise ValueError(
-                f"score takes video (B, {width}), context (B, P, {width}) and text (K, {width}) "
-                f"or (B, K, {width}), not {tuple(video.shape)}, {tuple(context.shape)} and "
+                f"score takes video (B, {dim}), context (B, P, {dim}) and text (K, {dim}) or "
+                f"(B, K, {dim}), not {tuple(video.shape)}, {tuple(context.shape)} and "
                 f"{tuple(text.shape)}"
             )
-        text = self.prompted(context, text)
-        dtype = torch.promote_types(text.dtype, torch.float32)  # the final cosine is fp32 at least
-        text, video = F.normalize(text.to(dtype), dim=-1), F.normalize(video.to(dtype), dim=-1)
-        return self.logit_scale.exp() * (text @ video.unsqueeze(-1)).squeeze(-1)
 
     def forward(self, frames: Tensor, token_ids: Tensor) -> Tensor:
         """Frames (B,T,3,H,W), normalised, and token ids (K,L) to logits (B,K)."""
         video, context = self.encode_video(frames)
         return self.score(video, context, self.encode_text(token_ids))
+
+
+def _is_float(x: Tensor) -> bool:
+    return x.dtype.is_floating_point or x.dtype.is_complex
+
+
+def _describe(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
 
 
 def assemble(config: ModelConfig, inputs: InputSpec | None = None) -> XClip:

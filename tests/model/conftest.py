@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import model.torchvision_schemas  # noqa: F401  (before the tests import transformers)
 from model.config import ModelConfig
+from model.publish import to_huggingface
 from model.xclip import XClip, build_xclip
 
 SMALL = ModelConfig(
@@ -58,6 +62,35 @@ def random_inputs(config: ModelConfig, videos: int = 3) -> tuple[torch.Tensor, t
         ids[row, 0] = config.vocab_size - 2
         ids[row, end] = config.vocab_size - 1
     return frames, ids
+
+
+def same_weights(one: XClip, other: XClip) -> bool:
+    """Whether two networks have the same tensors, bit for bit."""
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def huggingface_folder(net: XClip, folder: Path, **preprocessor: Any) -> Path:
+    """A folder as transformers saves it."""
+    state, config = to_huggingface(net)
+    folder.mkdir(exist_ok=True)
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    if preprocessor:
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+def edit_json(file: Path, **changes: Any) -> None:
+    """Change keys of a JSON file; a key may be nested, as in `text_config__hidden_act`."""
+    content = json.loads(file.read_text())
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        target = content
+        for parent in parents:
+            target = target[parent]
+        target[key] = value
+    file.write_text(json.dumps(content))
 
 
 @pytest.fixture(scope="session")

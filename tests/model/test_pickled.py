@@ -1,0 +1,174 @@
+"""Pickled files: tensors come out, and nothing else that lies in the file is executed."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.checkpoint import CheckpointError, load_checkpoint
+from model.pickled import read_pickled
+from model.publish import to_official
+from model.xclip import XClip
+from tests.model.conftest import same_weights
+
+
+class Bomb:
+    """Creates a file when it is unpickled by something that executes pickles."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (os.system, (f"touch {self.path}",))
+
+
+class Settings(dict[str, Any]):
+    """Like the config object that official training saves: a mapping with attributes."""
+
+
+def test_other_members_of_an_official_file_are_never_executed(
+    small_net: XClip, tmp_path: Path
+) -> None:
+    canary, settings = tmp_path / "executed", Settings(epochs=30)
+    settings.frozen = True  # type: ignore[attr-defined]
+    others = {"config": settings, "lr_scheduler": Bomb(canary), "max_accuracy": 80.4}
+    torch.save({**to_official(small_net), **others, "optimizer": {1: {2}}}, tmp_path / "c.pth")
+    assert same_weights(load_checkpoint(tmp_path / "c.pth"), small_net)
+    assert not canary.exists()
+    pickle.loads(pickle.dumps(Bomb(canary)))
+    assert canary.exists(), "the bomb must work, or this test shows nothing"
+
+
+def test_old_format_with_other_members_is_refused_unexecuted(
+    small_net: XClip, tmp_path: Path
+) -> None:
+    file, canary = tmp_path / "old.pth", tmp_path / "executed"
+    torch.save(to_official(small_net), file, _use_new_zipfile_serialization=False)
+    assert same_weights(load_checkpoint(file), small_net)
+    content = {**to_official(small_net), "config": Bomb(canary)}
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="save its tensors again"):
+        load_checkpoint(file)
+    assert not canary.exists()
+
+
+class WritesWhenLoaded(torch.nn.Module):
+    """TorchScript's loader runs `__setstate__`, and that can write files."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.weight = torch.nn.Parameter(torch.zeros(2))
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, str, bool]:
+        return self.weight, self.path, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, str, bool]) -> None:
+        torch.save(state[0], state[1])
+        self.weight, self.path, self.training = state
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_code_of_a_torchscript_archive_is_never_executed(tmp_path: Path) -> None:
+    canary = tmp_path / "executed"
+    scripted = torch.jit.script(WritesWhenLoaded(str(canary)))
+    canary.unlink(missing_ok=True)
+    scripted.save(str(tmp_path / "ViT.pt"))
+    canary.unlink(missing_ok=True)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "ViT.pt")
+    assert not canary.exists()
+    torch.jit.load(str(tmp_path / "ViT.pt"))
+    assert canary.exists(), "the archive must be harmful, or this test shows nothing"
+
+
+def test_setting_attributes_from_a_file_changes_nothing_that_lasts(tmp_path: Path) -> None:
+    # BUILD on what the reader allows: an attempt to change the reader itself.
+    for name in (b"torch._utils\n_rebuild_parameter", b"collections\nOrderedDict", b"os\nsystem"):
+        content = b"\x80\x02c" + name + b"\n}\x86\x8c\x05state\x8c\x05valued\x86b."
+        write_archive(tmp_path / "x.pth", content)
+        with pytest.raises(CheckpointError):
+            read_pickled(tmp_path / "x.pth")
+    assert read_pickled(saved(tmp_path / "y.pth", {"a": torch.ones(2)}))[0].keys() == {"a"}
+
+
+def saved(path: Path, content: Any) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def write_archive(path: Path, pickled: bytes, **storages: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", pickled)
+        archive.writestr("x/constants.pkl", b"")  # the mark of TorchScript: read inertly at once
+        for key, content in storages.items():
+            archive.writestr(f"x/data/{key}", content)
+
+
+class PersistentTensor(pickle.Pickler):
+    """Pickles (dtype name, key, length) as torch pickles a storage."""
+
+    def persistent_id(self, item: Any) -> Any:
+        return ("storage", *item[1:]) if isinstance(item, tuple) and item[0] == "S" else None
+
+
+def tensor_pickle(
+    size: tuple[int, ...], stride: tuple[int, ...], length: int, offset: int
+) -> bytes:
+    class Tensor:
+        def __reduce__(self) -> Any:
+            storage = ("S", torch.FloatStorage, "0", "cpu", length)
+            return torch._utils._rebuild_tensor_v2, (storage, offset, size, stride, False, None)
+
+    buffer = io.BytesIO()
+    PersistentTensor(buffer, protocol=2).dump({"a": Tensor()})
+    return buffer.getvalue()
+
+
+def test_tensors_cannot_reach_beyond_their_bytes(tmp_path: Path) -> None:
+    file, numbers = tmp_path / "x.pth", torch.arange(4.0)
+    content = numbers.numpy().tobytes()
+    write_archive(file, tensor_pickle((2, 2), (1, 2), 4, 0), **{"0": content})
+    assert torch.equal(read_pickled(file)[0]["a"], numbers.reshape(2, 2).T)
+    for size, stride, length, offset in (
+        ((5,), (1,), 4, 0),
+        ((4,), (1,), 4, 1),
+        ((4,), (1,), 400, 0),
+        ((4,), (-1,), 4, 3),
+        ((2**40,), (1,), 4, 0),
+        ((4,), (1,), -4, 0),
+    ):
+        write_archive(file, tensor_pickle(size, stride, length, offset), **{"0": content})
+        with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+            read_pickled(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a checkpoint", b"PK\x03\x04broken", pickle.dumps([1]), pickle.dumps({"a": 1})],
+)
+def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "x.pth")
+
+
+def test_other_archives_and_contents_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="holds a list, not named tensors"):
+        load_checkpoint(saved(tmp_path / "y.pth", [torch.ones(2)]))
