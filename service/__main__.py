@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -76,8 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
         f"API at /docs)",
         flush=True,
     )
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -86,7 +88,14 @@ def main(arguments: list[str] | None = None) -> int:
         h11_max_incomplete_event_size=1 << 16,
     )
     server = uvicorn.Server(config)
+    app.state.server.on_failure = lambda: setattr(server, "should_exit", True)
+    # uvicorn raises the signal that stopped it once more, after an orderly end: exit with 0 then.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
+    if app.state.server.failure:
+        print(f"service: {app.state.server.failure}", file=sys.stderr)
+        return 1
     return 0 if server.started else 1
 
 

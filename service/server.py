@@ -31,7 +31,8 @@ class Server:
         self.settings = settings
         self.metrics = Metrics()
         self.admission = Admission(settings.max_in_flight, settings.request_timeout_s)
-        self.failure = ""
+        self.failure = ""  # why loading failed, for the operator: it may name paths
+        self.on_failure: Callable[[], None] | None = None
         self._given_runtime = runtime
         self._engine: Engine | None = None
         self._pool: DecodePool | None = None
@@ -43,18 +44,13 @@ class Server:
     def engine(self) -> Engine:
         """The engine; ApiError 503 until it is there."""
         if self._engine is None:
-            reason = f": {self.failure}" if self.failure else ""
-            raise ApiError("not_ready", f"the server is starting{reason}", retry_after_s=2)
+            what = "could not load its bundle" if self.failure else "is starting"
+            raise ApiError("not_ready", f"the server {what}", retry_after_s=2)
         return self._engine
 
     def begin(self) -> None:
         """Load in the background; the server listens meanwhile and answers 503."""
         self._starting = asyncio.create_task(self._start())
-
-    async def ready(self) -> None:
-        """Wait until the loading has ended; raises what went wrong."""
-        assert self._starting is not None
-        await self._starting
 
     async def _start(self) -> None:
         settings, log = self.settings, structlog.get_logger("service")
@@ -69,9 +65,11 @@ class Server:
             await engine.lane.run(runtime.warm_up)
             await engine.probe()
         except Exception as error:
-            self.failure = "loading failed, see the log"
-            log.error("loading failed", error=str(error))
-            raise
+            self.failure = str(error) or type(error).__name__
+            log.error("loading failed", error=self.failure)
+            if self.on_failure is not None:
+                self.on_failure()
+            return
         self._engine = engine
         self._watch(engine, self._pool)
         log.info(
