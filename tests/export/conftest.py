@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,11 +55,6 @@ def checkpoint_of(config: ModelConfig, *, trained: bool = True) -> Checkpoint:
     return Checkpoint(randomised(config), "tiny", "made by a test", trained, tokenizer)
 
 
-def quiet_steps() -> Steps:
-    """Steps that say nothing."""
-    return Steps(Console(quiet=True))
-
-
 @pytest.fixture(scope="session")
 def tiny_checkpoint() -> Checkpoint:
     """The tiny network."""
@@ -79,4 +76,17 @@ def tiny_bundle(
     """A bundle in fp32 and int8 with one label list. Not to be changed: copy it first."""
     output = tmp_path_factory.mktemp("bundles") / "tiny"
     options = BundleOptions(label_files=(label_file,), precisions=("fp32", "int8"))
-    return make_bundle(tiny_checkpoint, output, options, quiet_steps())
+    return make_bundle(tiny_checkpoint, output, options, Steps(Console(quiet=True)))
+
+
+@pytest.fixture
+def variant(tmp_path: Path) -> Callable[..., Bundle]:
+    """Makes a bundle of the tiny network with other settings."""
+
+    def make(**changes: Any) -> Bundle:
+        checkpoint = checkpoint_of(TINY.model_copy(update=changes))
+        return make_bundle(
+            checkpoint, tmp_path / "variant", BundleOptions(), Steps(Console(quiet=True))
+        )
+
+    return make
