@@ -33,7 +33,7 @@ NOT_THE_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 READ_BYTES = 1 << 18
 
 # What PyAV raises for bad input: its own errors, and Python's where a field makes no sense.
-LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, EOFError)
+LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, LookupError)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ KEEP_BYTES = 32 << 20
 PROGRESSIVE_OR_UNKNOWN = (0, 1)
 # Containers that store the order of decoding alone; what the demuxer gives as times is a guess.
 WITHOUT_TIMES = ("avi",)
+# Streams off the air lose packets, and with them what later pictures refer to. They have a steady
+# rate, so a loss leaves a hole in the times.
+BROADCAST = ("mpegts", "mpeg")
 
 Classify = Callable[[Any, bool], Role | None]
 
@@ -33,6 +36,7 @@ class PacketList:
     interlaced: bool = False
     reorder_depth: int = 0
     guessed_times: bool = False
+    even_times: bool = False
 
     @classmethod
     def empty(cls, video: OpenVideo) -> PacketList:
@@ -41,6 +45,7 @@ class PacketList:
             interlaced=video.context.field_order not in PROGRESSIVE_OR_UNKNOWN,
             reorder_depth=video.context.reorder_depth,
             guessed_times=video.demuxer in WITHOUT_TIMES,
+            even_times=video.demuxer in BROADCAST,
         )
 
     def __len__(self) -> int:
@@ -49,7 +54,15 @@ class PacketList:
 
 def video_packets(video: OpenVideo) -> Iterator[Any]:
     """The coded packets of the chosen stream, in file order; the flush packets are left out."""
-    return (packet for packet in video.container.demux(video.stream) if packet.size)
+    while True:
+        try:
+            for packet in video.container.demux(video.stream):
+                if packet.size:
+                    yield packet
+            return
+        except IndexError:
+            # PyAV stumbles over the first packet of a stream that shows up late; read on.
+            continue
 
 
 def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:

@@ -4,6 +4,9 @@ A file is *regular* when its packets prove that each holds one picture and when 
 then the shown pictures are known without decoding any, and only the stretches between an entry
 (a clean key frame) and the last wanted picture after it need decoding, without the pictures that
 nothing refers to. Anything else, one odd packet is enough, is decoded whole.
+
+What this cannot see is damage inside the coded picture of a packet that is whole: where such a
+picture is not among those decoded, it counts as shown although a full decode would have lost it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from model.inputs.bitstream.role import ENTRY, HIDDEN, REFERENCE, Role
 from model.inputs.packets import PacketList
 
+LONGEST_STEP = 2.5  # film shown at a television rate: steps of two and of three fields
 LONGEST_REORDER = 17  # one more than any codec may keep back
 
 
@@ -55,6 +59,8 @@ def schedule(packets: PacketList) -> Schedule | None:
         # Pictures that lead in the first key frame refer to ones that are not there.
         return None
     ranked = sorted(zip(times, shown, strict=True))
+    if packets.even_times and _has_hole([t for t, _ in ranked]):
+        return None
     return Schedule(tuple(i for _, i in ranked), tuple(t for t, _ in ranked))
 
 
@@ -113,6 +119,11 @@ def _order_is_safe(packets: PacketList) -> bool:
         return False
     latest = np.maximum.accumulate(times)
     return bool((latest[:-LONGEST_REORDER] < times[LONGEST_REORDER:]).all())
+
+
+def _has_hole(times: Sequence[int]) -> bool:
+    steps = np.diff(np.array(times, dtype=np.int64))
+    return len(steps) > 0 and bool(steps.max() > LONGEST_STEP * np.median(steps))
 
 
 def _ascends(times: Sequence[int | None]) -> bool:

@@ -43,6 +43,9 @@ class Tokenizer:
     def __init__(self, core: tokenizers.Tokenizer) -> None:
         self._core = core
         vocabulary = core.get_vocab()
+        missing = {START, END} - vocabulary.keys()
+        if missing:
+            raise ValueError(f"the vocabulary lacks {sorted(missing)}: this is no CLIP tokenizer")
         self.vocab_size = len(vocabulary)
         self.start_id: int = vocabulary[START]
         self.end_id: int = vocabulary[END]
@@ -55,8 +58,13 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """Read a `tokenizer.json`."""
-        return cls(tokenizers.Tokenizer.from_file(str(path)))
+        """Read a `tokenizer.json`. Raises ValueError if it is none."""
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            core = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+        return cls(core)
 
     def save(self, path: str | Path) -> None:
         """Write a `tokenizer.json`."""
@@ -70,6 +78,8 @@ class Tokenizer:
     @classmethod
     def truncated(cls, merges: int) -> Self:
         """A small valid CLIP vocabulary of the first `merges` merges, ids renumbered."""
+        if not 0 <= merges <= CLIP_MERGES:
+            raise ValueError(f"merges must be between 0 and {CLIP_MERGES}, not {merges}")
         return cls(_build(_clip_merges()[:merges]))
 
     def encode(
