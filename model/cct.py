@@ -39,7 +39,7 @@ class CrossFrameBlock(Block):
     def messages(self, class_tokens: Tensor) -> Tensor:
         """Class tokens (B·T,D) to one message for each frame (B·T,1,D)."""
         m = self.message_fc(class_tokens).unflatten(0, (-1, self.num_frames))  # (B,T,D)
-        m = m + self.drop_path(self.message_attn(self.message_ln(m)), len(m))
+        m = m + self.drop_path(self.message_attn(self.message_ln(m)), m.shape[0])
         return m.flatten(0, 1).unsqueeze(1)
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
@@ -92,7 +92,7 @@ class VideoEncoder(nn.Module):
         """Frames (B,T,3,H,W), normalised, to features (B,T,E) and patch tokens (B,T,P,D)."""
         self.check(frames)
         x = self.conv1(frames.flatten(0, 1)).flatten(2).transpose(1, 2)  # (B·T,P,D)
-        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
+        x = torch.cat([self.class_embedding.expand(x.shape[0], 1, -1), x], dim=1)
         x = x + self.positional_embedding
         x = self._run_blocks(self.ln_pre(x))
         features = self.ln_post(x[:, 0]) @ self.proj

@@ -36,5 +36,6 @@ class TextEncoder(nn.Module):
         # The end-of-text token has the largest id, and argmax finds its first place; causality
         # keeps the padding behind it out of what it has seen.
         ends = token_ids.argmax(dim=-1)
-        at_end = x[torch.arange(len(x), device=x.device), ends]
+        # x.shape[0], not len(x): tracing for export takes a length for a constant.
+        at_end = x[torch.arange(x.shape[0], device=x.device), ends]
         return self.ln_final(at_end) @ self.projection

@@ -46,7 +46,7 @@ class XClip(nn.Module):
         features, patches = self.visual(frames)
         video = self.mit(features)
         if self.patch_context is None:
-            return video, video.new_empty(len(video), 0, video.shape[1])
+            return video, video.new_empty(video.shape[0], 0, video.shape[1])
         return video, self.patch_context(patches)
 
     def encode_text(self, token_ids: Tensor) -> Tensor:
