@@ -14,6 +14,7 @@ from service.decode.protocol import Decoded, Failed, Refused, parse_answer
 
 log = logging.getLogger(__name__)
 
+OUT_OF_TIME = frozenset(["timeout", "cpu"])
 REFUSALS: dict[str, type[VideoError]] = {
     kind.__name__: kind
     for kind in (*vars(video_errors).values(), TooDemanding)
@@ -66,7 +67,7 @@ def _clip(answer: Decoded, memory: FrameMemory, times: int) -> Clip:
 
 def error_for(death: Death, limit_s: float) -> VideoError:
     """What the sender of a clip is told whose worker died."""
-    if death.reason in ("timeout", "cpu"):
+    if death.reason in OUT_OF_TIME:
         return DecodeTimeout(
             f"decoding did not finish within its limit of {limit_s:.3g} seconds; send a shorter "
             "video or one of lower resolution"

@@ -155,6 +155,8 @@ class Crew:
         if process in self._idle:
             self._idle.remove(process)
         self._dying.add(process)
+        if process.reason != "crash":
+            self._stats.ended[process.reason] += 1
         process.death.add_done_callback(lambda death: self._buried(process, death.result()))
         if self._stopped:
             return
@@ -166,7 +168,9 @@ class Crew:
 
     def _buried(self, process: WorkerProcess, death: Death) -> None:
         self._dying.discard(process)
-        self._stats.ended[death.reason] += 1
+        if process.reason == "crash":
+            # Of what, only the exit status told.
+            self._stats.ended[death.reason] += 1
         if death.reason not in EXPECTED:
             log.warning("decode worker %d ended: %s", process.pid, death)
 

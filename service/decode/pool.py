@@ -19,7 +19,7 @@ from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
 from model.inputs.limits import VideoLimits
 from model.inputs.spec import InputSpec
-from service.decode.answers import BadAnswer, clip_from, error_for
+from service.decode.answers import OUT_OF_TIME, BadAnswer, clip_from, error_for
 from service.decode.crew import Crew
 from service.decode.errors import DecodeUnavailable
 from service.decode.frame_memory import FrameMemory, Shape
@@ -158,13 +158,14 @@ class DecodePool:
             give_up_at = min(give_up_at, deadline)
         task = Task(source, job, shape, views * self._spec.num_frames, give_up_at)
         outcome = await self._run(worker, task)
-        if isinstance(outcome, Death) and outcome.reason == "crash" and worker.jobs > 1:
-            # An earlier clip may have left the worker damaged: this one is not to blame yet.
+        if isinstance(outcome, Death) and _is_innocent(outcome, worker):
             self.stats.retried += 1
             outcome = await self._run(await self._acquire(deadline, first=True), task)
-        if isinstance(outcome, Death):
-            raise error_for(outcome, give_up_at - began)
-        return outcome
+        if not isinstance(outcome, Death):
+            return outcome
+        if outcome.reason == "stop":
+            raise DecodeUnavailable(SHUT)
+        raise error_for(outcome, give_up_at - began)
 
     def _setup(self) -> Setup:
         try:
@@ -198,10 +199,13 @@ class DecodePool:
 
     async def _acquire(self, deadline: float | None, *, first: bool = False) -> WorkerProcess:
         """A worker and the right to use it, in the order of asking; `first` goes before all."""
+        patience = None if deadline is None else deadline - time.monotonic()
+        if patience is not None and patience <= 0:
+            self.stats.dropped += 1
+            raise TimeoutError("the deadline has passed")
         waiter: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if first else self._waiting.append)(waiter)
         self._dispatch()
-        patience = None if deadline is None else deadline - time.monotonic()
         try:
             async with asyncio.timeout(patience):
                 return await waiter
@@ -295,6 +299,16 @@ class DecodePool:
             self._release(worker)
 
         answer.add_done_callback(over)
+
+
+def _is_innocent(death: Death, worker: WorkerProcess) -> bool:
+    """Whether the worker may have died of something other than this clip.
+
+    It was dead before it got the clip, or an earlier clip may have left it damaged.
+    """
+    if death.reason in OUT_OF_TIME:
+        return False
+    return death.reason == "idle" or worker.jobs > 1
 
 
 def _frame_memory(shape: Shape) -> FrameMemory:

@@ -72,13 +72,19 @@ class WorkerProcess:
         self.resident_when_ready = self.resident_bytes()
 
     def ask(self, message: bytes, fds: Sequence[int]) -> asyncio.Future[bytes | Death]:
-        """Send a job; the future gets the answer, or how the worker died. It never raises."""
+        """Send a job; the future gets the answer, or how the worker ended. It never raises."""
         self.jobs += 1
-        self._answer = answer = self._loop.create_future()
+        # What lies in the socket now answers nothing, and must not pass for this job's answer.
+        self._readable()
+        answer: asyncio.Future[bytes | Death] = self._loop.create_future()
+        if not self.alive:
+            self.death.add_done_callback(lambda death: answer.set_result(death.result()))
+            return answer
+        self._answer = answer
         try:
             socket.send_fds(self._socket, [message], fds)
         except OSError:
-            self.end("crash")
+            self.end("idle")
         return answer
 
     def end(self, reason: str) -> None:

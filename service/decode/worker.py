@@ -42,6 +42,8 @@ from service.decode.protocol import (
 Decode = Callable[[BinaryIO, Job, Setup], Clip]
 SOCKET, STDERR = 0, 2
 FILES_PER_JOB = 2
+# PyAV's command line, and its downloader of sample files.
+NOT_FOR_DECODING = ("av.__main__", "av.datasets")
 KEPT_BYTES = 24 << 20
 TOO_DEMANDING = (
     "decoding this video needs more memory than one request may use; send it at a lower resolution"
@@ -87,7 +89,7 @@ def warm_up() -> None:
     when a few bytes are decoded.
     """
     for module in pkgutil.walk_packages(av.__path__, "av."):
-        if not module.name.endswith("__main__"):
+        if module.name not in NOT_FOR_DECODING:
             import_module(module.name)
     frame = b"FRAME\n" + bytes(16 * 16 * 3 // 2)
     video = b"YUV4MPEG2 W16 H16 F25:1 Ip A1:1 C420jpeg\n" + 2 * frame

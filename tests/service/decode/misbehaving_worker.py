@@ -25,6 +25,7 @@ from service.decode import worker
 from service.decode.protocol import Job, Setup
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+PARENT = socket.socket(fileno=os.dup(0))
 kept: list[Any] = []
 
 
@@ -80,19 +81,8 @@ def grow(_: BinaryIO, mebibytes: str) -> None:
     kept.append(bytearray(b"x") * (int(mebibytes) << 20))
 
 
-def files(_: BinaryIO) -> None:
-    """Use up every descriptor and keep them."""
-    try:
-        while True:
-            kept.append(os.dup(1))
-    except OSError as error:
-        if error.errno == errno.EPERM:
-            raise
-        say(f"{len(kept)} files")
-
-
-def copies(source: BinaryIO) -> None:
-    """The same with the call that the filter grants."""
+def files(source: BinaryIO) -> None:
+    """Use up every descriptor there may be, and keep them."""
     try:
         while True:
             kept.append(fcntl.fcntl(source.fileno(), fcntl.F_DUPFD, 0))
@@ -104,8 +94,9 @@ def bug(_: BinaryIO) -> None:
     raise KeyError("of /srv/app/secret.py")
 
 
-def modules(_: BinaryIO) -> None:
-    say(" ".join(sorted({name.split(".")[0] for name in sys.modules})))
+def modules(_: BinaryIO, *names: str) -> None:
+    """Which of these are loaded?"""
+    say(" ".join(name for name in names if name in sys.modules) or "none")
 
 
 def environment(_: BinaryIO) -> None:
@@ -153,7 +144,6 @@ ATTEMPTS = {
     "spawn": lambda: os.posix_spawn("/bin/true", ["true"], {}),
     "thread": lambda: threading.Thread(target=time.sleep, args=(0,)).start(),
     "signal": lambda: os.kill(os.getppid(), 0),
-    "getppid": lambda: call("getppid"),
     "ptrace": lambda: call("ptrace", 0, 0, 0, 0),
     "executable": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC),
     "more": lambda: __import__("resource").setrlimit(7, (64, 64)),
@@ -171,7 +161,6 @@ ORDERS: dict[str, Any] = {
     "hog": hog,
     "grow": grow,
     "files": files,
-    "copies": copies,
     "bug": bug,
     "modules": modules,
     "environment": environment,
@@ -199,21 +188,13 @@ def lie(packet: bytes, fds: list[int], decode: worker.Decode, setup: Setup) -> A
     return Raw(LIES[how](text, fds, packet, setup))
 
 
-def answer_fields(packet: bytes, setup: Setup) -> dict[str, Any]:
+def honest_answer(packet: bytes, setup: Setup) -> bytes:
+    """What a worker says of black frames."""
     views, spec = json.loads(packet)["views"], setup.spec
-    return {
-        "kind": "decoded",
-        "shape": [views, spec.num_frames, spec.image_size, spec.image_size, 3],
-        "info": {
-            "duration_s": 1.0,
-            "fps": 25.0,
-            "width": 8,
-            "height": 8,
-            "codec": "h264",
-            "frames": 4,
-        },
-        "frame_times_s": [0.0] * (views * spec.num_frames),
-    }
+    shape = (views, spec.num_frames, spec.image_size, spec.image_size, 3)
+    info = VideoInfo(duration_s=1.0, fps=25.0, width=8, height=8, codec="h264", frames=4)
+    times = (0.0,) * (views * spec.num_frames)
+    return worker.decoded(Clip(np.zeros(shape, dtype=np.uint8), info, times)).to_bytes()
 
 
 def lie_raw(text: str, *_: Any) -> bytes:
@@ -224,53 +205,33 @@ def lie_long(text: str, *_: Any) -> bytes:
     return b"[" * int(text)
 
 
-def lie_fields(text: str, _: list[int], packet: bytes, setup: Setup) -> bytes:
-    """Honest fields with some replaced; a key `info.x` reaches inside."""
-    fields = answer_fields(packet, setup)
-    for key, value in json.loads(text).items():
-        outer, _, inner = key.partition(".")
-        if inner:
-            fields[outer][inner] = value
-        else:
-            fields[outer] = value
-    return json.dumps(fields).encode()
-
-
 def lie_mapped(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
     """Keep the frames writable after the answer."""
     kept.append(mmap.mmap(fds[1], 0))
-    return lie_fields("{}", fds, packet, setup)
+    return honest_answer(packet, setup)
 
 
 def lie_sealed(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
     fcntl.fcntl(fds[1], fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
-    return lie_fields("{}", fds, packet, setup)
+    return honest_answer(packet, setup)
 
 
 def lie_twice(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
-    answer = lie_fields("{}", fds, packet, setup)
-    os.write(0, answer) if False else socket.socket(fileno=os_dup(0)).send(answer)
+    answer = honest_answer(packet, setup)
+    PARENT.send(answer)
     return answer
-
-
-def os_dup(fd: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD, 0)
 
 
 def lie_gift(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
     """Send descriptors along, for the parent to choke on."""
-    answer = lie_fields("{}", fds, packet, setup)
-    try:
-        socket.send_fds(socket.socket(fileno=os_dup(0)), [answer], [1] * 200)
-    except OSError:
-        return answer
-    return b"[]"
+    socket.send_fds(PARENT, [b"{}"], [1] * 200)
+    return honest_answer(packet, setup)
 
 
 LIES: dict[str, Any] = {
     "raw": lie_raw,
     "long": lie_long,
-    "fields": lie_fields,
+    "honest": lambda _text, _fds, packet, setup: honest_answer(packet, setup),
     "mapped": lie_mapped,
     "sealed": lie_sealed,
     "twice": lie_twice,

@@ -1,0 +1,87 @@
+"""A running pool per test, and proof that it left nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from model.inputs import InputSpec
+from service.decode import DecodePool, PoolOptions
+
+SPEC = InputSpec(num_frames=4, image_size=16, resize_short_side=16)
+MISBEHAVING = (
+    sys.executable,
+    "-P",
+    "-B",
+    str(Path(__file__).with_name("misbehaving_worker.py")),
+)
+
+Scenario = Callable[[DecodePool], Awaitable[Any]]
+
+
+def open_files() -> set[str]:
+    return {f"{fd.name} {os.readlink(fd)}" for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+
+
+@pytest.fixture
+def spec() -> InputSpec:
+    """Small frames: four of 16 pixels a side."""
+    return SPEC
+
+
+@pytest.fixture
+def with_pool() -> Callable[..., Any]:
+    """Run a scenario against a started pool, and check that no process, file or map is left.
+
+    `with_pool(scenario, workers=2, options={...})`; the workers obey their uploads unless another
+    `command` is given, None for the real one. One worker and no spare, because starts cost time.
+    """
+
+    def run(
+        scenario: Scenario,
+        *,
+        workers: int = 1,
+        options: dict[str, Any] | None = None,
+        command: Any = MISBEHAVING,
+        spec: InputSpec = SPEC,
+    ) -> Any:
+        async def main() -> Any:
+            chosen = PoolOptions(**({"spares": 0} | (options or {})))
+            more = {"command": command} if command else {}
+            pool = DecodePool(workers, spec, options=chosen, **more)
+            await pool.start()
+            try:
+                return await scenario(pool)
+            finally:
+                await pool.stop()
+                assert pool.running == pool.waiting == 0
+
+        children, before = set(psutil.Process().children(recursive=True)), open_files()
+        outcome = asyncio.run(main())
+        assert set(psutil.Process().children(recursive=True)) == children
+        assert open_files() == before
+        assert "memfd:frames" not in Path("/proc/self/maps").read_text()
+        return outcome
+
+    return run
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Callable[[str], Path]:
+    """An upload that tells a misbehaving worker what to do."""
+    made: list[Path] = []
+
+    def write(text: str) -> Path:
+        path = tmp_path / f"order_{len(made)}"
+        path.write_text(text)
+        made.append(path)
+        return path
+
+    return write

@@ -1,0 +1,222 @@
+"""Whatever a job does to its worker, its sender gets one plain answer and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.decode import DecodeCrashed, DecodeTimeout, DecodeUnavailable, TooDemanding
+
+MIB = 1 << 20
+
+
+async def until(condition):
+    """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+async def refused(pool, path, kind, **more):
+    with pytest.raises(kind) as caught:
+        await pool.decode(path, **more)
+    return caught.value
+
+
+async def still_works(pool, order):
+    clip = await pool.decode(order("fine"))
+    assert clip.frames.min() == clip.frames.max() == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+def test_a_crash_is_the_senders_alone(with_pool, order, number):
+    async def scenario(pool):
+        error = await refused(pool, order(f"die {int(number)}"), DecodeCrashed)
+        assert error.code == "decode_crashed"
+        await still_works(pool, order)
+        assert pool.stats.ended == {"crash": 1}
+
+    with_pool(scenario)
+
+
+def test_a_worker_killed_from_outside(with_pool, order):
+    async def scenario(pool):
+        job = asyncio.create_task(pool.decode(order("hang")))
+        await until(lambda: pool.running)
+        os.kill(pool.pids[0], signal.SIGKILL)
+        with pytest.raises(DecodeCrashed):
+            await job
+        await still_works(pool, order)
+
+    with_pool(scenario)
+
+
+def test_the_clip_after_a_damaging_one_gets_a_second_try(with_pool, order):
+    """A worker that served others before may have been damaged by them."""
+
+    async def scenario(pool):
+        await still_works(pool, order)
+        upload = order("hold")
+        job = asyncio.create_task(pool.decode(upload))
+        await until(lambda: pool.running)
+        victim = pool.pids[0]
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: pool.pids and pool.pids[0] != victim)
+        upload.write_text("fine")
+        assert (await job).info.codec == "test"
+        assert pool.stats.retried == 1
+
+    with_pool(scenario)
+
+
+def test_a_clip_that_crashes_twice_is_blamed(with_pool, order):
+    async def scenario(pool):
+        await still_works(pool, order)
+        await refused(pool, order("die 11"), DecodeCrashed)
+        assert pool.stats.ended == {"crash": 2}
+
+    with_pool(scenario)
+
+
+@pytest.mark.parametrize("order_text", ["hang", "spin"])
+def test_a_job_that_never_ends(with_pool, order, order_text):
+    async def scenario(pool):
+        error = await refused(pool, order(order_text), DecodeTimeout)
+        assert error.code == "decode_timeout"
+        assert "0.3 seconds" in error.detail
+        await still_works(pool, order)
+        assert pool.stats.ended == {"timeout": 1}
+
+    with_pool(scenario, options={"max_decode_s": 0.3})
+
+
+def test_a_deadline_ends_a_job_too(with_pool, order):
+    async def scenario(pool):
+        await refused(pool, order("hang"), DecodeTimeout, deadline=time.monotonic() + 0.2)
+        assert pool.stats.ended["timeout"] == 1
+
+    with_pool(scenario)
+
+
+def test_the_kernel_counts_processor_time_when_the_parent_cannot(with_pool, order):
+    """The event loop is blocked here, so no timer of ours can fire."""
+
+    async def scenario(pool):
+        job = asyncio.create_task(pool.decode(order("spin")))
+        await until(lambda: pool.running)
+        process = psutil.Process(pool.pids[0])
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
+        # The death is seen before the timer that is due as well.
+        with pytest.raises(DecodeTimeout):
+            await job
+
+    with_pool(scenario, options={"max_decode_s": 0.5})
+
+
+def test_memory_is_bounded_and_the_worker_survives(with_pool, order):
+    async def scenario(pool):
+        (pid,) = pool.pids
+        before = psutil.Process(pid).memory_info().rss
+        error = await refused(pool, order("hog"), TooDemanding)
+        assert error.code == "video_too_demanding"
+        peak = next(
+            int(line.split()[1]) * 1024
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
+        assert 32 * MIB < peak - before < 80 * MIB
+        await still_works(pool, order)
+        assert pool.pids == (pid,)
+
+    with_pool(scenario, options={"memory_bytes": 64 * MIB})
+
+
+def test_descriptors_are_bounded(with_pool, order):
+    async def scenario(pool):
+        error = await refused(pool, order("files"), Exception)
+        assert int(error.detail.split()[0]) < 16
+        # Now the worker cannot even receive an upload: the next clip is served by another.
+        await still_works(pool, order)
+        assert pool.stats.ended == {"failed": 1}
+
+    with_pool(scenario)
+
+
+def test_a_bug_of_ours_is_logged_and_not_told(with_pool, order, caplog):
+    async def scenario(pool):
+        error = await refused(pool, order("bug"), DecodeCrashed)
+        assert "secret" not in error.detail
+        assert "KeyError" in caplog.text
+        await still_works(pool, order)
+
+    with_pool(scenario)
+
+
+def test_limits_that_the_kernel_holds(with_pool, order):
+    async def scenario(pool):
+        (pid,) = pool.pids
+        await still_works(pool, order)
+        limits = {
+            name: resource.prlimit(pid, getattr(resource, f"RLIMIT_{name}"))
+            for name in ("AS", "DATA", "NOFILE", "NPROC", "FSIZE", "CORE", "CPU")
+        }
+        assert limits["NOFILE"] == (16, 16)
+        assert limits["NPROC"] == limits["FSIZE"] == limits["CORE"] == (0, 0)
+        assert limits["DATA"][1] < limits["AS"][1] < 1024 * MIB
+        assert limits["CPU"][0] < 30
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
+
+    with_pool(scenario)
+
+
+def test_others_keep_working_while_one_misbehaves(with_pool, order):
+    async def scenario(pool):
+        bad = [asyncio.create_task(pool.decode(order(text))) for text in ("die 11", "hang", "hog")]
+        good = [asyncio.create_task(pool.decode(order("fine"))) for _ in range(12)]
+        assert len(await asyncio.gather(*good)) == 12
+        endings = await asyncio.gather(*bad, return_exceptions=True)
+        assert [e.code for e in endings] == [
+            "decode_crashed",
+            "decode_timeout",
+            "video_too_demanding",
+        ]
+
+    with_pool(
+        scenario,
+        workers=2,
+        options={"spares": 1, "max_decode_s": 1.0, "memory_bytes": 32 * MIB},
+    )
+
+
+def test_no_descriptor_left_in_the_parent(with_pool, order):
+    """The clip in question cannot be served; the pool goes on as soon as there is room."""
+
+    async def scenario(pool):
+        upload = order("fine")
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (8, hard))
+        try:
+            with pytest.raises(DecodeUnavailable):
+                await pool.decode(upload)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await still_works(pool, order)
+        assert not pool.stats.ended
+
+    with_pool(scenario)
+
+
+def test_an_upload_that_vanished(with_pool, order, tmp_path):
+    async def scenario(pool):
+        with pytest.raises(DecodeUnavailable, match="upload"):
+            await pool.decode(tmp_path / "gone")
+        await still_works(pool, order)
+
+    with_pool(scenario)

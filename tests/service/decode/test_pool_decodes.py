@@ -1,0 +1,147 @@
+"""What comes out of the pool is what decoding in this process gives, and costs no copy."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.inputs import InputSpec, NotAVideo, RangeError, TooShort, VideoLimits, decode_clip
+from service.decode import DecodePool
+
+SPEC = InputSpec.official(8, 112)
+
+
+def same(clip, reference):
+    assert np.array_equal(clip.frames, reference.frames)
+    assert clip.info == reference.info
+    assert clip.frame_times_s == reference.frame_times_s
+
+
+@pytest.mark.parametrize(
+    "wanted", [{}, {"views": 3}, {"crops": 3, "views": 2}, {"start": 1.0, "end": 2.5}]
+)
+def test_same_as_in_this_process(with_pool, videos, wanted):
+    async def scenario(pool):
+        for path in videos.values():
+            with path.open("rb") as file:
+                same(await pool.decode(path, **wanted), decode_clip(file, SPEC, **wanted))
+
+    with_pool(scenario, command=None, spec=SPEC)
+
+
+def test_a_descriptor_keeps_its_position_and_stays_open(with_pool, videos):
+    path = videos["arm_wrestling"]
+
+    async def scenario(pool):
+        with path.open("rb") as file:
+            file.seek(1234)
+            clip = await pool.decode(file.fileno())
+            assert file.tell() == 1234
+            same(clip, decode_clip(file, SPEC))
+
+    with_pool(scenario, command=None, spec=SPEC)
+
+
+def test_an_upload_that_lives_in_memory(with_pool, videos):
+    async def scenario(pool):
+        fd = os.memfd_create("upload", os.MFD_CLOEXEC)
+        with os.fdopen(fd, "w+b") as file:
+            file.write(videos["arm_wrestling"].read_bytes())
+            file.flush()
+            same(await pool.decode(file.fileno()), decode_clip(file, SPEC))
+
+    with_pool(scenario, command=None, spec=SPEC)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "kind", "code"),
+    [
+        ("i_zeros_64k.mp4", {}, NotAVideo, "not_a_video"),
+        ("v_h264_faststart.mp4", {"start": 900.0}, RangeError, "start_past_end"),
+        ("v_h264_faststart.mp4", {"start": 0.001, "end": 0.002}, TooShort, "video_too_short"),
+    ],
+)
+def test_refusals_keep_class_code_and_words(with_pool, shared_dir, name, wanted, kind, code):
+    path = shared_dir / "corpus" / name
+    with path.open("rb") as file, pytest.raises(kind) as here:
+        decode_clip(file, SPEC, **wanted)
+
+    async def scenario(pool):
+        with pytest.raises(kind) as there:
+            await pool.decode(path, **wanted)
+        assert there.value.code == here.value.code == code
+        assert there.value.detail == here.value.detail
+        assert pool.stats.refused == 1
+        assert not pool.stats.ended
+
+    with_pool(scenario, command=None, spec=SPEC)
+
+
+def test_limits_hold_in_the_worker(videos):
+    async def main():
+        pool = DecodePool(1, SPEC, VideoLimits(max_frames=10))
+        await pool.start()
+        try:
+            with pytest.raises(Exception, match="more than 10 frames"):
+                await pool.decode(videos["arm_wrestling"])
+        finally:
+            await pool.stop()
+
+    asyncio.run(main())
+
+
+def test_frames_are_shared_read_only_and_given_back(with_pool, order):
+    async def scenario(pool):
+        clip = await pool.decode(order("fine"))
+        assert "memfd:frames" in Path("/proc/self/maps").read_text()
+        assert not clip.frames.flags.writeable
+        assert not clip.frames.flags.owndata
+        kept = clip.frames[0]
+        del clip
+        assert kept[0, 0, 0, 0] == 7
+        del kept
+        gc.collect()
+        assert "memfd:frames" not in Path("/proc/self/maps").read_text()
+
+    with_pool(scenario)
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"views": 0}, {"views": 11}, {"crops": 2}, {"start": float("nan")}]
+)
+def test_a_callers_mistake_is_no_video_error(with_pool, order, wanted):
+    async def scenario(pool):
+        with pytest.raises(ValueError, match=next(iter(wanted))):
+            await pool.decode(order("fine"), **wanted)
+        assert pool.stats.jobs == 0
+
+    with_pool(scenario)
+
+
+def test_an_upload_must_be_a_regular_file(with_pool):
+    async def scenario(pool):
+        with pytest.raises(ValueError, match="regular file"):
+            await pool.decode(Path("/dev/zero"))
+        assert pool.running == 0
+
+    with_pool(scenario)
+
+
+def test_a_pool_works_on_uvloop(videos):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main():
+        pool = DecodePool(1, SPEC)
+        await pool.start()
+        try:
+            assert (await pool.decode(videos["arm_wrestling"])).info.frames > 0
+        finally:
+            await pool.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -1,0 +1,157 @@
+"""A worker that a file has taken over may say anything: nothing it says may hurt the parent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from model.inputs import VideoError
+from service.decode import DecodeCrashed
+from service.decode.answers import BadAnswer, clip_from
+from service.decode.frame_memory import FrameMemory
+
+LONG = "x" * 501
+HONEST = {
+    "kind": "decoded",
+    "shape": [1, 4, 16, 16, 3],
+    "info": {
+        "duration_s": 1.0,
+        "fps": 25.0,
+        "width": 8,
+        "height": 8,
+        "codec": "h264",
+        "frames": 4,
+    },
+    "frame_times_s": [0.0, 0.1, 0.2, 0.3],
+}
+
+
+def with_fields(text):
+    """The honest answer with some fields replaced; a key `info.x` reaches inside."""
+    fields = {key: dict(v) if isinstance(v, dict) else v for key, v in HONEST.items()}
+    for key, value in json.loads(text).items():
+        outer, _, inner = key.partition(".")
+        if inner:
+            fields[outer][inner] = value
+        else:
+            fields[outer] = value
+    return json.dumps(fields).encode()
+
+
+SAID = {
+    "raw": str.encode,
+    "long": lambda count: b"[" * int(count),
+    "fields": with_fields,
+}
+
+NONSENSE = {
+    "empty object": "raw {}",
+    "no JSON": "raw \x01\x02\x03",
+    "not UTF-8 as text": "raw \ud7ff\x7f",
+    "a list": "raw [1, 2, 3]",
+    "deeply nested": "long 60000",
+    "unknown kind": 'fields {"kind": "pickle"}',
+    "unknown field": 'fields {"path": "/etc/passwd"}',
+    "more frames than agreed": 'fields {"shape": [1, 4000, 16, 16, 3]}',
+    "another shape of the same size": 'fields {"shape": [1, 2, 32, 16, 3]}',
+    "negative shape": 'fields {"shape": [-1, -4, 16, 16, 3]}',
+    "huge shape": f'fields {{"shape": [{10**30}, 4, 16, 16, 3]}}',
+    "fewer times": 'fields {"frame_times_s": [0.0]}',
+    "more times": f'fields {{"frame_times_s": {[0.0] * 2000}}}',
+    "negative times": 'fields {"frame_times_s": [0.0, 1.0, -2.0, 3.0]}',
+    "times that are no numbers": 'fields {"frame_times_s": ["0", "1", "2", "3"]}',
+    "times without end": "raw "
+    + '{"kind": "decoded", "shape": [1, 4, 16, 16, 3], "frame_times_s": [NaN, 0, 0, 0]}',
+    "endless duration": "raw "
+    + json.dumps(HONEST).replace('"duration_s": 1.0', '"duration_s": 1e999'),
+    "negative width": 'fields {"info.width": -1}',
+    "absurd height": f'fields {{"info.height": {10**12}}}',
+    "no frames": 'fields {"info.frames": 0}',
+    "true is no number": 'fields {"info.width": true}',
+    "a path as codec": 'fields {"info.codec": "/etc/passwd"}',
+    "a line break in the codec": 'fields {"info.codec": "h264\\n"}',
+    "unknown error class": "raw "
+    + json.dumps({"kind": "refused", "error": "SystemExit", "code": "x", "detail": "x"}),
+    "a code that is no code": "raw "
+    + json.dumps({"kind": "refused", "error": "NotAVideo", "code": "A B", "detail": "x"}),
+    "an endless detail": "raw "
+    + json.dumps({"kind": "refused", "error": "NotAVideo", "code": "x", "detail": LONG}),
+    "a header in the detail": "raw "
+    + json.dumps(
+        {"kind": "refused", "error": "NotAVideo", "code": "x", "detail": "x\r\nSet-Cookie: y"}
+    ),
+}
+
+
+@pytest.mark.parametrize("said", sorted(NONSENSE))
+def test_nonsense_is_no_clip(said, spec):
+    how, _, text = NONSENSE[said].partition(" ")
+    packet = SAID[how](text)
+    with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(BadAnswer, match="garbage"):
+        clip_from(packet, memory, 4)
+
+
+def test_the_answer_that_is_changed_above_is_good():
+    with FrameMemory((1, 4, 16, 16, 3)) as memory:
+        clip = clip_from(SAID["fields"]("{}"), memory, 4)
+    assert clip.frames.shape == (1, 4, 16, 16, 3)
+    assert not clip.frames.any()
+
+
+@pytest.mark.parametrize(
+    "lie", ["raw {}", "raw \x01", "long 65537", "long 150000", "mapped", "sealed"]
+)
+def test_nonsense_costs_the_worker_and_its_job_alone(with_pool, order, lie):
+    async def scenario(pool):
+        with pytest.raises(DecodeCrashed):
+            await pool.decode(order(f"lie {lie}"))
+        assert (await pool.decode(order("fine"))).info.codec == "test"
+        assert pool.stats.ended == {"garbage": 1}
+
+    with_pool(scenario)
+
+
+def test_an_honest_answer_by_the_same_means_is_taken(with_pool, order):
+    """The lies above fail for what is changed in them, not for how they are made."""
+
+    async def scenario(pool):
+        clip = await pool.decode(order("lie honest"))
+        assert clip.frames.shape == (1, 4, 16, 16, 3)
+        assert not clip.frames.any()
+
+    with_pool(scenario)
+
+
+def test_an_answer_too_many(with_pool, order):
+    async def scenario(pool):
+        (liar,) = pool.pids
+        await pool.decode(order("lie twice"))
+        assert (await pool.decode(order("fine"))).info.codec == "test"
+        assert liar not in pool.pids
+        assert pool.stats.ended == {"garbage": 1}
+
+    with_pool(scenario)
+
+
+def test_descriptors_that_a_worker_sends_are_dropped(with_pool, order, monkeypatch):
+    """Without the filter a worker can attach them; with_pool counts what is left open here."""
+    monkeypatch.setattr("service.decode.pool.compile_filter", lambda: "")
+
+    async def scenario(pool):
+        with pytest.raises(DecodeCrashed):
+            await pool.decode(order("lie gift"))
+        assert pool.stats.ended == {"garbage": 1}
+
+    with_pool(scenario)
+
+
+def test_words_for_the_client_come_through(with_pool, order):
+    said = {"kind": "refused", "error": "NotAVideo", "code": "not_a_video", "detail": "ünïcode"}
+
+    async def scenario(pool):
+        with pytest.raises(VideoError, match="ünïcode"):
+            await pool.decode(order("lie raw " + json.dumps(said, ensure_ascii=False)))
+        assert not pool.stats.ended
+
+    with_pool(scenario)

@@ -1,0 +1,163 @@
+"""Waiting for a worker: in order, no longer than wanted, and without leaving anything behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import psutil
+import pytest
+
+from service.decode import DecodeUnavailable
+
+
+async def until(condition):
+    """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_first_come_first_served(with_pool, order):
+    async def scenario(pool):
+        holding = order("hold")
+        first = asyncio.create_task(pool.decode(holding))
+        await until(lambda: pool.running)
+        served: list[int] = []
+
+        async def wait_in_line(number):
+            await pool.decode(order("fine"))
+            served.append(number)
+
+        line = [asyncio.create_task(wait_in_line(i)) for i in range(6)]
+        await until(lambda: pool.waiting == 6)
+        line[2].cancel()
+        holding.write_text("fine")
+        await asyncio.gather(first, *line, return_exceptions=True)
+        assert served == [0, 1, 3, 4, 5]
+        assert pool.stats.dropped == 1
+
+    with_pool(scenario)
+
+
+def test_fifty_clips_over_two_workers(with_pool, order):
+    async def scenario(pool):
+        most = 0
+
+        async def one():
+            nonlocal most
+            clip = await pool.decode(upload, views=2)
+            most = max(most, pool.running)
+            return clip.frames.sum()
+
+        upload = order("fine")
+        sums = await asyncio.gather(*(one() for _ in range(50)))
+        assert set(sums) == {2 * 4 * 16 * 16 * 3 * 7}
+        assert most <= 2
+        assert pool.stats.decoded == pool.stats.jobs == 50
+        assert pool.stats.started == 3
+        assert not pool.stats.ended
+
+    with_pool(scenario, workers=2, options={"spares": 1})
+
+
+def test_a_deadline_that_passes_in_line(with_pool, order):
+    async def scenario(pool):
+        holding = order("hold")
+        first = asyncio.create_task(pool.decode(holding))
+        await until(lambda: pool.running)
+        with pytest.raises(TimeoutError):
+            await pool.decode(order("fine"), deadline=time.monotonic() + 0.05)
+        assert pool.waiting == 0
+        holding.write_text("fine")
+        await first
+        assert not pool.stats.ended
+
+    with_pool(scenario)
+
+
+def test_a_deadline_in_the_past_starts_nothing(with_pool, order):
+    async def scenario(pool):
+        with pytest.raises(TimeoutError):
+            await pool.decode(order("hang"), deadline=time.monotonic() - 1)
+        await pool.decode(order("fine"))
+        assert not pool.stats.ended
+
+    with_pool(scenario)
+
+
+def test_a_clip_that_nobody_wants_any_more_ends_its_worker(with_pool, order):
+    async def scenario(pool):
+        (pid,) = pool.pids
+        job = asyncio.create_task(pool.decode(order("hang")))
+        await until(lambda: pool.running)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        process = psutil.Process(pid)
+        await until(lambda: not process.is_running() or process.status() == "zombie")
+        await pool.decode(order("fine"))
+        assert pool.stats.ended == {"cancelled": 1}
+
+    with_pool(scenario, options={"cancel_grace_s": 0.05})
+
+
+def test_a_clip_that_is_almost_done_may_finish_unwanted(with_pool, order):
+    """The worker is still there, and the result goes nowhere."""
+
+    async def scenario(pool):
+        holding = order("hold")
+        job = asyncio.create_task(pool.decode(holding))
+        await until(lambda: pool.running)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        assert pool.running == 1
+        holding.write_text("fine")
+        await until(lambda: not pool.running)
+        await pool.decode(order("fine"))
+        assert not pool.stats.ended
+        assert pool.stats.started == 1
+
+    with_pool(scenario, options={"cancel_grace_s": 60})
+
+
+def test_cancelled_at_the_moment_a_worker_was_given(with_pool, order):
+    async def scenario(pool):
+        for _ in range(20):
+            job = asyncio.create_task(pool.decode(order("fine")))
+            await asyncio.sleep(0)
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
+        await pool.decode(order("fine"))
+        await until(lambda: not pool.running)
+
+    with_pool(scenario, options={"cancel_grace_s": 60})
+
+
+def test_stopping_answers_everybody(with_pool, order):
+    async def scenario(pool):
+        jobs = [asyncio.create_task(pool.decode(order("hang"))) for _ in range(4)]
+        await until(lambda: pool.running)
+        await pool.stop()
+        endings = await asyncio.gather(*jobs, return_exceptions=True)
+        assert all(isinstance(e, DecodeUnavailable) for e in endings)
+        assert not pool.alive
+        with pytest.raises(DecodeUnavailable):
+            await pool.decode(order("fine"))
+
+    with_pool(scenario)
+
+
+def test_a_spare_takes_over_at_once(with_pool, order):
+    """The clip behind a killed worker does not wait for a new one to load."""
+
+    async def scenario(pool):
+        bad = asyncio.create_task(pool.decode(order("hang")))
+        good = asyncio.create_task(pool.decode(order("fine")))
+        await until(lambda: bad.done())
+        await good
+        # Served by the spare: the replacement is still being started.
+        assert pool.stats.started == 3
+        assert len(pool.pids) == 2
+
+    with_pool(scenario, options={"spares": 1, "max_decode_s": 0.2})
