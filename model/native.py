@@ -150,8 +150,9 @@ def save_checkpoint(
 
 def check_target(target: Path, *, overwrite: bool) -> None:
     """Refuse a place where a checkpoint must not be written."""
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise CheckpointError(f"{target} is no folder: choose another place for the checkpoint")
+    nearest = next((path for path in (target, *target.parents) if path.exists()), target)
+    if target.is_symlink() or (nearest.exists() and not nearest.is_dir()):
+        raise CheckpointError(f"{nearest} is no folder: choose another place for the checkpoint")
     found = {entry.name for entry in target.iterdir()} if target.exists() else set()
     if found and not overwrite:
         raise CheckpointError(f"{target} exists and is not empty: choose another, or overwrite it")

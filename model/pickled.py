@@ -169,9 +169,9 @@ class _Unpickler(pickle.Unpickler):
 
     def __init__(self, file: Any, archive: _Archive) -> None:
         super().__init__(file, encoding="utf-8")
+        # Made here, so that a file which sets attributes on them changes nothing that lasts.
         self._torch = {
-            ("torch._utils", "_rebuild_tensor_v2"): archive.tensor,
-            # made here, so that a file which sets attributes on it changes nothing that lasts
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *args: archive.tensor(*args),
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *rest: tensor,
             ("collections", "OrderedDict"): OrderedDict,
         }

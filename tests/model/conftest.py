@@ -50,11 +50,11 @@ def randomise(net: torch.nn.Module, seed: int = 0) -> None:
                 p.copy_(0.2 * noise + (1.0 if id(p) in norms else 0.0))
 
 
-def random_inputs(config: ModelConfig, videos: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+def random_inputs(config: ModelConfig, clips: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     """Frames (B,T,3,H,W) and five label rows of different lengths, zero-padded."""
     generator = torch.Generator().manual_seed(1)
     size = config.image_size
-    frames = torch.randn(videos, config.num_frames, 3, size, size, generator=generator)
+    frames = torch.randn(clips, config.num_frames, 3, size, size, generator=generator)
     length = min(12, config.context_length)
     ids = torch.zeros(5, length, dtype=torch.int64)
     for row, end in enumerate((3, 5, 2, length - 1, 7)):

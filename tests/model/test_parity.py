@@ -38,15 +38,15 @@ def run_port(port: XCLIPModel, frames: torch.Tensor, ids: torch.Tensor) -> Any:
         return port(input_ids=padded, pixel_values=frames)
 
 
-def differences(net: XClip, port: XCLIPModel, videos: int) -> dict[str, float]:
-    frames, ids = random_inputs(net.config, videos)
+def differences(net: XClip, port: XCLIPModel, clips: int) -> dict[str, float]:
+    frames, ids = random_inputs(net.config, clips)
     dtype = next(net.parameters()).dtype
     theirs = run_port(port, frames.to(dtype), ids)
     with torch.no_grad():
         video, context = net.encode_video(frames.to(dtype))
         text = net.encode_text(ids)
         logits = net.score(video, context, text)
-        prompted = net.prompted(context, text.expand(videos, -1, -1))
+        prompted = net.prompted(context, text.expand(clips, -1, -1))
     unit = torch.nn.functional.normalize
     pairs = {
         "logits": (logits, theirs.logits_per_video),

@@ -8,7 +8,8 @@ import math
 import pytest
 import torch
 
-from model.config import VARIANTS, ModelConfig
+from model.config import VARIANTS, DropPathAxis, ModelConfig
+from model.transformer import DropPath, LayerNorm
 from model.xclip import XClip, assemble, build_xclip
 from tests.model.conftest import SMALL, random_inputs, randomise
 
@@ -19,7 +20,7 @@ ABLATIONS = [
     {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False},
 ]
 
-# Million parameters of the published modules (fact sheet, section 2.1).
+# Million parameters of the published modules.
 PARAMETERS = {
     "xclip-base-patch32": 196.6,
     "xclip-base-patch16": 194.9,
@@ -37,17 +38,27 @@ def test_published_variants_have_the_published_size(name: str, millions: float) 
     assert len(net.state_dict()) == entries
 
 
-def test_forward_is_the_sum_of_its_parts_and_keeps_no_state(small_net: XClip) -> None:
+def test_forward_keeps_no_state(small_net: XClip) -> None:
     frames, ids = random_inputs(SMALL)
-    before = copy.deepcopy(small_net.__dict__["_buffers"])
+    before = {name: dict(vars(module)) for name, module in small_net.named_modules()}
     with torch.no_grad():
         first = small_net(frames, ids)
         other = small_net(frames, ids[:2].flip(0))
         again = small_net(frames, ids)
     assert torch.equal(first, again)
     torch.testing.assert_close(other, first[:, :2].flip(1), atol=5e-5, rtol=0)
-    assert before == small_net.__dict__["_buffers"]
-    assert not small_net.training
+    assert {name: vars(module) for name, module in small_net.named_modules()} == before
+
+
+def test_forward_is_the_sum_of_its_parts(small_net: XClip) -> None:
+    frames, ids = random_inputs(SMALL)
+    with torch.no_grad():
+        video, context = small_net.encode_video(frames)
+        text = small_net.encode_text(ids)
+        shared = small_net.score(video, context, text)
+        own = small_net.score(video, context, text.expand(3, -1, -1))
+        assert torch.equal(shared, small_net(frames, ids))
+    torch.testing.assert_close(own, shared, atol=5e-5, rtol=0)
 
 
 def test_padding_and_batching_change_nothing(small_net: XClip) -> None:
@@ -82,11 +93,42 @@ def test_wrong_frames_are_refused_everywhere(small_net: XClip, shape: tuple[int,
             entrance()
 
 
-def test_wrong_text_is_refused(small_net: XClip) -> None:
+def test_pixels_that_are_not_normalised_are_refused(small_net: XClip) -> None:
+    with pytest.raises(ValueError, match="frames are uint8: normalise them"):
+        small_net.encode_video(torch.zeros(2, 4, 3, 48, 48, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [torch.zeros(2, 17, dtype=torch.int64), torch.zeros(2, 0).long(), torch.zeros(5).long()],
+)
+def test_wrong_token_ids_are_refused(small_net: XClip, ids: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="L from 1 to 16"):
-        small_net.encode_text(torch.zeros(2, 17, dtype=torch.int64))
-    with pytest.raises(ValueError, match="score takes"):
-        small_net.score(torch.zeros(1, 128), torch.zeros(1, 9, 128), torch.zeros(2, 64))
+        small_net.encode_text(ids)
+    with pytest.raises(ValueError, match=r"integers \(K, L\)"):
+        small_net.encode_text(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("video", "context", "text"),
+    [
+        ((1, 128), (1, 9, 128), (2, 64)),
+        ((1, 64), (1, 9, 128), (2, 128)),
+        ((1, 128), (1, 9, 64), (2, 128)),
+        ((2, 128), (1, 9, 128), (2, 128)),
+        ((1, 128), (2, 9, 128), (2, 128)),
+        ((2, 128), (2, 9, 128), (3, 5, 128)),
+        ((2, 128), (2, 9, 128), (1, 5, 128)),
+        ((128,), (2, 9, 128), (5, 128)),
+        ((2, 128), (2, 128), (5, 128)),
+        ((2, 128), (2, 9, 128), (128,)),
+    ],
+)
+def test_features_that_do_not_belong_together_are_refused(
+    small_net: XClip, video: tuple[int, ...], context: tuple[int, ...], text: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match="score takes video"):
+        small_net.score(torch.zeros(video), torch.zeros(context), torch.zeros(text))
 
 
 @pytest.mark.parametrize("change", ABLATIONS)
@@ -142,10 +184,25 @@ def test_checkpointed_blocks_give_the_same_gradients(small_net: XClip) -> None:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_drop_path_drops_whole_videos_in_training_only() -> None:
-    config = SMALL.model_copy(update={"drop_path": 0.9})
+@pytest.mark.parametrize(("by", "axis"), [("clip", 0), ("position", 2)])
+def test_drop_path_drops_whole_clips_or_positions(by: DropPathAxis, axis: int) -> None:
+    clips, frames, tokens, width = 6, 4, 5, 8
+    layer = DropPath(0.5, by)
+    x = torch.ones(clips * frames, tokens, width)
+    y = layer(x, clips).view(clips, frames, tokens, width)
+    assert set(y.unique().tolist()) == {0.0, 2.0}
+    others = [dim for dim in range(4) if dim != axis]
+    assert torch.equal(y.amin(others), y.amax(others))
+    assert torch.equal(layer.eval()(x, clips), x)
+
+
+def test_drop_path_keeps_the_mean_and_grows_with_depth() -> None:
+    config = SMALL.model_copy(update={"drop_path": 0.2})
     net = build_xclip(config, seed=0)
-    frames, ids = random_inputs(SMALL, videos=2)
+    assert [block.drop_path.rate for block in net.visual.blocks] == pytest.approx([0, 0.1, 0.2])
+    x = torch.ones(4000, 1, 1)
+    assert DropPath(0.2, "clip")(x, 4000).mean().item() == pytest.approx(1.0, abs=0.05)
+    frames, ids = random_inputs(SMALL, clips=2)
     with torch.no_grad():
         assert not torch.equal(net.train()(frames, ids), net(frames, ids))
         assert torch.equal(net.eval()(frames, ids), net(frames, ids))
@@ -153,16 +210,46 @@ def test_drop_path_drops_whole_videos_in_training_only() -> None:
 
 def test_half_precision_stays_close(small_net: XClip) -> None:
     frames, ids = random_inputs(SMALL)
-    half = copy.deepcopy(small_net).bfloat16()
     with torch.no_grad():
-        exact, rough = small_net(frames, ids), half(frames.bfloat16(), ids)
-    assert rough.dtype == torch.float32
-    assert (exact - rough).abs().max() < 0.5
+        exact = small_net(frames, ids)
+        for dtype, limit in ((torch.bfloat16, 0.5), (torch.float16, 0.1)):
+            half = copy.deepcopy(small_net).to(dtype)
+            rough = half(frames.to(dtype), ids)
+            assert rough.dtype == torch.float32
+            assert (exact - rough).abs().max() < limit
+
+
+def test_layer_norm_holds_where_half_precision_would_overflow() -> None:
+    norm = LayerNorm(64).half()
+    x = torch.linspace(-30000, 30000, 64)
+    expected = torch.nn.functional.layer_norm(x, (64,))
+    torch.testing.assert_close(norm(x.half()).float(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_autocast_keeps_residuals_and_cosine_in_fp32(small_net: XClip) -> None:
+    frames, ids = random_inputs(SMALL)
+    seen = []
+    hook = small_net.visual.blocks[1].register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].dtype)
+    )
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = small_net(frames, ids)
+    hook.remove()
+    assert (seen, rough.dtype) == ([torch.float32], torch.float32)
+    with torch.no_grad():
+        assert (rough - small_net(frames, ids)).abs().max() < 0.5
+        # Bits that bf16 does not have: the cosine itself was not rounded.
+        assert not torch.equal(rough, rough.bfloat16().float())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"patch_size": 50}, "multiple of patch_size"), ({"embed_dim": 100}, "multiple of 64")],
+    [
+        ({"patch_size": 50}, "multiple of patch_size"),
+        ({"embed_dim": 100}, "multiple of 64"),
+        ({"mit_heads": 7}, "multiple of mit_heads"),
+        ({"depth": 3}, "Extra inputs"),
+    ],
 )
 def test_impossible_architectures_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
