@@ -1,0 +1,241 @@
+"""Generated longer files: sampling from an index or a packet list gives exactly the frames of a
+full decode, and looks at a small part of the file.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import model.inputs.frames
+import model.inputs.indexed
+import model.inputs.packets
+import model.inputs.sample
+from model.inputs import Clip, InputSpec, VideoError, VideoLimits, decode_clip
+from model.inputs.container import open_video
+from model.inputs.packets import list_packets
+from model.inputs.planner import schedule
+
+FRAMES = 400
+SPEC = InputSpec(num_frames=8, image_size=48, resize_short_side=48)
+X264_OPEN = {"bf": "5", "g": "30", "x264-params": "open-gop=1:b-pyramid=normal"}
+QUIET = "log-level=none:"
+
+PLANNED = [
+    ("libx264", "mp4", {"preset": "veryfast", "g": "50"}),
+    ("libx264", "mp4", X264_OPEN),
+    ("libx264", "matroska", X264_OPEN),
+    ("libx264", "mp4", {"x264-params": "ref=6:bframes=8:b-pyramid=strict:weightp=2:keyint=60"}),
+    ("libx264", "mp4", {"x264-params": "slices=4:sliced-threads=0:keyint=60"}),
+    ("libx264", "mp4", {"preset": "veryfast", "x264-params": "intra-refresh=1:keyint=40"}),
+    ("libx264", "mpegts", {"bf": "3", "g": "30"}),
+    ("libx264", "flv", {"preset": "veryfast", "g": "50"}),
+    ("libx265", "mp4", {"preset": "veryfast", "x265-params": QUIET + "keyint=40"}),
+    ("libx265", "matroska", {"preset": "veryfast", "x265-params": QUIET + "open-gop=0:keyint=40"}),
+    ("libvpx", "webm", {"g": "60", "auto-alt-ref": "1", "lag-in-frames": "16"}),
+    ("libvpx-vp9", "webm", {"g": "60", "cpu-used": "8", "auto-alt-ref": "1"}),
+    ("libsvtav1", "mp4", {"preset": "12", "g": "60"}),
+    ("mpeg2video", "mpegts", {"g": "12", "bf": "2"}),
+    ("mpeg4", "avi", {"g": "12", "bf": "2"}),
+    ("mpeg4", "mp4", {"g": "24"}),
+    ("mjpeg", "avi", {}),
+]
+WHOLE = [
+    ("libx264", "avi", {"bf": "2"}),  # stores no times of showing
+    ("libx264", "mp4", {"preset": "veryfast", "x264-params": "interlaced=1"}),
+    ("libx265", "mp4", {"preset": "veryfast", "x265-params": QUIET + "temporal-layers=2"}),
+    ("wmv2", "asf", {}),  # no inspector
+    ("flv", "flv", {}),
+]
+REQUESTS: list[dict[str, Any]] = [
+    {},
+    {"views": 3},
+    {"start": 5.0, "end": 9.0},
+    {"start": 11.501},
+    {"start": 6.5, "end": 6.6},
+]
+
+
+def case_id(case: tuple[str, str, Mapping[str, str]]) -> str:
+    return f"{case[0]}-{case[1]}-{'-'.join(case[2].values())}".replace(QUIET, "")
+
+
+Make = Callable[[tuple[str, str, Mapping[str, str]]], io.BytesIO]
+
+
+@pytest.fixture
+def make(encode_video: Callable[..., io.BytesIO]) -> Make:
+    def make_one(case: tuple[str, str, Mapping[str, str]]) -> io.BytesIO:
+        codec, container, options = case
+        pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        return encode_video(codec, FRAMES, container=container, options=options, pixels=pixels)
+
+    return make_one
+
+
+def same(one: Clip, other: Clip) -> bool:
+    return (
+        np.array_equal(one.frames, other.frames)
+        and one.frame_times_s == other.frame_times_s
+        and one.info == other.info
+    )
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes how each request was answered: by runs, or by decoding everything."""
+    notes: list[str] = []
+
+    def note(name: str) -> None:
+        original = getattr(model.inputs.frames, name)
+
+        def noting(*arguments: Any) -> Any:
+            notes.append(name)
+            return original(*arguments)
+
+        for module in (model.inputs.sample, model.inputs.indexed):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, noting)
+
+    note("decode_runs")
+    note("decode_all")
+    return notes
+
+
+@pytest.mark.parametrize("case", PLANNED, ids=case_id)
+def test_planned_frames_are_those_of_a_full_decode(
+    case: tuple[str, str, Mapping[str, str]],
+    make: Make,
+    decoded: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = make(case)
+    full = [decode_clip(source, SPEC, plan="full", **request) for request in REQUESTS]
+    assert full[0].info.frames == FRAMES
+    ways: list[Callable[[], None]] = [
+        lambda: None,
+        lambda: monkeypatch.setattr(model.inputs.packets, "KEEP_BYTES", 0),
+        lambda: monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", 100),
+    ]
+    for prepare in ways:
+        prepare()
+        decoded.clear()
+        for request, expected in zip(REQUESTS, full, strict=True):
+            assert same(decode_clip(source, SPEC, **request), expected)
+        assert "decode_all" not in decoded
+
+
+@pytest.mark.parametrize("case", WHOLE, ids=case_id)
+def test_files_that_do_not_tell_are_decoded_whole(
+    case: tuple[str, str, Mapping[str, str]], make: Make, decoded: list[str]
+) -> None:
+    source = make(case)
+    expected = decode_clip(source, SPEC, plan="full")
+    decoded.clear()
+    assert same(decode_clip(source, SPEC), expected)
+    assert "decode_runs" not in decoded
+
+
+def test_index_reads_little_of_a_long_file(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", 100)
+    listed = []
+    monkeypatch.setattr(
+        model.inputs.sample, "list_packets", lambda *a: listed.append(1) or list_packets(*a)
+    )
+    decode_clip(make(("libx264", "mp4", {"preset": "veryfast", "g": "50"})), SPEC)
+    assert not listed
+
+
+@pytest.mark.parametrize("index_from", [100, 10_000], ids=["index", "list"])
+def test_fragmented_file_is_not_taken_for_its_first_fragment(
+    index_from: int,
+    encode_video: Callable[..., io.BytesIO],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", index_from)
+    source = encode_video(
+        "libx264",
+        FRAMES,
+        options={"preset": "veryfast", "g": "150"},
+        container_options={"movflags": "frag_keyframe+empty_moov"},
+    )
+    clip = decode_clip(source, SPEC)
+    assert clip.info.frames == FRAMES
+    assert same(clip, decode_clip(source, SPEC, plan="full"))
+
+
+@pytest.mark.parametrize("index_from", [100, 10_000], ids=["index", "list"])
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
+@pytest.mark.parametrize("damage", ["cut", "zeros", "noise"])
+def test_broken_packets_lead_to_a_full_decode(
+    damage: str,
+    container: str,
+    index_from: int,
+    encode_video: Callable[..., io.BytesIO],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", index_from)
+    options = {"preset": "veryfast", "g": "50"}
+    faststart = {"movflags": "faststart"} if container == "mp4" else {}
+    whole = encode_video(
+        "libx264",
+        FRAMES,
+        container=container,
+        options=options,
+        container_options=faststart,
+        path=tmp_path / "clip",
+    ).getvalue()
+    middle = len(whole) // 2
+    damaged = {
+        "cut": whole[:middle],
+        "zeros": whole[:middle] + bytes(2000) + whole[middle + 2000 :],
+        "noise": whole[:middle] + random.Random(0).randbytes(2000) + whole[middle + 2000 :],
+    }[damage]
+    full = decode_clip(io.BytesIO(damaged), SPEC, plan="full")
+    assert full.info.frames < FRAMES
+    assert same(decode_clip(io.BytesIO(damaged), SPEC), full)
+
+
+def test_damaged_picture_in_a_decoded_stretch_leads_to_a_full_decode(
+    make: Make, decoded: list[str]
+) -> None:
+    whole = bytearray(make(("libx264", "mp4", {"preset": "veryfast", "g": "400"})).getvalue())
+    with open_video(io.BytesIO(whole), VideoLimits()) as video:
+        packets = [p for p in video.container.demux(video.stream) if p.size]
+        victim = next(p for p in packets[100:] if p.size > 60)
+        place = victim.pos
+    whole[place + 12 : place + 60] = bytes(48)
+    expected = decode_clip(io.BytesIO(whole), SPEC, plan="full")
+    decoded.clear()
+    assert same(decode_clip(io.BytesIO(whole), SPEC), expected)
+    assert decoded[0] == "decode_runs"
+    assert "decode_all" in decoded
+
+
+def test_random_damage_never_gives_anything_but_frames_or_a_video_error(make: Make) -> None:
+    rng = random.Random(0)
+    for case in PLANNED[::4]:
+        whole = make(case).getvalue()
+        for _ in range(15):
+            damaged = bytearray(whole)
+            for _ in range(rng.choice([1, 20, 400])):
+                damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+            try:
+                clip = decode_clip(io.BytesIO(damaged), SPEC)
+            except VideoError:
+                continue
+            assert clip.frames.shape == (1, 8, 48, 48, 3)
+
+
+def test_regular_files_are_recognised(make: Make) -> None:
+    with open_video(make(PLANNED[0]), VideoLimits()) as video:
+        order = schedule(list_packets(video, VideoLimits()))
+    assert order is not None
+    assert len(order.order) == FRAMES
