@@ -15,10 +15,11 @@ class PoolOptions(BaseModel):
     """Limits of one decode job and the life of a worker.
 
     `max_decode_s` is wall time; the same is allowed of processor time. `memory_bytes` bounds what a
-    job may allocate beside the frames it returns. `spares` workers stand by beyond those that may
-    work at once. A worker is replaced after `jobs_per_worker` clips, or when it holds
-    `max_growth_bytes` more than when it was fresh. A clip whose sender left is given
-    `cancel_grace_s` to finish before its worker is killed: most do, and a new worker costs more.
+    job may allocate beside the frames it returns; `max_views` bounds those, views times crops.
+    `spares` workers stand by beyond those that may work at once. A worker is replaced after
+    `jobs_per_worker` clips, or when it holds `max_growth_bytes` more than when it was fresh. A clip
+    whose sender left is given `cancel_grace_s` to finish before its worker is killed: most do, and
+    a new worker costs more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 # The sampled frames, stacked, put in order and made contiguous: that many copies at once.
 COPIES_OF_FRAMES = 3
-MAX_CROPS = 3
 SHUT = "the decode workers are not running"
 
 
@@ -174,7 +173,7 @@ class DecodePool:
             log.warning("system calls of decode workers are not filtered: %s", error)
             program = ""
         one_view = self._spec.num_frames * self._spec.image_size**2 * 3
-        frames = one_view * self.options.max_views * MAX_CROPS
+        frames = one_view * self.options.max_views
         return Setup(
             spec=self._spec,
             limits=self._limits,
@@ -191,8 +190,8 @@ class DecodePool:
         self, views: int, crops: Crops, start: float | None, end: float | None
     ) -> tuple[Job, Shape]:
         most = min(self.options.max_views, MAX_FRAMES_PER_JOB // self._spec.num_frames)
-        if not 1 <= views <= most:
-            raise ValueError(f"views must be 1 to {most}, not {views}")
+        if not 1 <= views * crops <= most:
+            raise ValueError(f"views times crops must be 1 to {most}, not {views * crops}")
         side = self._spec.image_size
         shape = (views * crops, self._spec.num_frames, side, side, 3)
         return Job(views=views, crops=crops, start=start, end=end), shape

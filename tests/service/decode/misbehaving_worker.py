@@ -109,8 +109,8 @@ def attempt(_: BinaryIO, what: str) -> None:
         ATTEMPTS[what]()
     except OSError as error:
         say(errno.errorcode.get(error.errno or 0, "unknown"))
-    except RuntimeError as error:
-        say(f"RuntimeError: {error}")
+    except (RuntimeError, ValueError) as error:
+        say(type(error).__name__)
     say("succeeded")
 
 

@@ -22,7 +22,7 @@ REFUSED = {
     "truncate": "EPERM",
     "sigign": "EPERM",
     "thread": "RuntimeError",
-    "more": "unknown",
+    "more": "ValueError",
 }
 
 
