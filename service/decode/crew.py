@@ -58,9 +58,12 @@ class Crew:
         """Whether a job may hope for a worker."""
         if self._stopped:
             return False
-        return self._failures < HOPELESS_AFTER or any(
-            process.ready_since is not None for process in self._processes
-        )
+        return self._failures < HOPELESS_AFTER or self.ready > 0
+
+    @property
+    def ready(self) -> int:
+        """Workers that have said that they are."""
+        return sum(process.ready_since is not None for process in self._processes)
 
     @property
     def pids(self) -> tuple[int, ...]:

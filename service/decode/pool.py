@@ -100,6 +100,11 @@ class DecodePool:
         return self._running
 
     @property
+    def ready(self) -> int:
+        """Workers that are loaded and locked, at work or not."""
+        return self._crew.ready if self._crew is not None else 0
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """The worker processes there are."""
         return self._crew.pids if self._crew is not None else ()

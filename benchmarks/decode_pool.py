@@ -1,0 +1,130 @@
+"""What it costs to decode in a confined process instead of in this one.
+
+    python -m benchmarks.decode_pool
+
+One clip of 10 s, 340x256, 30 frames a second (H.264), eight frames sampled. Contestants take turns
+in every round. Goal: the pool adds at most 5 ms to the median. The frames must be the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import psutil
+
+from benchmarks._timing import as_row, publish, take_turns
+from model.inputs import InputSpec, NotAVideo, decode_clip
+from service.decode import DecodePool
+
+SPEC = InputSpec.official(8)
+SECONDS, RATE, WIDTH, HEIGHT = 10, 30, 340, 256
+ROUNDS, GOAL_MS, AT_ONCE = 40, 5.0, 16
+MIB = 1 << 20
+
+
+def main() -> int:
+    """Measure; the exit status says whether the goal was met."""
+    with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        clip, text = make_clip(Path(folder) / "clip.mp4"), Path(folder) / "text"
+        text.write_text("no video at all")
+        pools = {count: DecodePool(count, SPEC) for count in (1, 2)}
+        started = time.perf_counter()
+        for pool in pools.values():
+            runner.run(pool.start())
+        start_s = (time.perf_counter() - started) / sum(len(p.pids) for p in pools.values())
+        try:
+            rows = measure(runner, pools, clip, text)
+            resident = [psutil.Process(pid).memory_full_info() for pid in pools[2].pids]
+            replace_s = runner.run(time_a_replacement(pools[2]))
+        finally:
+            for pool in pools.values():
+                runner.run(pool.stop())
+    added = rows[1]["median_ms"] - rows[0]["median_ms"]
+    publish(
+        "decode_pool",
+        "python -m benchmarks.decode_pool",
+        rows,
+        clip=f"{SECONDS} s, {WIDTH}x{HEIGHT}, {RATE} frames/s, H.264, {SPEC.num_frames} sampled",
+        pool_adds_ms=round(added, 2),
+        goal_ms=GOAL_MS,
+        worker_start_s=round(start_s, 3),
+        worker_replaced_after_s=round(replace_s, 3),
+        worker_resident_mib=round(max(m.rss for m in resident) / MIB, 1),
+        worker_unshared_mib=round(max(m.uss for m in resident) / MIB, 1),
+        sandbox=pools[2].sandbox,
+    )
+    return int(added > GOAL_MS)
+
+
+def make_clip(path: Path) -> Path:
+    """Moving shapes with noise, as hard to decode as a filmed clip of that size."""
+    random = np.random.default_rng(0)
+    grain = random.integers(0, 24, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for i in range(SECONDS * RATE):
+            picture = np.roll(grain, i, axis=1).astype(np.uint16)
+            picture[:, 3 * i % WIDTH :] += 100
+            frame = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def measure(
+    runner: asyncio.Runner, pools: dict[int, DecodePool], clip: Path, text: Path
+) -> list[dict[str, Any]]:
+    """The same clip in this process, through a pool, and sixteen at a time."""
+
+    def here() -> Any:
+        with clip.open("rb", buffering=0) as source:
+            return decode_clip(source, SPEC)
+
+    def there() -> Any:
+        return runner.run(pools[1].decode(clip))
+
+    async def many(pool: DecodePool) -> None:
+        await asyncio.gather(*(pool.decode(clip) for _ in range(AT_ONCE)))
+
+    async def refusal() -> None:
+        try:
+            await pools[1].decode(text)
+        except NotAVideo:
+            return
+        raise RuntimeError("text passed for a video")
+
+    np.testing.assert_array_equal(here().frames, there().frames)
+    single = take_turns(
+        {"in this process": here, "pool": there, "pool, refused": lambda: runner.run(refusal())},
+        ROUNDS,
+    )
+    batch = take_turns(
+        {
+            f"{AT_ONCE} at once, {n} workers": lambda p=p: runner.run(many(p))
+            for n, p in pools.items()
+        },
+        ROUNDS // 4,
+    )
+    return [as_row(name, timing) for name, timing in (single | batch).items()]
+
+
+async def time_a_replacement(pool: DecodePool) -> float:
+    """Seconds from the death of a worker until there are as many ready ones as before."""
+    wanted = len(pool.pids)
+    started, before = time.perf_counter(), pool.stats.started
+    psutil.Process(pool.pids[0]).kill()
+    while pool.stats.started == before or pool.ready < wanted:
+        await asyncio.sleep(0.001)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())
