@@ -1,0 +1,1 @@
+"""Sets of clips: lists, labels, where the files lie, what training draws from them."""

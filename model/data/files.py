@@ -1,0 +1,158 @@
+"""Where the clips lie: a folder, an uncompressed tar, WebDataset shards.
+
+All three are read at random places, so every order of clips can be drawn again after a restart.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Protocol
+
+from model.data.errors import DataError
+
+
+class ClipFiles(Protocol):
+    """Opens clips by the name that the list gives them."""
+
+    def open(self, name: str) -> BinaryIO:
+        """The clip's file, to be closed by the caller; FileNotFoundError where there is none."""
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such a clip."""
+
+
+class Folder:
+    """Clips below a folder; also `FOLDER/PARENT.tar` in place of a sub-folder `FOLDER/PARENT`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._tars: dict[str, Tar | None] = {}
+
+    def open(self, name: str) -> BinaryIO:
+        """The file, or the member of the tar that stands in place of its folder."""
+        try:
+            return (self.root / name).open("rb")
+        except (FileNotFoundError, NotADirectoryError):
+            tar = self._tar(name)
+            if tar is None:
+                raise
+            return tar.open(PurePosixPath(name).name)
+
+    def holds(self, name: str) -> bool:
+        """Whether the file is there."""
+        if (self.root / name).is_file():
+            return True
+        tar = self._tar(name)
+        return tar is not None and tar.holds(PurePosixPath(name).name)
+
+    def _tar(self, name: str) -> Tar | None:
+        parent = str(PurePosixPath(name).parent)
+        if parent not in self._tars:
+            file = self.root / f"{parent}.tar"
+            self._tars[parent] = Tar(file) if file.is_file() else None
+        return self._tars[parent]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where a member lies in its tar file, in bytes."""
+
+    offset: int
+    size: int
+
+
+class ArchiveFile:
+    """Reads stretches of one file. Forked and pickled copies each open it anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: tuple[int, int] | None = None  # process id, file descriptor
+
+    def read(self, extent: Extent) -> BinaryIO:
+        """The bytes of a member."""
+        if self._handle is None or self._handle[0] != os.getpid():
+            self._handle = (os.getpid(), os.open(self.path, os.O_RDONLY))
+        data = os.pread(self._handle[1], extent.size, extent.offset)
+        if len(data) < extent.size:
+            raise OSError(f"{self.path} ends inside a member")
+        return io.BytesIO(data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_handle": None}
+
+
+class Tar:
+    """Members of an uncompressed tar, by their path or, as published, by their base name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = ArchiveFile(path)
+        self._members = dict(list_members(path))
+        self._by_base: dict[str, str | None] = {}
+        for name in self._members:
+            base = PurePosixPath(name).name
+            self._by_base[base] = None if base in self._by_base else name
+
+    def open(self, name: str) -> BinaryIO:
+        """The member's bytes; FileNotFoundError where there is none or the name is ambiguous."""
+        member = self._member(name)
+        if member is None:
+            raise FileNotFoundError(f"{self.path} has no member {name}")
+        return self._file.read(self._members[member])
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such a member."""
+        return self._member(name) is not None
+
+    def _member(self, name: str) -> str | None:
+        path = str(PurePosixPath(name))
+        return path if path in self._members else self._by_base.get(PurePosixPath(name).name)
+
+
+class Shards:
+    """WebDataset shards: tar files in which the members of one sample share a key."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        self._files = [ArchiveFile(path) for path in paths]
+        self.members = {
+            f"{number}/{name}": (number, extent)
+            for number, path in enumerate(paths)
+            for name, extent in list_members(path)
+        }
+
+    def open(self, name: str) -> BinaryIO:
+        """The member's bytes; FileNotFoundError where there is none."""
+        if name not in self.members:
+            raise FileNotFoundError(f"no member {name} in the shards")
+        number, extent = self.members[name]
+        return self._files[number].read(extent)
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such a member."""
+        return name in self.members
+
+
+def list_members(path: Path) -> list[tuple[str, Extent]]:
+    """The files in an uncompressed tar; DataError where it is none, compressed or cut short."""
+    size = 0
+    try:
+        size = path.stat().st_size
+        with tarfile.open(path, mode="r:") as tar:
+            found = [
+                (str(PurePosixPath(m.name)), Extent(m.offset_data, m.size))
+                for m in tar
+                if m.isfile() and not m.issparse()
+            ]
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(
+            f"{path} cannot be read as an uncompressed tar: {' '.join(str(error).split())}"
+        ) from None
+    if any(extent.offset + extent.size > size for _, extent in found):
+        raise DataError(f"{path} is cut short: copy it again")
+    return found

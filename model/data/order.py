@@ -1,0 +1,81 @@
+"""In which order clips are drawn: a function of the seed alone, so any update can be drawn again.
+
+One global order an epoch, cut into batches; the processes of a run take turns in micro-batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.data.errors import DataError
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One clip of one batch: its place in the list, in the order of which epoch, and there where.
+
+    `(seed, epoch, position)` seeds everything random about it.
+    """
+
+    index: int
+    seed: int
+    epoch: int
+    position: int
+
+    def rng(self, *more: int) -> np.random.Generator:
+        """The random numbers of this draw."""
+        return np.random.default_rng((self.seed, self.epoch, self.position, *more))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a list is cut into updates: `batch` clips each, `micro_batch` at a time.
+
+    What is left of an epoch after the last whole batch is not drawn in it.
+    """
+
+    clips: int
+    batch: int
+    micro_batch: int
+    processes: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.batch % (self.micro_batch * self.processes):
+            raise DataError(
+                f"batch.size {self.batch} cannot be cut into micro-batches of {self.micro_batch} "
+                f"for {self.processes} processes: change batch.size or batch.per_process"
+            )
+        if self.clips < self.batch:
+            raise DataError(
+                f"the list has {self.clips} clips, less than one batch of {self.batch}: set a "
+                "smaller batch.size"
+            )
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Optimiser updates of one epoch."""
+        return self.clips // self.batch
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches that each process accumulates for one update."""
+        return self.batch // (self.micro_batch * self.processes)
+
+    def draws(self, rank: int, start: int, stop: int) -> Iterator[list[Draw]]:
+        """The micro-batches of a process from update `start` up to `stop`."""
+        epoch, order = -1, np.empty(0, dtype=np.int64)
+        for update in range(start, stop):
+            if update // self.updates_per_epoch != epoch:
+                epoch = update // self.updates_per_epoch
+                order = np.random.default_rng((self.seed, epoch)).permutation(self.clips)
+            first = (update % self.updates_per_epoch) * self.batch
+            for turn in range(self.micro_batches):
+                here = first + (turn * self.processes + rank) * self.micro_batch
+                yield [
+                    Draw(int(order[position]), self.seed, epoch, position)
+                    for position in range(here, here + self.micro_batch)
+                ]

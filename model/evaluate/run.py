@@ -1,0 +1,93 @@
+"""Score every clip of a list exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.cliplist import ClipList
+from model.data.config import DataConfig
+from model.data.loading import test_clips
+from model.data.reading import Broken, TestClip, TestClips
+from model.evaluate.scorer import Scorer
+from model.evaluate.scores import Scores, joined_scores
+from model.inputs import fill_template
+from model.processes import ALONE, Processes
+
+
+@dataclass(frozen=True)
+class Views:
+    """How often a clip is looked at, and how many views go through the network together."""
+
+    views: int = 1
+    crops: int = 1
+    batch: int = 8
+
+
+def evaluate(
+    scorer: Scorer,
+    clips: ClipList,
+    views: Views,
+    data: DataConfig,
+    processes: Processes = ALONE,
+    on_clip: Callable[[], None] = lambda: None,
+    read: TestClips | None = None,
+) -> Scores:
+    """Scores of all clips, the same on every process; each scores its own share of the list.
+
+    `on_clip` is called after each clip of this process.
+    """
+    texts = scorer.texts([fill_template(data.template, name).text for name in clips.labels.names])
+    source = read or TestClips(clips, scorer.inputs, views.views, views.crops)
+    mine = range(processes.rank, len(clips), processes.count)
+    indices, rows, broken = [], [], []
+    for together in _batches(test_clips(source, mine, data), views.batch):
+        whole = [clip for clip in together if clip.views is not None]
+        broken += [clip.broken for clip in together if clip.broken is not None]
+        if whole:
+            rows.append(_mean_softmax(scorer, whole, views.batch, texts))
+            indices += [clip.index for clip in whole]
+        for _ in together:
+            on_clip()
+    mine_scored = _scores(clips, indices, rows, broken)
+    return joined_scores(processes.collected(mine_scored))
+
+
+def _batches(clips: Iterator[TestClip], views: int) -> Iterator[list[TestClip]]:
+    """Clips until they have that many views together."""
+    together: list[TestClip] = []
+    for clip in clips:
+        together.append(clip)
+        if sum(len(c.views) for c in together if c.views is not None) >= views:
+            yield together
+            together = []
+    if together:
+        yield together
+
+
+def _mean_softmax(
+    scorer: Scorer, clips: Sequence[TestClip], batch: int, texts: object
+) -> NDArray[np.float32]:
+    """(n,K): the mean over its views, for each clip."""
+    arrays = [clip.views for clip in clips if clip.views is not None]
+    frames = np.concatenate(arrays)
+    parts = range(0, len(frames), batch)
+    logits = np.concatenate([scorer.logits(frames[i : i + batch], texts) for i in parts])
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax = shifted / shifted.sum(axis=1, keepdims=True)
+    ends = np.cumsum([len(array) for array in arrays])
+    return np.stack([part.mean(axis=0) for part in np.split(softmax, ends[:-1])])
+
+
+def _scores(
+    clips: ClipList,
+    indices: list[int],
+    rows: list[NDArray[np.float32]],
+    broken: Sequence[Broken],
+) -> Scores:
+    scores = np.concatenate(rows) if rows else np.empty((0, len(clips.labels)), np.float32)
+    truth = np.array([clips.samples[index].label for index in indices], dtype=np.int64)
+    return Scores(np.array(indices, dtype=np.int64), scores, truth, tuple(broken))

@@ -1,0 +1,98 @@
+"""The processes of a run, started by torch's own launcher: who does what, and on which device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Value = TypeVar("Value")
+
+
+class DeviceError(ValueError):
+    """A device that is asked for and is not there."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run. A run of one needs no launcher and no network."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum over all processes, on each of them."""
+        if self.count > 1:
+            values = values.to(self.device)
+            dist.all_reduce(values)
+        return values.cpu()
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """The values of all processes one after another; each has equally many."""
+        if self.count == 1:
+            return values
+        parts = [torch.empty_like(values, device=self.device) for _ in range(self.count)]
+        dist.all_gather(parts, values.to(self.device))
+        return torch.cat(parts).cpu()
+
+    def collected(self, value: Value) -> list[Value]:
+        """Any value of every process, on each of them, in the order of ranks."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+def pick_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """The device of that name; DeviceError where a GPU is asked for and there is none."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            "compute.device is cuda, and torch sees no GPU here: set compute.device to cpu or "
+            "auto, or install a torch with CUDA and check nvidia-smi"
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise DeviceError(
+            f"process {local_rank} of this machine has no GPU of its own, there are "
+            f"{torch.cuda.device_count()}: start fewer with --nproc-per-node"
+        )
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Join the run that `torchrun` started; alone without it."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    mine = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if mine.type == "cuda":
+        torch.cuda.set_device(mine)
+    if count == 1:
+        yield Processes(0, 1, mine)
+        return
+    dist.init_process_group("nccl" if mine.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), count, mine)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,1 @@
+"""Fine-tuning by the published recipes: `python -m model.train --config FILE`."""

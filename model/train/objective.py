@@ -1,0 +1,105 @@
+"""Which texts a clip is compared with, and which of them are right. B clips, K texts, L tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.data.cliplist import ClipList
+from model.data.loading import Batch
+from model.inputs import InputSpec, LabelTooLong, Tokenizer, fill_template
+from model.processes import Processes
+from model.train.config import LossConfig
+from model.train.errors import TrainError
+from model.xclip import XClip
+
+
+class Texts:
+    """Texts as the network takes them: token ids, or, where the text tower is frozen, vectors
+    that are computed once.
+    """
+
+    def __init__(self, ids: Tensor, vectors: Tensor | None) -> None:
+        self.ids, self.vectors = ids, vectors
+        self.lengths = ids.argmax(dim=1) + 1  # the end token has the largest id
+
+    def take(self, places: Tensor) -> Tensor:
+        """Vectors (K,E) float, or token ids (K,L) integer, L the longest of these."""
+        if self.vectors is not None:
+            return self.vectors[places]
+        return self.ids[places, : int(self.lengths[places].max())]
+
+
+def tokenised(
+    texts: Sequence[str], template: str, tokenizer: Tokenizer, spec: InputSpec
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Token ids (U,L) of texts in the template. TrainError names a text that is too long."""
+    try:
+        filled = [fill_template(template, text).text for text in texts]
+        return tokenizer.encode(filled, spec.context_length, spec.pad_id)
+    except LabelTooLong as error:
+        raise TrainError(f"data.labels: {error}") from None
+    except ValueError as error:
+        raise TrainError(f"data.template: {error}") from None
+
+
+class Comparison(nn.Module):
+    """Frames and texts to logits: all that is differentiated, so all that is distributed."""
+
+    def __init__(self, net: XClip) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, frames: Tensor, text: Tensor) -> Tensor:
+        """Frames (B,T,3,H,W) and vectors (K,E) or token ids (K,L) to logits (B,K)."""
+        video, context = self.net.encode_video(frames)
+        if not text.is_floating_point():
+            text = self.net.encode_text(text)
+        return self.net.score(video, context, text)
+
+
+class Objective:
+    """Picks the texts of a micro-batch and says which of them are right for which clip."""
+
+    def __init__(self, clips: ClipList, texts: Texts, config: LossConfig, seed: int) -> None:
+        self.clips, self.texts, self.config, self.seed = clips, texts, config, seed
+        self._own = [frozenset(sample.wordings) for sample in clips.samples]
+        self._of_label = _wordings_of_labels(clips)
+
+    @staticmethod
+    def texts_of(clips: ClipList) -> tuple[str, ...]:
+        """Every text that can be asked for: the wordings of clips, then the labels' own names."""
+        return (*clips.wordings, *clips.labels.names)
+
+    def candidates(self, batch: Batch, update: int, processes: Processes) -> tuple[Tensor, Tensor]:
+        """Texts (K,E) or (K,L) and what is right (B,K), as booleans."""
+        device = self.texts.ids.device
+        if self.config.over == "labels":
+            right = torch.zeros(len(batch.labels), len(self._of_label), dtype=torch.bool)
+            right[torch.arange(len(right)), batch.labels] = True
+            places = self._label_places(update)
+        else:
+            places = torch.unique(processes.gathered(batch.wordings))
+            rows = [self._own[index] for index in batch.indices.tolist()]
+            right = torch.tensor([[p in row for p in places.tolist()] for row in rows])
+        return self.texts.take(places.to(device)), right.to(device)
+
+    def _label_places(self, update: int) -> Tensor:
+        """One wording of each label, another in each update."""
+        rng = np.random.default_rng((self.seed, 1, update))
+        drawn = rng.random(len(self._of_label))
+        return torch.tensor(
+            [own[int(u * len(own))] for own, u in zip(self._of_label, drawn, strict=True)]
+        )
+
+
+def _wordings_of_labels(clips: ClipList) -> list[tuple[int, ...]]:
+    """The wordings of each label's clips; of one without clips its name."""
+    found: list[dict[int, None]] = [{} for _ in clips.labels.names]
+    for sample in clips.samples:
+        found[sample.label].update(dict.fromkeys(sample.wordings))
+    names = range(len(clips.wordings), len(clips.wordings) + len(found))
+    return [tuple(own) or (name,) for own, name in zip(found, names, strict=True)]

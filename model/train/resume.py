@@ -1,0 +1,105 @@
+"""Going on with a run: the same configuration, the last good snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from model.native import save_checkpoint
+from model.train.broken import BrokenClips
+from model.train.config import TrainConfig
+from model.train.errors import TrainError
+from model.train.snapshots import Snapshots, write_state
+from model.train.start import Start
+from model.train.update import Updater
+from model.xclip import XClip
+
+CONFIG = "config.yaml"
+# What may change between the parts of one run: it has no part in what the weights become.
+FREE = {
+    "output", "log", "save", "evaluate", "compute.device", "compute.threads", "compute.compile",
+    "compute.checkpoint_segments", "data.workers", "data.prefetch", "data.max_broken_share",
+    "data.val", "data.root", "data.cache.folder", "batch.per_process", "name",
+}  # fmt: skip
+
+
+def check_same_run(config: TrainConfig) -> None:
+    """TrainError where the folder holds a run with another configuration."""
+    file = config.output / CONFIG
+    try:
+        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    now = config.model_dump(mode="json")
+    for key, (old, new) in _differences(before, now).items():
+        if not any(key == free or key.startswith(f"{free}.") for free in FREE):
+            raise TrainError(
+                f"{config.output} holds a run with {key} {old!r}, now it is {new!r}: give another "
+                "--output, or delete that folder to start over"
+            )
+
+
+def write_config(config: TrainConfig) -> None:
+    """The whole configuration, defaults included, beside the run."""
+    config.output.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (config.output / CONFIG).write_text(text, encoding="utf-8")
+
+
+def save(
+    snapshots: Snapshots, done: int, start: Start, updater: Updater, broken: BrokenClips, name: str
+) -> None:
+    """A snapshot after `done` updates."""
+    with snapshots.writing(done) as draft:
+        save_checkpoint(
+            start.net,
+            draft,
+            tokenizer=start.tokenizer if start.own_tokenizer else None,
+            name=name,
+            source=start.source,
+        )
+        write_state(
+            draft,
+            {
+                "updates": done,
+                "optimizer": updater.optimizer.state_dict(),
+                "scaler": updater.scaler.state_dict(),
+                "seed": updater.config.seed,
+                "broken": dict(broken.reasons),
+                "config": updater.config.model_dump(mode="json"),
+            },
+        )
+
+
+def restore(
+    snapshots: Snapshots, net: XClip, updater: Updater
+) -> tuple[int, dict[str, str], list[str]]:
+    """Go back to the last good snapshot: updates done, broken clips known, warnings.
+
+    The order of clips and all random numbers follow from the seed and the number of the update,
+    so they need no state of their own.
+    """
+    snapshot, warnings = snapshots.newest()
+    if snapshot is None:
+        return 0, {}, warnings
+    net.load_state_dict(snapshot.weights)
+    updater.optimizer.load_state_dict(snapshot.state["optimizer"])
+    updater.scaler.load_state_dict(snapshot.state["scaler"])
+    done = snapshot.state["updates"]
+    warnings.append(f"going on after update {done}, from {snapshot.folder}")
+    return done, snapshot.state["broken"], warnings
+
+
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys((*before, *now)):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found[prefix + key] = (old, new)
+    return found

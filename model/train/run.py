@@ -1,0 +1,169 @@
+"""The parts of a training run, made from its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from model.data.cliplist import ClipList, read_clips
+from model.data.labels import LabelList, read_labels
+from model.data.order import Plan
+from model.data.reading import TestClips, TrainingClips
+from model.evaluate.scorer import TorchScorer, encode_texts
+from model.processes import Processes
+from model.train.broken import BrokenClips
+from model.train.config import TrainConfig
+from model.train.errors import TrainError
+from model.train.groups import freeze_text, parameter_groups
+from model.train.objective import Comparison, Objective, Texts, tokenised
+from model.train.resume import check_same_run, restore
+from model.train.schedule import Schedule
+from model.train.snapshots import Snapshots
+from model.train.start import Start, make_start
+from model.train.update import Updater
+
+SNAPSHOTS = "snapshots"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that the loop works with; `first` is the update that it begins at."""
+
+    config: TrainConfig
+    processes: Processes
+    start: Start
+    training: TrainingClips
+    validation: TestClips | None
+    plan: Plan
+    updater: Updater
+    snapshots: Snapshots
+    broken: BrokenClips
+    first: int
+    notes: tuple[str, ...]
+
+    @property
+    def updates(self) -> int:
+        """Length of the run."""
+        return self.updater.schedule.updates
+
+    @property
+    def name(self) -> str:
+        """Of the trained network."""
+        return self.config.name or self.config.output.resolve().name
+
+    def save_due(self, done: int) -> bool:
+        """Whether a snapshot is due after so many updates."""
+        saving = self.config.save
+        each = (saving.every_epochs * self.plan.updates_per_epoch, saving.every_updates)
+        return done == self.updates or any(n and done % n == 0 for n in each)
+
+    def evaluation_due(self, done: int) -> bool:
+        """Whether accuracy is to be measured after so many updates."""
+        each = self.config.evaluate.every_epochs * self.plan.updates_per_epoch
+        return self.validation is not None and (done == self.updates or done % each == 0)
+
+    def summary(self) -> str:
+        """The run in a line."""
+        clips, plan = self.training.clips, self.plan
+        trained = sum(p.numel() for g in self.updater.groups for p in g.parameters.values())
+        return (
+            f"{len(clips)} clips of {len(clips.labels)} labels; {self.updates} updates of "
+            f"{plan.batch} clips, {plan.micro_batch} at a time in {plan.processes} "
+            f"process{'es' * (plan.processes > 1)} on {self.processes.device}; "
+            f"{trained / 1e6:.1f} million weights are trained"
+        )
+
+    def scorer(self) -> TorchScorer:
+        """The network as it is now, for evaluation."""
+        return TorchScorer(
+            self.start.net,
+            self.start.tokenizer,
+            device=self.processes.device,
+            precision=self.config.compute.precision,
+        )
+
+
+def prepare(config: TrainConfig, processes: Processes) -> Run:
+    """Read the data, make the network, go back to the last snapshot where there is one."""
+    if config.compute.threads is not None:
+        torch.set_num_threads(config.compute.threads)
+    labels = read_labels(config.data.labels) if config.data.labels else None
+    clips = read_clips(config.data.train, config.data.root, labels)
+    plan = _plan(config, len(clips), processes)
+    _check_mixing(config, plan)
+    check_same_run(config)
+    start = make_start(config.start, config.seed)
+    snapshots = Snapshots(config.output / SNAPSHOTS, config.save.keep)
+    updater = _updater(config, processes, start, clips, plan)
+    first, known, warnings = restore(snapshots, start.net, updater)
+    return Run(
+        config,
+        processes,
+        start,
+        TrainingClips(clips, start.net.inputs, config.augment),
+        _validation(config, start, clips.labels),
+        plan,
+        updater,
+        snapshots,
+        BrokenClips(len(clips), config.data.max_broken_share, known),
+        first,
+        (*start.notes, *warnings),
+    )
+
+
+def _plan(config: TrainConfig, clips: int, processes: Processes) -> Plan:
+    micro = config.batch.per_process or max(config.batch.size // processes.count, 1)
+    return Plan(clips, config.batch.size, micro, processes.count, config.seed)
+
+
+def _check_mixing(config: TrainConfig, plan: Plan) -> None:
+    group = config.mixing.group
+    if group and plan.micro_batch % group:
+        raise TrainError(
+            f"mixing.group {group} does not divide the {plan.micro_batch} clips of a micro-batch"
+        )
+
+
+def _validation(config: TrainConfig, start: Start, labels: LabelList) -> TestClips | None:
+    if not config.data.val:
+        return None
+    clips = read_clips(config.data.val, config.data.root, labels)
+    views = config.evaluate
+    return TestClips(clips, start.net.inputs, views.views, views.crops)
+
+
+def _updater(
+    config: TrainConfig, processes: Processes, start: Start, clips: ClipList, plan: Plan
+) -> Updater:
+    net = start.net.to(processes.device).train()
+    net.visual.checkpoint_segments = config.compute.checkpoint_segments
+    freeze_text(net, config.text == "trainable")
+    groups = parameter_groups(net, config.optim)
+    comparison: nn.Module = Comparison(net)
+    if config.compute.compile:
+        comparison = torch.compile(comparison)  # type: ignore[assignment]
+    if processes.count > 1:
+        comparison = DistributedDataParallel(comparison)
+    return Updater(
+        config,
+        processes,
+        comparison,
+        groups,
+        net.inputs,
+        Objective(clips, _texts(config, processes, start, clips), config.loss, config.seed),
+        plan,
+        Schedule(config.schedule, plan.updates_per_epoch, plan.micro_batches),
+    )
+
+
+def _texts(config: TrainConfig, processes: Processes, start: Start, clips: ClipList) -> Texts:
+    ids = torch.from_numpy(
+        tokenised(
+            Objective.texts_of(clips), config.data.template, start.tokenizer, start.net.inputs
+        )
+    ).to(processes.device)
+    frozen = config.text == "frozen"
+    return Texts(ids, encode_texts(start.net, ids) if frozen else None)

@@ -1,0 +1,166 @@
+"""Snapshots of a run: whole or not there, checked when read, the last good one found by itself.
+
+A snapshot is a native checkpoint (so `python -m export` takes any of them) with `training.pt`
+beside it: the optimiser, the scaler, the random state and the place in the run. `snapshot.json`
+holds the SHA-256 of every file and is what makes the folder count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from model.native import read_native
+from model.train.errors import TrainError
+
+SEAL, STATE = "snapshot.json", "training.pt"
+PREFIX, DRAFT = "update-", ".draft-"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One that was read: the folder, its weights as our modules name them, the training state."""
+
+    folder: Path
+    weights: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+class Snapshots:
+    """The snapshots of one run, in its folder."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def found(self) -> list[Path]:
+        """All that are there, the newest first."""
+        names = self.folder.glob(f"{PREFIX}*")
+        return sorted((path for path in names if path.is_dir()), key=_update_of, reverse=True)
+
+    def newest(self) -> tuple[Snapshot | None, list[str]]:
+        """The newest good one, and a warning for each damaged one that was passed over.
+
+        TrainError where there are some and all are damaged.
+        """
+        warnings: list[str] = []
+        for folder in self.found():
+            try:
+                return _read(folder), warnings
+            except _Damaged as damage:
+                warnings.append(f"snapshot {folder} is damaged ({damage}): going on from before it")
+        if warnings:
+            raise TrainError(
+                f"every snapshot in {self.folder} is damaged, the newest: {warnings[0]}; "
+                "delete the folder to start over"
+            )
+        return None, warnings
+
+    @contextmanager
+    def writing(self, update: int) -> Iterator[Path]:
+        """A draft folder to make and fill, which becomes the snapshot of that update.
+
+        TrainError where the disk is full or will not take it; what was there stays as it was.
+        """
+        self._sweep()
+        draft = self.folder / f"{DRAFT}{update:09d}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            yield draft
+            _seal(draft)
+            self._put(draft, self.folder / f"{PREFIX}{update:09d}")
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if not _is_disk(error):
+                raise
+            raise TrainError(self._refusal(update, error)) from None
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        for old in self.found()[self.keep :]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _put(self, draft: Path, place: Path) -> None:
+        if place.exists():  # a damaged one of the same update
+            shutil.rmtree(place)
+        draft.rename(place)
+        _sync(self.folder)
+
+    def _sweep(self) -> None:
+        """Drafts of runs that were killed."""
+        for draft in self.folder.glob(f"{DRAFT}*"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _refusal(self, update: int, error: Exception) -> str:
+        kept = self.found()
+        left = f"the last good one is {kept[0]}" if kept else "there is none before it"
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        return (
+            f"the snapshot of update {update} cannot be written to {self.folder} ({reason}); "
+            f"{left}: free some space and give the same command again"
+        )
+
+
+def write_state(draft: Path, state: dict[str, Any]) -> None:
+    """The training state into a draft."""
+    with (draft / STATE).open("wb") as stream:
+        torch.save(state, stream)
+
+
+class _Damaged(Exception):
+    """Why a snapshot cannot be used."""
+
+
+def _read(folder: Path) -> Snapshot:
+    try:
+        seals: dict[str, str] = json.loads((folder / SEAL).read_text())["files"]
+        for name, seal in seals.items():
+            if _hash(folder / name) != seal:
+                raise _Damaged(f"{name} is not what was written")
+        weights = read_native(folder).net.state_dict()
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except _Damaged:
+        raise
+    except Exception as error:  # whatever a reader makes of a damaged file
+        raise _Damaged(" ".join(str(error).split()) or type(error).__name__) from error
+    return Snapshot(folder, weights, state)
+
+
+def _seal(draft: Path) -> None:
+    files = sorted(path for path in draft.iterdir() if path.name != SEAL)
+    seals = {path.name: _hash(path) for path in files}
+    (draft / SEAL).write_text(json.dumps({"format": 1, "files": seals}, indent=1) + "\n")
+    for path in (*files, draft / SEAL, draft):
+        _sync(path)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _update_of(folder: Path) -> int:
+    number = folder.name.removeprefix(PREFIX)
+    return int(number) if number.isdecimal() else -1
+
+
+def _is_disk(error: Exception) -> bool:
+    """Libraries wrap the system's error in their own."""
+    text = str(error).lower()
+    marks = ("no space", "file too large", "disk quota", "i/o error", "enospc", "unexpected pos")
+    return isinstance(error, OSError) or any(mark in text for mark in marks)

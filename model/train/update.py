@@ -1,0 +1,174 @@
+"""One optimiser update: accumulate, check, clip, step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from model.data.loading import Batch
+from model.data.order import Plan
+from model.evaluate.scorer import autocast, normalised
+from model.inputs import InputSpec
+from model.processes import Processes
+from model.train.config import TrainConfig
+from model.train.errors import TrainError
+from model.train.groups import Group
+from model.train.losses import cross_entropy, smooth
+from model.train.mixing import draw_mix, mix
+from model.train.objective import Objective
+from model.train.schedule import Schedule
+
+NAMED_IN_ERROR = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an update did: mean loss over its clips, norm of the gradient, base learning rate."""
+
+    loss: float
+    grad_norm: float
+    lr: float
+
+
+class Updater:
+    """Holds what an update needs; its own state is that of the optimiser and the scaler.
+
+    All random numbers of an update follow from the seed and its number, so a run that went on
+    from a snapshot draws what an unbroken run would have drawn.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        processes: Processes,
+        comparison: nn.Module,
+        groups: list[Group],
+        spec: InputSpec,
+        objective: Objective,
+        plan: Plan,
+        schedule: Schedule,
+    ) -> None:
+        self.config, self.processes, self.spec = config, processes, spec
+        self.comparison, self.objective = comparison, objective
+        self.plan, self.schedule, self.groups = plan, schedule, groups
+        self.optimizer = make_optimizer(groups, config, processes.device)
+        self.scaler = torch.amp.GradScaler(
+            processes.device.type, enabled=config.compute.precision == "fp16"
+        )
+
+    def update(self, number: int, batches: Iterator[Batch]) -> Outcome:
+        """Take the next micro-batches and change the weights; TrainError before it would be with
+        a loss that is not finite.
+        """
+        self._set_rates(number)
+        torch.manual_seed(int(self._rng(number, 2).integers(1 << 62)))
+        taken, losses = [], []
+        for turn in range(self.plan.micro_batches):
+            batch = next(batches)
+            last = turn + 1 == self.plan.micro_batches
+            taken.append(batch)
+            losses.append(self._accumulate(number, turn, batch, last))
+        loss = self._checked(number, taken, torch.cat(losses))
+        norm = self._step(number)
+        return Outcome(loss, norm, self.schedule.rate(number, self.config.optim.lr, self._lowest))
+
+    @property
+    def _lowest(self) -> float:
+        return self.config.optim.lr * self.config.schedule.min_factor
+
+    def _set_rates(self, number: int) -> None:
+        for group, options in zip(self.groups, self.optimizer.param_groups, strict=True):
+            peak = self.config.optim.lr * group.lr_factor
+            options["lr"] = self.schedule.rate(number, peak, self._lowest)
+
+    def _accumulate(self, number: int, turn: int, batch: Batch, last: bool) -> Tensor:
+        """Add the gradient of a micro-batch; the losses of its clips (B,)."""
+        device = self.processes.device
+        text, right = self.objective.candidates(batch, number, self.processes)
+        targets = smooth(right, self.config.loss.smoothing)
+        frames = normalised(batch.frames.to(device, non_blocking=True), self.spec)
+        frames, targets = mix(frames, targets, self._mixes(number, turn, len(frames)))
+        distributed = isinstance(self.comparison, DistributedDataParallel)
+        waiting: Any = nullcontext() if last or not distributed else self.comparison.no_sync()  # type: ignore[operator]
+        with waiting:
+            with autocast(device, self.config.compute.precision):
+                logits = self.comparison(frames, text)
+            losses = cross_entropy(logits, targets)
+            self.scaler.scale(losses.mean() / self.plan.micro_batches).backward()
+        return losses.detach()
+
+    def _mixes(self, number: int, turn: int, clips: int) -> list[Any]:
+        """One mixing for each group, by the place of the group in the whole batch."""
+        size = self.config.mixing.group or clips
+        groups = clips // size
+        side = self.spec.image_size
+        first = (turn * self.processes.count + self.processes.rank) * groups
+        return [
+            draw_mix(size, side, side, self.config.mixing, self._rng(number, 3, first + i))
+            for i in range(groups)
+        ]
+
+    def _rng(self, number: int, purpose: int, *more: int) -> np.random.Generator:
+        own = (self.processes.rank,) if purpose == 2 else ()
+        return np.random.default_rng((self.config.seed, purpose, number, *own, *more))
+
+    def _checked(self, number: int, taken: list[Batch], losses: Tensor) -> float:
+        """The mean loss of the whole batch."""
+        total = losses.sum(dtype=torch.float64)
+        mean = float(self.processes.summed(total)) / self.plan.batch
+        if np.isfinite(mean):
+            return mean
+        names = [s.name for s in self.objective.clips.samples]
+        bad = (~torch.isfinite(losses)).tolist()
+        places = torch.cat([batch.indices for batch in taken]).tolist()
+        mine = [names[place] for place, is_bad in zip(places, bad, strict=True) if is_bad]
+        found = [name for part in self.processes.collected(mine) for name in part]
+        rest = len(found) - NAMED_IN_ERROR
+        more = f" and {rest} more" if rest > 0 else ""
+        raise TrainError(
+            f"in update {number} the loss is not finite, the weights stay as they were before it; "
+            f"clips: {', '.join(found[:NAMED_IN_ERROR])}{more}: lower optim.lr, give "
+            "optim.clip_norm a value, or look at these clips",
+            everywhere=True,
+        )
+
+    def _step(self, number: int) -> float:
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.groups for p in group.parameters.values()]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not self.scaler.is_enabled() and not torch.isfinite(norm):
+            raise TrainError(
+                f"in update {number} the gradient is not finite, the weights stay as they were "
+                "before it: lower optim.lr, or take fp32 or bf16 as compute.precision",
+                everywhere=True,
+            )
+        limit = self.config.optim.clip_norm
+        if limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return float(norm)
+
+
+def make_optimizer(
+    groups: list[Group], config: TrainConfig, device: torch.device
+) -> torch.optim.AdamW:
+    """AdamW over the groups, in one fused kernel."""
+    return torch.optim.AdamW(
+        [
+            {"params": list(group.parameters.values()), "weight_decay": group.weight_decay}
+            for group in groups
+        ],
+        lr=config.optim.lr,
+        betas=config.optim.betas,
+        eps=config.optim.eps,
+        fused=True,
+    )
