@@ -1,0 +1,177 @@
+"""Hostile files that name other files and addresses: nothing outside is touched, by the kernel's
+own record, and the means of looking are shown to see it when it happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from model.inputs import InputSpec, VideoError
+from service.decode import DecodePool, PoolOptions
+from service.decode.process import WORKER
+
+# Where the hostile files look for something to steal, and where they call.
+CANARIES = Path("/tmp/serve_canary")
+ADDRESS = ("127.0.0.1", 18999)
+WATCHED = "trace=%file,%network,%process,bpf,io_uring_setup"
+# After this the worker is locked and files come in.
+READY = re.compile(r'^sendto\(0, "\{\\"kind\\":\\"ready')
+DENIED = re.compile(r"= -1 (EPERM|EACCES) ")
+# Calls that name no file and open nothing: the descriptors that the parent sent, and the answers.
+HARMLESS = re.compile(
+    r"^(newfstatat\(\d+, \"\", |fstat\(|recvmsg\(0|sendto\(0|exit_group\(|\+\+\+|---)"
+)
+# A character set table of the C library, asked for by the MPEG-TS demuxer; it goes on without.
+CHARACTER_SETS = re.compile(r'^openat\(AT_FDCWD, "[^"]*/gconv/[A-Za-z0-9_.-]+"')
+
+SPEC = InputSpec.official(8, 112)
+
+pytestmark = pytest.mark.xdist_group("canary")
+
+
+@pytest.fixture
+def strace():
+    found = shutil.which("strace")
+    if found is None:
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail("strace is missing, and CI may not skip")
+        pytest.skip("strace is missing")
+    return found
+
+
+@pytest.fixture
+def canaries(shared_dir, tmp_path):
+    """Bait beside the uploads, at the absolute path, and behind the address; yields who called."""
+    source = shared_dir / "corpus"
+    CANARIES.mkdir(exist_ok=True)
+    for folder in (CANARIES, tmp_path, tmp_path / "serve_canary"):
+        folder.mkdir(exist_ok=True)
+        for name in ("canary.ts", "canary.mp4"):
+            shutil.copy(source / name, folder)
+        for i in range(3):
+            shutil.copy(source / "canary.png", folder / f"canary_{i:03}.png")
+    calls = []
+    listener = socket.create_server(ADDRESS)
+
+    def listen():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            calls.append(connection.recv(200))
+            connection.close()
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    yield calls
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+    shutil.rmtree(CANARIES)
+
+
+def traced(strace, folder):
+    return (strace, "-ff", "-s", "200", "-o", str(folder / "trace"), "-e", WATCHED)
+
+
+def outside(lines):
+    """What a worker did or tried beyond its own descriptors, after it was locked."""
+    locked = False
+    for line in lines:
+        in_vain = CHARACTER_SETS.match(line) and DENIED.search(line)
+        if locked and not HARMLESS.match(line) and not in_vain:
+            yield line
+        locked = locked or bool(READY.match(line))
+
+
+def sweep(strace, folder, entries):
+    """Decode all of them under strace; returns what workers did outside, and how many spoke."""
+
+    async def main():
+        pool = DecodePool(
+            2,
+            SPEC,
+            options=PoolOptions(max_decode_s=60),
+            command=(*traced(strace, folder), *WORKER),
+        )
+        await pool.start()
+
+        async def one(entry):
+            # Under the client's name and beside the bait, where a path would be dangerous.
+            upload = folder / Path(entry.entry.get("upload_filename", entry.name)).name[-200:]
+            shutil.copy(entry.path, upload)
+            with upload.open("rb") as file, contextlib.suppress(VideoError):
+                await pool.decode(file.fileno())
+
+        await asyncio.gather(*map(one, entries))
+        assert not set(pool.stats.ended) - {"memory", "jobs"}
+        await pool.stop()
+
+    asyncio.run(main())
+    traces = [path.read_text(errors="replace").splitlines() for path in folder.glob("trace.*")]
+    ready = [lines for lines in traces if any(map(READY.match, lines))]
+    return [line for lines in ready for line in outside(lines)], len(ready)
+
+
+def test_files_that_reach_out_reach_nothing(strace, canaries, corpus, tmp_path):
+    reaching = [e for e in corpus if e.expect.get("must_not")]
+    assert len(reaching) > 30
+    touched, workers = sweep(strace, tmp_path, reaching)
+    assert touched == []
+    assert canaries == []
+    assert workers == 3
+
+
+@pytest.mark.long
+def test_no_file_of_the_corpus_reaches_anything(strace, canaries, corpus, tmp_path):
+    touched, workers = sweep(strace, tmp_path, corpus)
+    assert touched == []
+    assert canaries == []
+    assert workers >= 3
+
+
+CARELESS = """
+import av, sys
+for path in sys.argv[1:]:
+    try:
+        with open(path, "rb") as file, av.open(file) as container:
+            list(container.decode(video=0))
+    except (av.FFmpegError, IndexError, UnicodeDecodeError):
+        pass
+"""
+
+
+def test_the_same_files_reach_out_when_opened_carelessly(strace, canaries, shared_dir, tmp_path):
+    """The positive control: bait, listener and trace all see what they are there for."""
+    for name in ("h_ffconcat_relative.mp4", "h_hls_http.m3u8"):
+        shutil.copy(shared_dir / "corpus" / name, tmp_path)
+    paths = [str(tmp_path / "h_ffconcat_relative.mp4"), str(tmp_path / "h_hls_http.m3u8")]
+    subprocess.run(
+        [*traced(strace, tmp_path), sys.executable, "-c", CARELESS, *paths],
+        check=True,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
+    lines = [
+        line
+        for path in tmp_path.glob("trace.*")
+        for line in path.read_text(errors="replace").splitlines()
+    ]
+    assert any("openat" in line and "canary.ts" in line and "= -1" not in line for line in lines)
+    assert any(line.startswith("connect(") and "18999" in line for line in lines)
+    assert canaries
+    ready = 'sendto(0, "{\\"kind\\":\\"ready\\"'
+    assert list(outside([ready, *lines]))

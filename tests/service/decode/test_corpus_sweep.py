@@ -1,0 +1,143 @@
+"""The whole corpus of odd, broken and hostile files through one pool, good clips in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from model.inputs import InputSpec, VideoError, decode_clip
+from service.decode import DecodePool, PoolOptions
+from service.decode.answers import REFUSALS
+from service.errors import STATUS
+
+SPEC = InputSpec.official(8, 112)
+AT_ONCE, WORKERS = 8, 2
+GROWTH_MIB, WALL_S = 300, 10
+MIB = 1 << 20
+
+
+class MemoryWatch:
+    """The largest growth of any one worker, looked at all the time."""
+
+    def __init__(self, pool):
+        self._pool = pool
+        self._fresh = {}
+        self.largest = 0
+
+    def look(self):
+        for pid in self._pool.pids:
+            with contextlib.suppress(psutil.Error):
+                resident = psutil.Process(pid).memory_info().rss
+                self._fresh.setdefault(pid, resident)
+                self.largest = max(self.largest, resident - self._fresh[pid])
+
+    async def run(self):
+        while True:
+            self.look()
+            await asyncio.sleep(0.01)
+
+
+async def answer(pool, path):
+    began = time.monotonic()
+    try:
+        clip = await pool.decode(path)
+    except VideoError as error:
+        return STATUS[error.code], error, time.monotonic() - began
+    return 200, clip, time.monotonic() - began
+
+
+def complaint(entry, status, outcome):
+    """What is wrong with an answer by the manifest; empty where nothing is."""
+    expect = entry.expect
+    if status not in expect["http"]:
+        return f"{status} {outcome}"
+    if expect["outcome"] == "accept" and status != 200:
+        return f"refused: {outcome}"
+    if expect["outcome"] == "reject" and status == 200:
+        return "taken"
+    if status != 200 and "/" in outcome.detail:
+        return f"a path in {outcome.detail!r}"
+    frames = expect.get("frames")
+    if status == 200 and frames is not None:
+        off = abs(outcome.info.frames - frames)
+        if off > expect.get("frames_tolerance", 0):
+            return f"{outcome.info.frames} frames"
+    return ""
+
+
+def sweep(corpus, videos, rounds):
+    """Every file `rounds` times, eight at a time, a good clip after every fourth."""
+
+    async def main():
+        pool = DecodePool(WORKERS, SPEC, options=PoolOptions())
+        await pool.start()
+        watch = MemoryWatch(pool)
+        watch.look()
+        watching = asyncio.create_task(watch.run())
+        gate = asyncio.Semaphore(AT_ONCE)
+        wrong, slow = [], []
+
+        async def one(entry):
+            async with gate:
+                status, outcome, seconds = await answer(pool, entry.path)
+            if fault := complaint(entry, status, outcome):
+                wrong.append(f"{entry.name}: {fault}")
+            if seconds > AT_ONCE * WALL_S:
+                slow.append(f"{entry.name}: {seconds:.1f} s")
+
+        async def good(path):
+            async with gate:
+                clip = await pool.decode(path)
+            same = np.array_equal(clip.frames, quiet[path].frames)
+            if not same or clip.info != quiet[path].info:
+                wrong.append(f"{path.name}: another answer than in a quiet run")
+
+        jobs = []
+        for i, entry in enumerate(corpus * rounds):
+            jobs.append(one(entry))
+            if i % 4 == 0:
+                jobs.append(good(clips[i // 4 % len(clips)]))
+        await asyncio.gather(*jobs)
+        watching.cancel()
+        left = [w - min(watch._fresh.values()) for w in map(resident, pool.pids)]
+        stats, workers = pool.stats, len(pool.pids)
+        await pool.stop()
+        return wrong, slow, stats, workers, watch.largest, max(left)
+
+    clips = sorted(videos.values())
+    quiet = {}
+    for path in clips:
+        with path.open("rb") as file:
+            quiet[path] = decode_clip(file, SPEC)
+    wrong, slow, stats, workers, largest, left = asyncio.run(main())
+    assert wrong == []
+    assert slow == []
+    assert stats.retried == stats.dropped == 0
+    # No worker was lost to any file: each ended job is an answer.
+    assert not set(stats.ended) - {"memory", "jobs", "stop"}, stats
+    assert workers == WORKERS + 1
+    assert largest <= GROWTH_MIB * MIB
+    assert left <= 64 * MIB
+
+
+def resident(pid):
+    return psutil.Process(pid).memory_info().rss
+
+
+def test_the_corpus_once(corpus, videos):
+    sweep(corpus, videos, 1)
+
+
+@pytest.mark.long
+def test_the_corpus_twenty_times(corpus, videos):
+    sweep(corpus, videos, 20)
+
+
+def test_every_code_of_the_inputs_has_a_status():
+    """A worker sends codes; one that the service does not know would hide what is wrong."""
+    assert {kind.code for kind in REFUSALS.values()} <= set(STATUS)
