@@ -26,11 +26,17 @@ class Processes:
     rank: int
     count: int
     device: torch.device
+    local_rank: int = 0
 
     @property
     def leads(self) -> bool:
         """Whether this process writes files and speaks."""
         return self.rank == 0
+
+    @property
+    def leads_here(self) -> bool:
+        """Whether this process does what one process of each machine has to do."""
+        return self.local_rank == 0
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum over all processes, on each of them."""
@@ -85,7 +91,8 @@ def pick_device(wanted: str, local_rank: int = 0) -> torch.device:
 def joined(device: str) -> Iterator[Processes]:
     """Join the run that `torchrun` started; alone without it."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    mine = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    mine = pick_device(device, local_rank)
     if mine.type == "cuda":
         torch.cuda.set_device(mine)
     if count == 1:
@@ -93,6 +100,6 @@ def joined(device: str) -> Iterator[Processes]:
         return
     dist.init_process_group("nccl" if mine.type == "cuda" else "gloo")
     try:
-        yield Processes(dist.get_rank(), count, mine)
+        yield Processes(dist.get_rank(), count, mine, local_rank)
     finally:
         dist.destroy_process_group()

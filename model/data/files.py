@@ -25,6 +25,9 @@ class ClipFiles(Protocol):
     def holds(self, name: str) -> bool:
         """Whether there is such a clip."""
 
+    def version(self, name: str) -> str:
+        """Changes when the clip does; empty where there is none."""
+
 
 class Folder:
     """Clips below a folder; also `FOLDER/PARENT.tar` in place of a sub-folder `FOLDER/PARENT`."""
@@ -49,6 +52,15 @@ class Folder:
             return True
         tar = self._tar(name)
         return tar is not None and tar.holds(PurePosixPath(name).name)
+
+    def version(self, name: str) -> str:
+        """Size and time of the file."""
+        try:
+            found = (self.root / name).stat()
+        except OSError:
+            tar = self._tar(name)
+            return "" if tar is None else tar.version(PurePosixPath(name).name)
+        return f"{found.st_size} {found.st_mtime_ns}"
 
     def _tar(self, name: str) -> Tar | None:
         parent = str(PurePosixPath(name).parent)
@@ -82,6 +94,11 @@ class ArchiveFile:
             raise OSError(f"{self.path} ends inside a member")
         return io.BytesIO(data)
 
+    def version(self) -> str:
+        """Size and time of the file."""
+        found = self.path.stat()
+        return f"{found.st_size} {found.st_mtime_ns}"
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_handle": None}
 
@@ -108,6 +125,11 @@ class Tar:
     def holds(self, name: str) -> bool:
         """Whether there is such a member."""
         return self._member(name) is not None
+
+    def version(self, name: str) -> str:
+        """Time of the archive and place in it."""
+        member = self._member(name)
+        return "" if member is None else f"{self._file.version()} {self._members[member]}"
 
     def _member(self, name: str) -> str | None:
         path = str(PurePosixPath(name))
@@ -136,6 +158,13 @@ class Shards:
     def holds(self, name: str) -> bool:
         """Whether there is such a member."""
         return name in self.members
+
+    def version(self, name: str) -> str:
+        """Time of the shard and place in it."""
+        if name not in self.members:
+            return ""
+        number, extent = self.members[name]
+        return f"{self._files[number].version()} {extent}"
 
 
 def list_members(path: Path) -> list[tuple[str, Extent]]:

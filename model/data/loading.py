@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,7 +66,7 @@ def training_batches(
         clips,
         batch_sampler=_Draws(plan, rank, start, stop),
         collate_fn=collate,
-        **_workers(config),
+        **worker_options(config),
     )
     return iter(loader)
 
@@ -76,15 +77,16 @@ def test_clips(clips: TestClips, indices: Iterable[int], config: DataConfig) -> 
         clips,
         sampler=list(indices),
         batch_size=None,
-        **{**_workers(config), "pin_memory": False},
+        **{**worker_options(config), "pin_memory": False},
     )
     return iter(loader)
 
 
-def _workers(config: DataConfig) -> dict[str, Any]:
+def worker_options(config: DataConfig) -> dict[str, Any]:
+    """How a loader is to use its decoding processes."""
     options: dict[str, Any] = {
         "num_workers": config.workers,
-        "worker_init_fn": _single_thread,
+        "worker_init_fn": _settle_in,
         "pin_memory": torch.cuda.is_available(),
     }
     if config.workers:
@@ -92,5 +94,7 @@ def _workers(config: DataConfig) -> dict[str, Any]:
     return options
 
 
-def _single_thread(_worker: int) -> None:
+def _settle_in(_worker: int) -> None:
+    """One thread each; Ctrl-C is for the run, which ends its workers when it is ready."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -48,6 +48,10 @@ class TestClip:
     broken: Broken | None
 
 
+class Unusable(OSError):
+    """A clip that is known not to be decodable; the message says why."""
+
+
 def why(error: Exception) -> str:
     """A reason for the list of broken clips."""
     if isinstance(error, FileNotFoundError):
@@ -101,18 +105,28 @@ class TestClips(Dataset[TestClip]):
 
     __test__ = False
 
-    def __init__(self, clips: ClipList, spec: InputSpec, views: int = 1, crops: int = 1) -> None:
+    def __init__(
+        self,
+        clips: ClipList,
+        spec: InputSpec,
+        views: int = 1,
+        crops: int = 1,
+        read: Callable[[int], Pixels] | None = None,
+    ) -> None:
         self.clips, self.spec, self.views, self.crops = clips, spec, views, crops
+        self.read = read or self._decode
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> TestClip:
         """All views of a clip."""
-        name = self.clips.samples[index].name
         try:
-            with self.clips.files.open(name) as stream:
-                clip = decode_clip(stream, self.spec, views=self.views, crops=self.crops)
+            return TestClip(index, self.read(index), None)
         except (VideoError, OSError) as error:
-            return TestClip(index, None, Broken(name, why(error)))
-        return TestClip(index, clip.frames, None)
+            return TestClip(index, None, Broken(self.clips.samples[index].name, why(error)))
+
+    def _decode(self, index: int) -> Pixels:
+        with self.clips.files.open(self.clips.samples[index].name) as stream:
+            clip = decode_clip(stream, self.spec, views=self.views, crops=self.crops)
+        return clip.frames

@@ -9,12 +9,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model.data.cliplist import ClipList, read_clips
-from model.data.labels import LabelList, read_labels
+from model.data.labels import read_labels
 from model.data.order import Plan
 from model.data.reading import TestClips, TrainingClips
 from model.evaluate.scorer import TorchScorer, encode_texts
 from model.processes import Processes
 from model.train.broken import BrokenClips
+from model.train.clips import training_clips, validation_clips
 from model.train.config import TrainConfig
 from model.train.errors import TrainError
 from model.train.groups import freeze_text, parameter_groups
@@ -103,8 +104,8 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
         config,
         processes,
         start,
-        TrainingClips(clips, start.net.inputs, config.augment),
-        _validation(config, start, clips.labels),
+        training_clips(config, clips, start.net.inputs, processes),
+        validation_clips(config, clips.labels, start.net.inputs, processes),
         plan,
         updater,
         snapshots,
@@ -125,14 +126,6 @@ def _check_mixing(config: TrainConfig, plan: Plan) -> None:
         raise TrainError(
             f"mixing.group {group} does not divide the {plan.micro_batch} clips of a micro-batch"
         )
-
-
-def _validation(config: TrainConfig, start: Start, labels: LabelList) -> TestClips | None:
-    if not config.data.val:
-        return None
-    clips = read_clips(config.data.val, config.data.root, labels)
-    views = config.evaluate
-    return TestClips(clips, start.net.inputs, views.views, views.crops)
 
 
 def _updater(

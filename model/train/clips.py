@@ -1,0 +1,51 @@
+"""What a run draws its clips from: the files, or a cache of decoded frames."""
+
+from __future__ import annotations
+
+from model.data.cache import CachedFrames, DrawnFromCache, FixedClips, WholeClips, cached_frames
+from model.data.cliplist import ClipList, read_clips
+from model.data.counting import counting
+from model.data.labels import LabelList
+from model.data.reading import TestClips, TrainingClips
+from model.inputs import InputSpec
+from model.processes import Processes
+from model.train.config import TrainConfig
+
+
+def training_clips(
+    config: TrainConfig, clips: ClipList, spec: InputSpec, processes: Processes
+) -> TrainingClips:
+    """The clips to train on, augmented."""
+    if config.data.cache.folder is None:
+        return TrainingClips(clips, spec, config.augment)
+    whole = WholeClips(clips, spec, config.data.cache.frames)
+    drawn = DrawnFromCache(_cached(config, whole, processes), spec.num_frames)
+    return TrainingClips(clips, spec, config.augment, drawn)
+
+
+def validation_clips(
+    config: TrainConfig, labels: LabelList, spec: InputSpec, processes: Processes
+) -> TestClips | None:
+    """The clips to measure accuracy on, if there are any."""
+    if not config.data.val:
+        return None
+    clips = read_clips(config.data.val, config.data.root, labels)
+    views, crops = config.evaluate.views, config.evaluate.crops
+    plain = TestClips(clips, spec, views, crops)
+    if config.data.cache.folder is None:
+        return plain
+    cached = _cached(config, FixedClips(plain), processes)
+    return TestClips(clips, spec, views, crops, cached.read)
+
+
+def _cached(
+    config: TrainConfig, source: WholeClips | FixedClips, processes: Processes
+) -> CachedFrames:
+    """One process of each machine fills the cache, the others wait for it."""
+    folder = config.data.cache.folder
+    assert folder is not None
+    if processes.leads_here:
+        with counting("decoding clips for the cache", len(source), processes.leads) as on_clip:
+            cached_frames(source, folder, config.data, on_clip)
+    processes.wait()
+    return cached_frames(source, folder, config.data, lambda: None)
