@@ -12,6 +12,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BUNDLE ?=
 PYTEST_ARGS ?=
+FUZZ_FILES ?= 20000
+FUZZ_SEED ?= 6
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VENV := .venv
@@ -31,6 +33,10 @@ test: $(VENV)/.installed system-packages ## Run the test suite
 
 test-long: $(VENV)/.installed system-packages ## Run the tests that take minutes (load, soak, large models)
 	$(PY) -m pytest -m "long" --timeout 3600 $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed ## Send damaged files to a server (FUZZ_FILES=, FUZZ_SEED=)
+	XCLIP_TEST_FUZZ_FILES=$(FUZZ_FILES) XCLIP_TEST_FUZZ_SEED=$(FUZZ_SEED) $(PY) -m pytest \
+		tests/service/hostile/test_fuzz.py --timeout 7200 --log-cli-level WARNING -o log_cli=true
 
 check: $(VENV)/.installed ## Format, lint, types, import rules, deployment files
 	$(VENV)/bin/ruff format --check .
@@ -65,6 +71,6 @@ $(VENV)/.installed $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 system-packages:
-	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium
+	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace
 
-.PHONY: serve install test test-long check format bench clean help system-packages
+.PHONY: serve install test test-long fuzz check format bench clean help system-packages
