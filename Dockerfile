@@ -16,6 +16,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 # hadolint ignore=DL3008
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends libseccomp2 \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 xclip \
     && useradd --uid 10001 --gid xclip --home-dir /tmp --no-create-home --shell /usr/sbin/nologin xclip

@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from export.runtime import Runtime
 from service.errors import install_handlers
 from service.middleware import RequestContext
+from service.reload import Reloader
 from service.routes import make_routes
 from service.server import Server
 from service.settings import Settings
@@ -30,13 +31,16 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     `app.state.server` is its Server. Loading begins with the app's lifespan, in the background.
     """
     server = Server(settings, runtime)
+    reloader = Reloader(server)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.begin()
+        reloader.listen()
         try:
             yield
         finally:
+            await reloader.stop()
             await server.stop()
 
     app = FastAPI(
@@ -48,7 +52,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
     )
-    app.state.server = server
+    app.state.server, app.state.reloader = server, reloader
     install_handlers(app)
     app.include_router(make_routes(server))
     _add_page(app)

@@ -7,8 +7,9 @@ the network on the lane.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,6 +73,8 @@ class Engine:
         self._metrics = metrics
         self._clips: SingleFlight[str, EncodedClip] = SingleFlight()
         self._sets: dict[str, LabelSet] = {}
+        self._users = 0
+        self._idle = asyncio.Event()
         self._name = ModelName(
             name=manifest.name,
             bundle=f"sha256:{bundle.hash}",
@@ -83,6 +86,23 @@ class Engine:
         """End the lane and the runtime; the pool is the caller's."""
         self.lane.close()
         self.runtime.close()
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Engine]:
+        """Hold the engine open for the length of a request."""
+        self._users += 1
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._idle.set()
+
+    async def unused(self) -> None:
+        """Wait until nobody uses the engine."""
+        while self._users:
+            self._idle.clear()
+            await self._idle.wait()
 
     def label_set(self, name: str) -> LabelSet:
         """A stored list; ApiError where there is none."""

@@ -39,6 +39,12 @@ class Metrics:
             "xclip_label_cache", "Label vectors asked for, by whether they were known.",
             ["result"], registry=registry,
         )  # fmt: skip
+        self.reloads = Counter(
+            "xclip_reloads", "Bundle changes asked for with SIGHUP, by what became of them.",
+            ["result"], registry=registry,
+        )  # fmt: skip
+        for result in ("swapped", "unchanged", "refused"):
+            self.reloads.labels(result)
         self.build = Info("xclip_build", "What is being served.", registry=registry)
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:

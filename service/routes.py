@@ -37,13 +37,13 @@ def make_routes(server: Server) -> APIRouter:
     )
     async def classify(request: Request) -> Classification:
         """A clip and labels in, ranked labels out."""
-        engine = server.engine
+        _ = server.engine  # before anything is uploaded
         with server.admission.permit():
             headers = request.headers
             form = await read_form(
                 request.stream(), headers.get("content-type"), headers.get("content-length"), limits
             )
-            with contextlib.closing(form):
+            with contextlib.closing(form), server.engine.use() as engine:
                 wanted = parse_request(form, server.settings)
                 work = engine.classify(wanted, form.upload)
                 return await _unless_gone(request, _in_time(work, timeout_s))

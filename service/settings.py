@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.shared_cache import check_url
 
 MIB = 1 << 20
 DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
@@ -20,6 +22,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="XCLIP_",
+        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         cli_prog_name="python -m service",
@@ -60,9 +63,26 @@ class Settings(BaseSettings):
     video_cache_bytes: Count = Field(256 * MIB, description="clip features kept in memory")
     video_cache_ttl_s: Seconds = Field(3600.0, description="how long clip features are kept")
 
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis through which servers share label vectors: redis://, rediss:// (TLS)",
+    )
+    redis_timeout_s: Seconds = Field(0.05, description="longest wait for one read from Redis")
+    redis_ttl_s: Seconds = Field(604_800.0, description="how long Redis keeps a label vector")
+    warm_labels: Path | None = Field(
+        None, description="text file of labels to embed before the server is ready, one a line"
+    )
+
     docs: bool = Field(True, description="serve /docs and /openapi.json")
     metrics: bool = Field(True, description="serve /metrics")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON elsewhere"
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_url(value.get_secret_value())
+        return value

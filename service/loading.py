@@ -1,0 +1,86 @@
+"""From the settings to an engine that has proved that it answers; at the start and at a swap."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from export.bundle import Bundle, open_bundle
+from export.runtime import Runtime, available_cpus, open_runtime
+from model.inputs import InputSpec, VideoLimits
+from service.decode import DecodePool, PoolOptions
+from service.engine import Engine
+from service.label_store import SharedLabels
+from service.metrics import Metrics
+from service.settings import Settings
+from service.shared_cache import SharedCache
+from service.warm_labels import read_warm_labels
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Makes engines of one server. `given_runtime` stands for the bundle's own in tests."""
+
+    settings: Settings
+    metrics: Metrics
+    cache: SharedCache | None = None
+    given_runtime: Runtime | None = None
+
+    async def open_bundle(self) -> Bundle:
+        """The bundle that the settings name now; every file of it is checked.
+
+        A link is followed once: when it is turned to another bundle, what is open stays whole.
+        """
+        return await asyncio.to_thread(open_bundle, self.settings.bundle.resolve())
+
+    async def load(self, bundle: Bundle, old: Engine | None = None) -> Engine:
+        """An engine, warm and tried, or an exception that says what is wrong.
+
+        It takes over the decode workers of `old` where both bundles want the same frames.
+        """
+        inputs = bundle.manifest.inputs
+        shared = old.pool if old is not None and old.bundle.manifest.inputs == inputs else None
+        pool = shared or self._make_pool(inputs)
+        runtime: Runtime | None = None
+        try:
+            if pool is not shared:
+                await pool.start()
+            runtime = await asyncio.to_thread(self._open_runtime, bundle)
+            store = SharedLabels(self.cache, bundle, runtime) if self.cache else None
+            engine = Engine(bundle, runtime, pool, self.settings, self.metrics, store)
+            await engine.lane.run(runtime.warm_up)
+            await engine.probe()
+            await self.warm(engine)
+        except BaseException:
+            if runtime is not None:
+                runtime.close()
+            if pool is not shared:
+                await pool.stop()
+            raise
+        return engine
+
+    async def warm(self, engine: Engine) -> None:
+        """Have the vectors of the start-up list at hand."""
+        file = self.settings.warm_labels
+        prompts = read_warm_labels(file) if file is not None else []
+        if prompts:
+            if self.cache is not None:
+                await self.cache.asked()
+            await engine.labels.get(prompts)
+
+    def _open_runtime(self, bundle: Bundle) -> Runtime:
+        settings = self.settings
+        return self.given_runtime or open_runtime(
+            bundle, settings.runtime, settings.precision, settings.threads
+        )
+
+    def _make_pool(self, inputs: InputSpec) -> DecodePool:
+        s = self.settings
+        limits = VideoLimits(
+            max_pixels=s.max_pixels,
+            max_side=s.max_side,
+            max_duration_s=s.max_duration_s,
+            max_frames=s.max_frames,
+        )
+        options = PoolOptions(max_decode_s=s.decode_timeout_s, memory_bytes=s.decode_memory_bytes)
+        return DecodePool(s.decode_workers or available_cpus(), inputs, limits, options)

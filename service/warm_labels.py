@@ -1,0 +1,21 @@
+"""The start-up list: labels whose vectors are computed before the server says that it is ready."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.inputs import clean_label
+
+
+def read_warm_labels(file: Path) -> list[str]:
+    """The labels of a text file, one a line; empty lines do not count.
+
+    Where requests use a template, its filled-in text is what to list. ValueError names the file.
+    """
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise ValueError(f"warm_labels {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"warm_labels {file} is no UTF-8 text") from None
+    return list(dict.fromkeys(clean_label(line) for line in lines if line.strip()))

@@ -1,0 +1,53 @@
+"""Gauges and totals that Prometheus reads off a server's parts at each scrape.
+
+They read through the server, so they follow it from one bundle to the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.server import Server
+    from service.shared_cache import SharedCache
+
+
+def watch_server(server: Server) -> None:
+    """Register what a ready server can be asked."""
+    m, admission = server.metrics, server.admission
+    m.watch("xclip_in_flight", "Requests being answered.", lambda: admission.in_flight)
+    m.watch("xclip_max_in_flight", "Most requests at once.", lambda: float(admission.max_in_flight))
+    m.watch(
+        "xclip_lane_waiting", "Calls on the inference lane.", lambda: server.engine.lane.waiting
+    )
+    m.watch(
+        "xclip_decode_waiting", "Clips no worker has begun.", lambda: server.engine.pool.waiting
+    )
+    m.watch("xclip_decode_running", "Clips a worker is at.", lambda: server.engine.pool.running)
+    m.watch("xclip_video_cache_bytes", "Clip features held.", lambda: server.engine.features.nbytes)
+    m.watch("xclip_label_cache_entries", "Label vectors held.", lambda: len(server.engine.labels))
+    m.watch_totals("xclip_decode_jobs", "Decode jobs, by how they ended.", lambda: {
+        "decoded": server.engine.pool.stats.decoded, "refused": server.engine.pool.stats.refused,
+        "dropped": server.engine.pool.stats.dropped,
+    })  # fmt: skip
+    m.watch_totals(
+        "xclip_decode_workers_ended",
+        "Workers gone, by reason.",
+        lambda: dict(server.engine.pool.stats.ended),
+    )
+    if server.cache is not None:
+        _watch_cache(server, server.cache)
+
+
+def _watch_cache(server: Server, cache: SharedCache) -> None:
+    m, stats = server.metrics, cache.stats
+    m.watch("xclip_shared_cache_up", "Whether Redis is asked.", lambda: float(cache.up))
+    m.watch("xclip_shared_cache_writable", "Whether Redis takes writes.", lambda: cache.writable)
+    m.watch_totals("xclip_shared_cache_reads", "Keys asked of Redis.", lambda: stats.reads)
+    m.watch_totals("xclip_shared_cache_writes", "Keys for Redis.", lambda: stats.writes)
+    m.watch_totals("xclip_shared_cache_errors", "Failed calls to Redis.", lambda: stats.errors)
+    m.watch_totals(
+        "xclip_shared_cache_values",
+        "Values from Redis: used, or of another version, or corrupt.",
+        lambda: stats.values,
+    )

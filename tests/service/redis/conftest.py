@@ -1,0 +1,154 @@
+"""A real redis-server on a free port, to be broken for real."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import redis
+
+from service.shared_cache import SharedCache
+from tests.conftest import missing
+
+Result = TypeVar("Result")
+
+
+class RedisServer:
+    """One redis-server process; `url` is its address. Options as on its command line."""
+
+    def __init__(self, folder: Path, *options: str, password: str = "", tls: Path | None = None):
+        self.folder, self.options, self.password, self.tls = folder, options, password, tls
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        user = f":{self.password}@" if self.password else ""
+        if self.tls:
+            return f"rediss://{user}localhost:{self.port}/0?ssl_ca_certs={self.tls / 'ca.crt'}"
+        return f"redis://{user}127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        """A plain client of our own, to look inside and to break things."""
+        return redis.Redis.from_url(self.url)
+
+    def start(self) -> RedisServer:
+        where = ["--port", str(self.port)]
+        if self.tls:
+            files = ["--tls-cert-file", "server.crt", "--tls-key-file", "server.key"]
+            files = [str(self.tls / f) if "." in f else f for f in files]
+            where = ["--port", "0", "--tls-port", str(self.port), *files]
+            where += ["--tls-ca-cert-file", str(self.tls / "ca.crt"), "--tls-auth-clients", "no"]
+        if self.password:
+            where += ["--requirepass", self.password]
+        self.process = subprocess.Popen(
+            ["redis-server", *where, "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder),
+             "--logfile", str(self.folder / f"redis-{self.port}.log"), *self.options],
+        )  # fmt: skip
+        while True:
+            assert self.process.poll() is None, "redis-server has ended"
+            try:
+                with self.client() as client:
+                    client.ping()
+                return self
+            except redis.ConnectionError:
+                continue
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+
+@pytest.fixture
+def make_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts a redis-server with options; ends it after the test."""
+    if shutil.which("redis-server") is None:
+        missing("redis-server (Debian package redis-server)")
+    made: list[RedisServer] = []
+
+    def make(*options: str, **kwargs: Any) -> RedisServer:
+        made.append(RedisServer(tmp_path, *options, **kwargs))
+        return made[-1].start()
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def redis_server(make_redis: Callable[..., RedisServer]) -> RedisServer:
+    """A plain redis-server."""
+    return make_redis()
+
+
+@asynccontextmanager
+async def shared_cache(
+    url: str, timeout_s: float = 0.2, ttl_s: float = 60
+) -> AsyncIterator[SharedCache]:
+    """A started cache client; the time-out is wide, because test machines stutter."""
+    cache = SharedCache(url, timeout_s=timeout_s, ttl_s=ttl_s)
+    cache.start()
+    try:
+        yield cache
+    finally:
+        await cache.stop()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Let the event loop go on until something is so; pytest's time limit ends what never is."""
+    while not true():
+        await asyncio.sleep(0.005)
+
+
+def run(work: Coroutine[Any, Any, Result] | Awaitable[Result]) -> Result:
+    """The result of a coroutine on an event loop of its own."""
+
+    async def main() -> Result:
+        return await work
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ca.crt, server.crt and server.key for localhost, made by openssl."""
+    if shutil.which("openssl") is None:
+        missing("openssl (Debian package openssl)")
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder, "ca", ["-x509", "-subj", "/CN=test authority"])
+    make_certificate(
+        folder, "server",
+        ["-x509", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-CA", "ca.crt", "-CAkey", "ca.key"],
+    )  # fmt: skip
+    return folder
+
+
+def make_certificate(folder: Path, name: str, options: list[str]) -> None:
+    subprocess.run(
+        ["openssl", "req", "-newkey", "rsa:2048", "-noenc", "-days", "2",
+         "-keyout", f"{name}.key", "-out", f"{name}.crt", *options],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
