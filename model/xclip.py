@@ -5,9 +5,12 @@ B clips, T frames, P patches, K labels, L tokens, E joint width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from model.cct import VideoEncoder
 from model.config import ModelConfig
@@ -121,15 +124,32 @@ def assemble(config: ModelConfig, inputs: InputSpec | None = None) -> XClip:
             f"network takes {config.num_frames} of {config.image_size}"
         )
     prompts = config.prompt_layers > 0
-    return XClip(
-        config,
-        inputs,
-        visual=VideoEncoder(config),
-        text=TextEncoder(config),
-        mit=MultiframeIntegration(config) if config.mit_layers else FrameMean(),
-        patch_context=PatchContext(config) if prompts else None,
-        prompt=VideoSpecificPrompt(config) if prompts else None,
-    )
+    with _Unfilled():
+        return XClip(
+            config,
+            inputs,
+            visual=VideoEncoder(config),
+            text=TextEncoder(config),
+            mit=MultiframeIntegration(config) if config.mit_layers else FrameMean(),
+            patch_context=PatchContext(config) if prompts else None,
+            prompt=VideoSpecificPrompt(config) if prompts else None,
+        )
+
+
+class _Unfilled(TorchFunctionMode):
+    """Spares torch's layers their first random fill, which is never used.
+
+    It takes seconds, and on the meta device brings in all of torch's decompositions besides.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (Tensor.fill_, Tensor.zero_):
+            return args[0]
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def build_xclip(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from model.config import VARIANTS, DropPathAxis, ModelConfig
+from model.initialise import initialise
 from model.transformer import DropPath, LayerNorm
 from model.xclip import XClip, assemble, build_xclip
 from tests.model.conftest import SMALL, random_inputs, randomise
@@ -150,6 +151,17 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     one, two, other = (build_xclip(SMALL, seed=s).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert not torch.equal(one["visual.proj"], other["visual.proj"])
+
+
+@pytest.mark.parametrize("change", [{}, *ABLATIONS])
+def test_every_parameter_of_a_fresh_network_gets_a_value(change: dict[str, int]) -> None:
+    config = SMALL.model_copy(update=change)
+    net = assemble(config)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(float("nan"))
+    initialise(net, config, generator=None)
+    assert [n for n, p in net.named_parameters() if not torch.isfinite(p).all()] == []
 
 
 def test_published_first_values() -> None:
