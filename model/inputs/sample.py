@@ -91,6 +91,8 @@ def sample_frames(source: BinaryIO, wanted: Wanted, threads: int, plan: Plan) ->
 
 def _sample_indexed(video: OpenVideo, index: Index, wanted: Wanted) -> Sampled:
     picks = wanted.sampler(index.frames).ravel().tolist()
+    # Groups are short: starting and draining a decoder's threads for each would cost more.
+    video.context.thread_count = 1
     found = GroupReader(video, index).decode(picks, _taker(video, wanted))
     ticks = [*(found.ticks[n] for n in picks), found.last_tick]
     *times, last = (seconds(t, found.first_tick, video.time_base) for t in ticks)
