@@ -47,7 +47,7 @@ class RunningServer:
 
     def start(self) -> RunningServer:
         self._thread.start()
-        with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as probe:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=60) as probe:
             while probe.get(f"http://127.0.0.1:{self.port}/readyz").status_code != 200:
                 assert not self.server.failure, self.server.failure
         return self
