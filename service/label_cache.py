@@ -6,6 +6,7 @@ Vectors are those before the prompt head: they depend on the text alone, so any 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,8 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
+PART = 512  # texts computed before they are shared and the store is asked again
+
 EncodeTexts = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
 
 
@@ -44,6 +47,7 @@ class LabelCache:
         self._encode, self._store = encode, store
         self._known: LRUCache[str, Vector] = LRUCache(entries)
         self._coming: dict[str, asyncio.Future[Vector]] = {}
+        self._order = random.Random()  # noqa: S311 (no secret; another order in each process)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -53,11 +57,7 @@ class LabelCache:
         unique = list(dict.fromkeys(prompts))
         found = {p: self._known[p] for p in unique if p in self._known}
         wanted = [p for p in unique if p not in found]
-        if self._store is not None and wanted:
-            stored = await self._store.get_many(wanted)
-            shared = {p: v for p, v in zip(wanted, stored, strict=True) if v is not None}
-            self._known.update(shared)
-            found |= shared
+        found |= await self._stored(wanted)
         misses = [p for p in unique if p not in found]
         found |= await self._compute(misses)
         vectors = np.stack([found[p] for p in prompts])
@@ -84,19 +84,44 @@ class LabelCache:
         return vectors
 
     async def _compute_own(self, prompts: list[str]) -> dict[str, Vector]:
+        """Compute a long list a part at a time: what is done stays known if the rest is given up.
+
+        The order of the parts is drawn, and the store is asked again before each further one, so
+        that servers which were given the same new list at once share the work.
+        """
         loop = asyncio.get_running_loop()
         futures = {p: loop.create_future() for p in prompts}
         self._coming |= futures
+        vectors: dict[str, Vector] = {}
+        parts = [prompts[first : first + PART] for first in range(0, len(prompts), PART)]
+        self._order.shuffle(parts)
         try:
-            encoded = await self._encode(prompts)
-            vectors = dict(zip(prompts, encoded, strict=True))
-            for prompt, vector in vectors.items():
-                futures[prompt].set_result(vector)
+            for number, part in enumerate(parts):
+                found = await self._stored(part) if number else {}
+                computed = await self._compute_part([p for p in part if p not in found])
+                for prompt, vector in (found | computed).items():
+                    vectors[prompt] = vector
+                    futures[prompt].set_result(vector)
         finally:
             for prompt, future in futures.items():
                 self._coming.pop(prompt, None)
                 future.cancel()
+        return vectors
+
+    async def _compute_part(self, prompts: list[str]) -> dict[str, Vector]:
+        if not prompts:
+            return {}
+        vectors = dict(zip(prompts, await self._encode(prompts), strict=True))
         self._known.update(vectors)
         if self._store is not None:
             await self._store.put_many(vectors)
         return vectors
+
+    async def _stored(self, prompts: list[str]) -> dict[str, Vector]:
+        """Those that other servers have computed."""
+        if self._store is None or not prompts:
+            return {}
+        stored = await self._store.get_many(prompts)
+        found = {p: v for p, v in zip(prompts, stored, strict=True) if v is not None}
+        self._known.update(found)
+        return found
