@@ -26,37 +26,31 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 30.0
 
 
 class Crew:
-    """Workers that are ready wait in line; `on_change` is called when that line or hope changes."""
+    """`size` workers; `on_change` is called when one gets ready, or when hope of one is lost."""
 
     def __init__(
-        self,
-        size: int,
-        command: Sequence[str],
-        setup: Setup,
-        options: PoolOptions,
-        stats: PoolStats,
-        on_change: Callable[[], None],
+        self, size: int, command: Sequence[str], options: PoolOptions, stats: PoolStats
     ) -> None:
         self._size = size
         self._command = tuple(command)
-        self._setup = setup.to_bytes()
+        self._setup = b""
         self._options = options
         self._stats = stats
-        self._on_change = on_change
+        self.on_change: Callable[[], None] = lambda: None
         self._processes: set[WorkerProcess] = set()
         self._dying: set[WorkerProcess] = set()
         self._idle: deque[WorkerProcess] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._later: asyncio.TimerHandle | None = None
         self._failures = 0
-        self._stopped = False
+        self._open = False
         self._starting: asyncio.Future[None] | None = None
         self.sandbox: dict[str, str] = {}
 
     @property
     def alive(self) -> bool:
         """Whether a job may hope for a worker."""
-        if self._stopped:
+        if not self._open:
             return False
         return self._failures < HOPELESS_AFTER or self.ready > 0
 
@@ -70,8 +64,10 @@ class Crew:
         """The processes that there are, ready or starting."""
         return tuple(process.pid for process in self._processes)
 
-    async def start(self) -> None:
+    async def start(self, setup: Setup) -> None:
         """Start everybody; returns when all are ready, raises DecodeUnavailable when none can."""
+        self._open = True
+        self._setup = setup.to_bytes()
         self._starting = ready = asyncio.get_running_loop().create_future()
         self._fill()
         try:
@@ -82,7 +78,7 @@ class Crew:
 
     async def stop(self) -> None:
         """End everybody and wait until the system has forgotten them."""
-        self._stopped = True
+        self._open = False
         if self._later is not None:
             self._later.cancel()
         for process in tuple(self._processes):
@@ -114,7 +110,7 @@ class Crew:
 
     def _fill(self) -> None:
         """Start what is missing, unless starting is being held back."""
-        while not self._stopped and self._later is None and len(self._processes) < self._size:
+        while self._open and self._later is None and len(self._processes) < self._size:
             try:
                 process = WorkerProcess(self._command, self._setup, self._ended)
             except OSError as error:
@@ -144,7 +140,7 @@ class Crew:
         if len(self._idle) == self._size and self._starting is not None:
             self._starting.set_result(None)
             self._starting = None
-        self._on_change()
+        self.on_change()
 
     def _report(self, sandbox: dict[str, str]) -> None:
         missing = {name: state for name, state in sandbox.items() if state != "yes"}
@@ -161,13 +157,13 @@ class Crew:
         if process.reason != "crash":
             self._stats.ended[process.reason] += 1
         process.death.add_done_callback(lambda death: self._buried(process, death.result()))
-        if self._stopped:
+        if not self._open:
             return
         if self._came_to_nothing(process):
             self._failed("a worker died before it did any work; its words are in the log")
         else:
             self._fill()
-        self._on_change()
+        self.on_change()
 
     def _buried(self, process: WorkerProcess, death: Death) -> None:
         self._dying.discard(process)

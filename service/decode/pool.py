@@ -1,8 +1,8 @@
-"""A pool of confined decode workers and the line in front of it. Parent side, one event loop.
+"""A pool of confined decode workers. Parent side, one event loop.
 
-At most `workers` clips are decoded at once, first come first served. One worker more stands by
-loaded, so that killing one costs the next clip nothing. Whatever a file does to its worker, the
-worker is replaced and only that file's sender hears of it.
+One worker more than may work at once stands by loaded: killing one costs the next clip nothing,
+and a slow clip does not hold up all others. Whatever a file does to its worker, the worker is
+replaced and only that file's sender hears of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from service.decode.answers import OUT_OF_TIME, BadAnswer, clip_from, error_for
 from service.decode.crew import Crew
 from service.decode.errors import DecodeUnavailable
 from service.decode.frame_memory import FrameMemory, Shape
+from service.decode.line import SHUT, Line
 from service.decode.options import PoolOptions
 from service.decode.process import WORKER, Death, WorkerProcess
 from service.decode.protocol import MAX_FRAMES_PER_JOB, Confinement, Crops, Job, Setup
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 # The sampled frames, stacked, put in order and made contiguous: that many copies at once.
 COPIES_OF_FRAMES = 3
-SHUT = "the decode workers are not running"
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,8 @@ class Task:
 class DecodePool:
     """Decodes clips in processes that can be lost.
 
-    `workers` clips at once; `spec` and `limits` hold for every clip. `command` starts a worker and
-    is there for tests of workers that misbehave. `stats` only grows; `sandbox` says which measures
-    of confinement hold, each "yes" or the reason why not.
+    `workers` clips at once, one more beside a slow one; `spec` and `limits` hold for every clip.
+    `command` starts a worker and is there for tests of workers that misbehave. `stats` only grows.
     """
 
     def __init__(
@@ -72,66 +70,57 @@ class DecodePool:
         self.stats = PoolStats()
         self._spec = spec
         self._limits = limits or VideoLimits()
-        self._command = command
-        self._crew: Crew | None = None
-        self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
-        self._running = 0
+        spares = self.options.spares
+        self._crew = Crew(workers + spares, command, self.options, self.stats)
+        self._line = Line(self._crew, workers, spares, self.stats)
+        self._started = False
 
     @property
     def alive(self) -> bool:
         """False when no job can be done: before the start, after the stop, or when no worker can
         be started any more. A pool that only replaces its workers is alive.
         """
-        return self._crew is not None and self._crew.alive
+        return self._crew.alive
 
     @property
     def sandbox(self) -> dict[str, str]:
         """Each measure of confinement and whether it holds: "yes", or why not."""
-        return dict(self._crew.sandbox) if self._crew is not None else {}
+        return dict(self._crew.sandbox)
 
     @property
     def waiting(self) -> int:
         """Clips that no worker has begun."""
-        return len(self._waiting)
+        return self._line.waiting
 
     @property
     def running(self) -> int:
         """Clips that a worker is at."""
-        return self._running
+        return self._line.running
 
     @property
     def ready(self) -> int:
         """Workers that are loaded and locked, at work or not."""
-        return self._crew.ready if self._crew is not None else 0
+        return self._crew.ready
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The worker processes there are."""
-        return self._crew.pids if self._crew is not None else ()
+        return self._crew.pids
 
     async def start(self) -> None:
         """Start the workers and wait until they are ready; DecodeUnavailable where they cannot.
 
         Call on the thread whose event loop will use the pool.
         """
-        if self._crew is not None:
+        if self._started:
             raise RuntimeError("the pool was started before")
-        crew = Crew(
-            self.workers + self.options.spares,
-            self._command,
-            self._setup(),
-            self.options,
-            self.stats,
-            self._dispatch,
-        )
-        self._crew = crew
-        await crew.start()
+        self._started = True
+        await self._crew.start(self._setup())
 
     async def stop(self) -> None:
         """End every worker, whatever it is doing; clips that wait get DecodeUnavailable."""
-        if self._crew is not None:
-            await self._crew.stop()
-            self._dispatch()
+        await self._crew.stop()
+        self._line.serve()
 
     async def decode(
         self,
@@ -155,7 +144,7 @@ class DecodePool:
         """
         job, shape = self._job(views, crops, start, end)
         self.stats.jobs += 1
-        worker = await self._acquire(deadline)
+        worker = await self._line.acquire(deadline)
         began = time.monotonic()
         give_up_at = began + self.options.max_decode_s
         if deadline is not None:
@@ -164,7 +153,7 @@ class DecodePool:
         outcome = await self._run(worker, task)
         if isinstance(outcome, Death) and _is_innocent(outcome, worker):
             self.stats.retried += 1
-            outcome = await self._run(await self._acquire(deadline, first=True), task)
+            outcome = await self._run(await self._line.acquire(deadline, first=True), task)
         if not isinstance(outcome, Death):
             return outcome
         if outcome.reason == "stop":
@@ -201,53 +190,13 @@ class DecodePool:
         shape = (views * crops, self._spec.num_frames, side, side, 3)
         return Job(views=views, crops=crops, start=start, end=end), shape
 
-    async def _acquire(self, deadline: float | None, *, first: bool = False) -> WorkerProcess:
-        """A worker and the right to use it, in the order of asking; `first` goes before all."""
-        patience = None if deadline is None else deadline - time.monotonic()
-        if patience is not None and patience <= 0:
-            self.stats.dropped += 1
-            raise TimeoutError("the deadline has passed")
-        waiter: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if first else self._waiting.append)(waiter)
-        self._dispatch()
-        try:
-            async with asyncio.timeout(patience):
-                return await waiter
-        except (TimeoutError, asyncio.CancelledError):
-            self.stats.dropped += 1
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._release(waiter.result())
-            raise
-
-    def _dispatch(self) -> None:
-        """Hand out workers that are ready; send everybody away where there is no hope of one."""
-        while self._waiting and self._crew is not None and self._running < self.workers:
-            worker = self._crew.take()
-            if worker is None:
-                break
-            waiter = self._waiting.popleft()
-            if waiter.done():
-                self._crew.give_back(worker)
-                continue
-            self._running += 1
-            waiter.set_result(worker)
-        while self._waiting and not self.alive:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_exception(DecodeUnavailable(SHUT))
-
-    def _release(self, worker: WorkerProcess) -> None:
-        self._running -= 1
-        if self._crew is not None:
-            self._crew.give_back(worker)
-        self._dispatch()
-
     async def _run(self, worker: WorkerProcess, task: Task) -> Clip | Death:
         """One try: the clip, or how the worker ended. The worker is given back."""
         began = time.monotonic()
         abandoned = False
+        slow = asyncio.get_running_loop().call_later(
+            self.options.slow_after_s, self._line.is_slow, worker
+        )
         try:
             with _frame_memory(task.shape) as memory:
                 answer = self._send(worker, task, memory)
@@ -262,9 +211,10 @@ class DecodePool:
                     return Death("timeout", 0)
                 return self._outcome(answer.result(), worker, task, memory)
         finally:
+            slow.cancel()
             self.stats.busy_s += time.monotonic() - began
             if not abandoned:
-                self._release(worker)
+                self._line.release(worker)
 
     def _send(
         self, worker: WorkerProcess, task: Task, memory: FrameMemory
@@ -300,7 +250,7 @@ class DecodePool:
 
         def over(_: asyncio.Future[bytes | Death]) -> None:
             timer.cancel()
-            self._release(worker)
+            self._line.release(worker)
 
         answer.add_done_callback(over)
 

@@ -161,3 +161,33 @@ def test_a_spare_takes_over_at_once(with_pool, order):
         assert len(pool.pids) == 2
 
     with_pool(scenario, options={"spares": 1, "max_decode_s": 0.2})
+
+
+def test_clips_behind_a_slow_one_go_to_the_spare(with_pool, order):
+    async def scenario(pool):
+        holding = order("hold")
+        slow = asyncio.create_task(pool.decode(holding))
+        await until(lambda: pool.running)
+        clips = await asyncio.gather(*(pool.decode(order("fine")) for _ in range(4)))
+        assert len(clips) == 4
+        assert not slow.done()
+        holding.write_text("fine")
+        await slow
+        assert pool.stats.started == 2
+
+    with_pool(scenario, options={"spares": 1, "slow_after_s": 0.05})
+
+
+def test_slow_clips_cannot_take_every_worker_there_is(with_pool, order):
+    """Only as many beyond the agreed number as there are spares."""
+
+    async def scenario(pool):
+        uploads = [order("hold") for _ in range(4)]
+        jobs = [asyncio.create_task(pool.decode(upload)) for upload in uploads]
+        await until(lambda: pool.running == 2)
+        for upload in uploads:
+            upload.write_text("fine")
+        await asyncio.gather(*jobs)
+        assert pool.stats.started == 2
+
+    with_pool(scenario, options={"spares": 1, "slow_after_s": 0.02})
