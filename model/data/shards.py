@@ -66,6 +66,8 @@ def write_shards(clips: ClipList, folder: Path, prefix: str = "clips") -> Iterat
     """Write a set as shards `PREFIX-000000.tar`, …; yields the name of each clip once written."""
     from webdataset import ShardWriter
 
+    if any(folder.glob(f"{prefix}-*.tar")):
+        raise DataError(f"{folder} holds shards already: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     pattern = str(folder / f"{prefix}-%06d.tar")
     with ShardWriter(pattern, maxcount=MAX_PER_SHARD, maxsize=MAX_BYTES, verbose=0) as writer:

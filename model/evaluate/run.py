@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.data.cliplist import ClipList
 from model.data.config import DataConfig
+from model.data.errors import DataError
 from model.data.loading import test_clips
 from model.data.reading import Broken, TestClip, TestClips
 from model.evaluate.scorer import Scorer
@@ -38,7 +39,8 @@ def evaluate(
 ) -> Scores:
     """Scores of all clips, the same on every process; each scores its own share of the list.
 
-    `on_clip` is called after each clip of this process.
+    `on_clip` is called after each clip of this process. DataError where more clips cannot be
+    decoded than the limit allows.
     """
     texts = scorer.texts([fill_template(data.template, name).text for name in clips.labels.names])
     source = read or TestClips(clips, scorer.inputs, views.views, views.crops)
@@ -47,13 +49,25 @@ def evaluate(
     for together in _batches(test_clips(source, mine, data), views.batch):
         whole = [clip for clip in together if clip.views is not None]
         broken += [clip.broken for clip in together if clip.broken is not None]
+        _check_broken(broken, clips, data)
         if whole:
             rows.append(_mean_softmax(scorer, whole, views.batch, texts))
             indices += [clip.index for clip in whole]
         for _ in together:
             on_clip()
     mine_scored = _scores(clips, indices, rows, broken)
-    return joined_scores(processes.collected(mine_scored))
+    scores = joined_scores(processes.collected(mine_scored))
+    _check_broken(scores.broken, clips, data)
+    return scores
+
+
+def _check_broken(broken: Sequence[Broken], clips: ClipList, data: DataConfig) -> None:
+    if len(broken) > data.max_broken_share * len(clips):
+        raise DataError(
+            f"{len(broken)} of {len(clips)} clips cannot be used, more than "
+            f"{data.max_broken_share:.2%}; the last is {broken[-1].name} ({broken[-1].reason}): "
+            "look at them with python -m model.data check"
+        )
 
 
 def _batches(clips: Iterator[TestClip], views: int) -> Iterator[list[TestClip]]:

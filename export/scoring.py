@@ -1,0 +1,50 @@
+"""A bundle as a scorer, so that a precision is judged by accuracy and not by distance alone.
+
+`python -m model.evaluate --bundle` finds it by this module's name: the model package knows nothing
+of bundles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.bundle import open_bundle
+from export.runtime import open_runtime
+
+TEXTS_AT_ONCE = 256
+
+
+class BundleScorer:
+    """Scores clips as the service would, on one runtime and precision of a bundle."""
+
+    def __init__(self, path: Path, runtime: str = "auto", precision: str | None = None) -> None:
+        self.bundle = open_bundle(path)
+        self.runtime = open_runtime(self.bundle, runtime, precision)
+        self.inputs = self.bundle.manifest.inputs
+        self.tokenizer = self.bundle.tokenizer()
+        self.variant = self.bundle.manifest.variant
+        name = self.bundle.manifest.name
+        self.name = f"{name} ({self.runtime.name}, {self.runtime.precision})"
+
+    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Label vectors (K,D)."""
+        spec = self.inputs
+        parts = [texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE)]
+        return np.concatenate(
+            [
+                self.runtime.encode_text(
+                    self.tokenizer.encode(part, spec.context_length, spec.pad_id)
+                )
+                for part in parts
+            ]
+        )
+
+    def logits(self, frames: NDArray[np.uint8], texts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frames uint8 (N,T,H,W,3) to logits (N,K)."""
+        features = self.runtime.encode_video(np.ascontiguousarray(frames))
+        same = np.ascontiguousarray(np.broadcast_to(texts, (len(frames), *texts.shape)))
+        return self.runtime.score(features, same)

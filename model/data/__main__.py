@@ -1,0 +1,114 @@
+"""`python -m model.data check|folders|shards …`: look at a set, make one of folders, pack one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+PROGRAM = "python -m model.data"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; --help has the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"model.data: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    p = _Parser(prog=PROGRAM, description=__doc__)
+    commands = p.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    check = commands.add_parser("check", help="missing, broken and short clips; label trouble")
+    _add_set(check)
+    check.add_argument(
+        "--val", nargs="+", type=Path, default=[], help="lists that must not overlap"
+    )
+    check.add_argument("--frames", type=int, default=8, metavar="T", help="frames of a clip (8)")
+    check.add_argument("--json", type=Path, metavar="FILE", help="also write the findings here")
+    folders = commands.add_parser("folders", help="lists out of one folder for each label")
+    folders.add_argument("root", type=Path, metavar="ROOT")
+    folders.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    folders.add_argument(
+        "--val-share", type=float, default=0.1, help="part of each label's clips (0.1)"
+    )
+    folders.add_argument("--seed", type=int, default=0, help="decides which (0)")
+    shards = commands.add_parser("shards", help="pack a set into WebDataset .tar shards")
+    _add_set(shards)
+    shards.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    return p
+
+
+def _add_set(p: argparse.ArgumentParser) -> None:
+    p.add_argument("lists", nargs="+", type=Path, metavar="LIST", help="lists, tables or shards")
+    p.add_argument("--root", type=Path, help="folder or .tar that the paths start from")
+    p.add_argument("--labels", type=Path, metavar="FILE.csv", help="label file, header id,name")
+    p.add_argument("--workers", type=int, default=2, help="decoding processes (2)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 1 with one line on a mistake, and where `check` found something wrong."""
+    options = parser().parse_args(arguments)
+    commands = {"check": _check, "folders": _folders, "shards": _shards}
+    try:
+        return commands[options.command](options)
+    except (ValueError, OSError) as error:
+        print(f"model.data: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def _check(options: argparse.Namespace) -> int:
+    from model.data.check import check
+    from model.data.cliplist import read_clips
+    from model.data.config import DataConfig
+    from model.data.counting import counting
+    from model.data.findings import print_findings
+    from model.data.labels import read_labels
+    from model.inputs import InputSpec, Tokenizer
+
+    labels = read_labels(options.labels) if options.labels else None
+    clips = read_clips(options.lists, options.root, labels)
+    val = read_clips(options.val, options.root, clips.labels) if options.val else None
+    with counting("looking at clips", len(clips)) as on_clip:
+        config = DataConfig(workers=options.workers)
+        spec = InputSpec.official(options.frames)
+        findings = check(clips, val, spec, Tokenizer.clip(), config, on_clip)
+    print_findings(findings, options.frames)
+    if options.json:
+        options.json.write_text(json.dumps(findings.as_json(), indent=1) + "\n", encoding="utf-8")
+    return int(findings.serious)
+
+
+def _folders(options: argparse.Namespace) -> int:
+    from model.data.folders import split_folders, write_split
+
+    split = split_folders(options.root, options.val_share, options.seed)
+    files = write_split(split, options.output)
+    print(
+        f"{len(split.labels)} labels, {len(split.train)} clips to train on, {len(split.val)} to "
+        f"measure accuracy on: {', '.join(map(str, files))}"
+    )
+    return 0
+
+
+def _shards(options: argparse.Namespace) -> int:
+    from model.data.cliplist import read_clips
+    from model.data.counting import counting
+    from model.data.labels import read_labels
+    from model.data.shards import write_shards
+
+    labels = read_labels(options.labels) if options.labels else None
+    clips = read_clips(options.lists, options.root, labels)
+    with counting("packing clips", len(clips)) as on_clip:
+        for _ in write_shards(clips, options.output):
+            on_clip()
+    print(f"{len(clips)} clips in {len(list(options.output.glob('*.tar')))} shards")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""`python -m model.evaluate CHECKPOINT --protocol NAME --list … --labels …`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from model.evaluate.paper import DATASETS, PROTOCOLS
+
+EXAMPLES = """\
+examples:
+  python -m model.evaluate k400_32_8.pth --protocol supervised --dataset k400 \\
+      --list k400/val.txt --labels k400/labels.csv --root k400/videos
+  python -m model.evaluate zero.pth --protocol zero-shot --dataset hmdb51 --root hmdb51 \\
+      --list split1.txt split2.txt split3.txt --labels hmdb51.csv
+  python -m model.evaluate runs/s1/checkpoint runs/s2/checkpoint runs/s3/checkpoint \\
+      --protocol base-to-novel --root ucf101 --list base.txt novel.txt --labels base.csv novel.csv
+  python -m model.evaluate --bundle bundles/b32 --precision int8 --protocol supervised …
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; --help has the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"model.evaluate: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    p = _Parser(
+        prog="python -m model.evaluate",
+        description="Accuracy of a network or a bundle by the paper's protocols.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument
+    add("checkpoints", nargs="*", metavar="CHECKPOINT", help="what model.convert takes; the seeds")
+    add("--bundle", type=Path, help="measure a bundle instead")
+    add("--runtime", default="auto", help="of the bundle (auto)")
+    add("--precision", help="of the bundle, or fp32, bf16, fp16 of a checkpoint")
+    add("--protocol", required=True, choices=PROTOCOLS)
+    add("--list", nargs="+", type=Path, required=True, dest="lists", help="one for each split")
+    add("--labels", nargs="+", type=Path, default=[], help="one for all lists, or one for each")
+    add("--root", type=Path, help="folder or .tar that the paths start from")
+    add("--dataset", choices=DATASETS, help="to print the paper's figure beside ours")
+    add("--shots", type=int, help="training clips a class, for the paper's figure")
+    add("--views", type=int, help="views in time, if not the protocol's")
+    add("--crops", type=int, choices=(1, 3), help="crops in space, if not the protocol's")
+    add("--template", default="{}", help="text of a label (the plain name)")
+    add("--frames", type=int, help="frames of a clip, if not the checkpoint's")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    add("--max-broken", type=float, default=0.01, help="share of clips that may be broken (0.01)")
+    add("--batch", type=int, default=8, help="views that go through together (8)")
+    add("--workers", type=int, default=2, help="decoding processes (2)")
+    add("--json", type=Path, metavar="FILE", help="also write the figures here")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 with one line on a mistake."""
+    options = parser().parse_args(arguments)
+    try:
+        # Torch comes in here, so that --help and typing mistakes answer at once.
+        from model.evaluate.command import measure
+        from model.evaluate.report import as_json, print_result
+
+        measured = measure(options)
+        print_result(measured)
+        if options.json:
+            text = json.dumps(as_json(measured, sys.argv[1:]), indent=1)
+            options.json.write_text(text + "\n", encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"model.evaluate: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
