@@ -1,0 +1,90 @@
+"""Draw a set of moving shapes.
+
+python -m model.data.shapes OUT --clips 6000 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import Progress
+
+from model.data.shapes.backgrounds import find_pictures
+from model.data.shapes.dataset import ShapesOptions, make_dataset
+from model.data.shapes.scene import SceneOptions
+
+LOG_EVERY = 500
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; the exit status."""
+    parser = _parser()
+    given = parser.parse_args(argv)
+    try:
+        options = _options(given)
+        _draw(given.output, options, given.workers)
+    except (ValueError, OSError) as error:
+        print(f"shapes: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.data.shapes", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("output", type=Path, help="folder for the clips and tables")
+    parser.add_argument("--clips", type=int, default=1000, help="training clips (1000)")
+    parser.add_argument("--val-clips", type=int, default=200, help="of seen combinations (200)")
+    parser.add_argument("--unseen-clips", type=int, default=300, help="of unseen ones (300)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other clips (0)")
+    parser.add_argument("--pictures", type=Path, help="folder of photographs for backgrounds")
+    parser.add_argument("--largest", type=int, default=256, help="largest short side (256)")
+    parser.add_argument("--h264-only", action="store_true", help="no other codecs than H.264")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    return parser
+
+
+def _options(given: argparse.Namespace) -> ShapesOptions:
+    if min(given.clips, given.val_clips, given.unseen_clips, given.seed) < 0:
+        raise ValueError("--clips, --val-clips, --unseen-clips and --seed must not be negative")
+    if given.largest < 64:
+        raise ValueError(f"--largest must be 64 or more, not {given.largest}")
+    pictures = find_pictures(given.pictures) if given.pictures else ()
+    return ShapesOptions(
+        clips=given.clips,
+        val_clips=given.val_clips,
+        unseen_clips=given.unseen_clips,
+        seed=given.seed,
+        scenes=SceneOptions(short_side=(64, given.largest), pictures=pictures),
+        h264_only=given.h264_only,
+    )
+
+
+def _draw(output: Path, options: ShapesOptions, workers: int) -> None:
+    total = options.clips + options.val_clips + options.unseen_clips
+    if sys.stdout.isatty():
+        with Progress() as bar:
+            task = bar.add_task("drawing", total=total)
+            make_dataset(
+                output,
+                options,
+                workers=workers,
+                progress=lambda done: bar.update(task, completed=done),
+            )
+    else:
+        make_dataset(output, options, workers=workers, progress=lambda n: _log(n, total))
+    print(f"{output}: {total} clips, tables train.csv, val.csv, unseen.csv, wordings.csv")
+
+
+def _log(done: int, total: int) -> None:
+    if done % LOG_EVERY == 0 or done == total:
+        print(f"{done} of {total} clips", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""A folder of clips with the tables that training and evaluation read.
+
+    clips/00/000000.mp4 …   the files
+    train.csv               path,label,captions: every phrase that is true of a clip
+    val.csv                 seen combinations, clips of their own
+    unseen.csv              combinations that training does not have
+    wordings.csv            clips of unseen combinations under phrases that training does not have
+    labels.csv              every label (id,name)
+
+The place of a clip in the set and the seed decide it, so a longer set begins like a shorter one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from model.data.labels import write_labels
+from model.data.shapes.drawing import draw_frames
+from model.data.shapes.files import FORMATS, draw_format, write_video
+from model.data.shapes.scene import SceneOptions, draw_scene
+from model.data.shapes.vocabulary import Subject, all_subjects, is_held_out
+from model.data.shapes.wordings import held_out_wordings, plain_label, wordings
+
+CLIPS_OF_A_FOLDER = 1000
+SPLITS = ("train", "val", "unseen")
+
+
+@dataclass(frozen=True)
+class ShapesOptions:
+    """How many clips, which kind, and from which seed."""
+
+    clips: int
+    val_clips: int = 200
+    unseen_clips: int = 300
+    seed: int = 0
+    scenes: SceneOptions = field(default_factory=SceneOptions)
+    h264_only: bool = False
+
+
+@dataclass(frozen=True)
+class ShapeClip:
+    """One clip as it stands in the tables."""
+
+    path: str
+    subject: Subject
+    captions: tuple[str, ...]
+
+
+def make_dataset(
+    output: Path,
+    options: ShapesOptions,
+    *,
+    workers: int = 1,
+    progress: Callable[[int], object] = lambda done: None,
+) -> None:
+    """Draw and encode all clips, then write the tables; files that are there are drawn again.
+
+    `progress` is called with the number of clips that are done.
+    """
+    counts = dict(
+        zip(SPLITS, (options.clips, options.val_clips, options.unseen_clips), strict=True)
+    )
+    jobs = [(split, i) for split, count in counts.items() for i in range(count)]
+    for split, count in counts.items():
+        for i in range(0, count, CLIPS_OF_A_FOLDER):
+            (output / _folder(split, i)).mkdir(parents=True, exist_ok=True)
+    draw = partial(make_clip, output, options)
+    clips: list[ShapeClip] = []
+    for clip in _mapped(draw, jobs, workers):
+        clips.append(clip)
+        progress(len(clips))
+    done = 0
+    for split, count in counts.items():
+        write_table(output / f"{split}.csv", clips[done : done + count])
+        done += count
+    write_table(output / "wordings.csv", _unseen_wordings(clips[done - options.unseen_clips :]))
+    write_labels(output / "labels.csv", [plain_label(subject) for subject in all_subjects()])
+
+
+def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> ShapeClip:
+    """Draw and encode one clip: its split and its place in it."""
+    split, place = job
+    rng = np.random.default_rng([options.seed, SPLITS.index(split), place])
+    wanted = [s for s in all_subjects() if is_held_out(s) == (split == "unseen")]
+    subject = wanted[int(rng.integers(len(wanted)))]
+    scene = draw_scene(rng, subject, options.scenes)
+    form, quality = draw_format(rng)
+    if options.h264_only:
+        form, quality = "h264", int(np.clip(quality, *FORMATS["h264"].quality))
+    name = f"{_folder(split, place)}/{place:06d}{FORMATS[form].suffix}"
+    write_video(output / name, draw_frames(scene), rate=scene.rate, encoding=form, quality=quality)
+    return ShapeClip(name, subject, tuple(wordings(subject, scene.sizes, scene.also)))
+
+
+def write_table(path: Path, clips: Iterable[ShapeClip]) -> None:
+    """A table as `model.data` reads it: path, label, captions as a JSON list."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("path", "label", "captions"))
+        for clip in clips:
+            writer.writerow((clip.path, plain_label(clip.subject), json.dumps(clip.captions)))
+
+
+def _unseen_wordings(clips: Sequence[ShapeClip]) -> list[ShapeClip]:
+    return [ShapeClip(c.path, c.subject, tuple(held_out_wordings(c.subject))) for c in clips]
+
+
+def _folder(split: str, place: int) -> str:
+    return f"clips/{split}-{place // CLIPS_OF_A_FOLDER:02d}"
+
+
+def _mapped(
+    draw: Callable[[tuple[str, int]], ShapeClip], jobs: list[tuple[str, int]], workers: int
+) -> Iterable[ShapeClip]:
+    if workers < 2:
+        yield from map(draw, jobs)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(draw, jobs, chunksize=16)

@@ -1,0 +1,151 @@
+"""Where a shape is, how large and how turned, over the course of a clip.
+
+Lengths are in units of the short side of the picture, angles in radians, clockwise as seen. Time
+runs from 0 at the first frame to 1 at the last.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.shapes.vocabulary import DIRECTIONS, TURNS
+
+Values = NDArray[np.float64]
+# The angle after which an outline looks the same again.
+SYMMETRY = {"circle": 2 * math.pi, "square": math.pi / 2, "triangle": 2 * math.pi / 3,
+            "star": 2 * math.pi / 5}  # fmt: skip
+LOOKS = 8  # frames that a network may take of a clip: turns must stay readable at that rate
+
+
+@dataclass(frozen=True)
+class Track:
+    """A motion: place (N,2) as x and y from the centre of the picture, radius (N,), angle (N,)."""
+
+    place: Values
+    radius: Values
+    angle: Values
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The numbers that make a motion; `at` says where things are at given times."""
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    ease: str
+    power: float
+    radii: tuple[float, float]
+    angles: tuple[float, float]
+
+    def at(self, times: Values) -> Track:
+        """The track at these times (N,), each from 0 to 1."""
+        done = self._eased(times)[:, None]
+        place = np.array(self.start) * (1 - done) + np.array(self.end) * done
+        small, large = self.radii
+        radius = small * (large / small) ** times
+        if self.ease == "even":
+            radius = small + (large - small) * times
+        return Track(place, radius, self.angles[0] + (self.angles[1] - self.angles[0]) * times)
+
+    def _eased(self, times: Values) -> Values:
+        if self.ease == "gaining":
+            return times**self.power
+        if self.ease == "losing":
+            return 1 - (1 - times) ** self.power
+        if self.ease == "soft":
+            return times + (3 * times**2 - 2 * times**3 - times) * self.power
+        return times
+
+
+def draw_motion(
+    rng: np.random.Generator, motion: str, outline: str, room: tuple[float, float]
+) -> tuple[Motion, str | None]:
+    """A motion by its name, and the direction of one that changes its speed.
+
+    `room` is half the width and height of the picture.
+    """
+    radius = float(np.exp(rng.uniform(math.log(0.07), math.log(0.3))))
+    tilt = _tilt(rng)
+    if motion in DIRECTIONS:
+        ease = str(rng.choice(["even", "soft"], p=[0.8, 0.2]))
+        return _travel(rng, motion, ease, rng.uniform(0.3, 0.8), radius, tilt, room), None
+    if motion in ("speeding up", "slowing down"):
+        way = str(rng.choice(list(DIRECTIONS)))
+        ease = "gaining" if motion == "speeding up" else "losing"
+        moves = _travel(rng, way, ease, rng.uniform(1.9, 3.6), radius, tilt, room, least=0.55)
+        return moves, way
+    if motion in TURNS:
+        radius = max(radius, 0.11)
+        place = _place(rng, radius, room)
+        turn = TURNS[motion] * _turn(rng, outline)
+        return Motion(
+            place, _near(rng, place), "even", 1, (radius, radius), (tilt, tilt + turn)
+        ), None
+    large = rng.uniform(0.2, 0.48)
+    radii = (max(large / rng.uniform(1.8, 6), 0.03), large)
+    place = _place(rng, large * 0.6, room)
+    radii = radii if motion == "growing" else radii[::-1]
+    ease = str(rng.choice(["even", "geometric"]))
+    return Motion(place, _near(rng, place), ease, 1, radii, (tilt, tilt)), None
+
+
+def _travel(
+    rng: np.random.Generator,
+    way: str,
+    ease: str,
+    power: float,
+    radius: float,
+    tilt: float,
+    room: tuple[float, float],
+    least: float = 0.3,
+) -> Motion:
+    """From one side towards the other; what the network crops is the square in the middle."""
+    step = DIRECTIONS[way]
+    axis = 0 if step[0] else 1
+    reach = room[axis] if rng.random() < 0.35 else min(room[axis], 0.5)
+    reach += rng.uniform(-0.6, 0.3) * radius
+    length = rng.uniform(least, 1.0) * 2 * reach
+    first = rng.uniform(-reach, reach - length) if rng.random() < 0.5 else -length / 2
+    across = rng.uniform(-1, 1) * max(min(room[1 - axis], 0.5) - 0.8 * radius, 0.0)
+    if rng.random() < 0.25:
+        across *= 0.2
+    skew = rng.uniform(-0.06, 0.06) * length
+    sign = step[axis]
+    start, end = [0.0, 0.0], [0.0, 0.0]
+    start[axis], end[axis] = sign * first, sign * (first + length)
+    start[1 - axis], end[1 - axis] = across - skew, across + skew
+    spin = rng.uniform(-0.3, 0.3) if rng.random() < 0.15 else 0.0
+    ends = ((start[0], start[1]), (end[0], end[1]))
+    return Motion(*ends, ease, power, (radius, radius), (tilt, tilt + spin))
+
+
+def _tilt(rng: np.random.Generator) -> float:
+    """Mostly upright or nearly so, now and then at any angle."""
+    kind = rng.random()
+    if kind < 0.55:
+        return 0.0
+    return float(rng.uniform(-0.3, 0.3) if kind < 0.85 else rng.uniform(-math.pi, math.pi))
+
+
+def _turn(rng: np.random.Generator, outline: str) -> float:
+    """A whole turn whose steps, at the rate a network looks, do not pass for the other way."""
+    step = rng.uniform(0.13, 0.42) * SYMMETRY[outline]
+    return float(min(step, rng.uniform(0.12, 1.1)) * LOOKS)
+
+
+def _place(
+    rng: np.random.Generator, radius: float, room: tuple[float, float]
+) -> tuple[float, float]:
+    spread = [max(min(side, 0.5) - radius, 0.02) for side in room]
+    x, y = rng.uniform(-1, 1, 2) * spread * (0.3 if rng.random() < 0.3 else 1.0)
+    return float(x), float(y)
+
+
+def _near(rng: np.random.Generator, place: tuple[float, float]) -> tuple[float, float]:
+    """Where something ends that mostly stays: there, or a little aside."""
+    shift = rng.uniform(-0.05, 0.05, 2) if rng.random() < 0.4 else (0.0, 0.0)
+    return place[0] + float(shift[0]), place[1] + float(shift[1])

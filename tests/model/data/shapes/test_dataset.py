@@ -1,0 +1,80 @@
+"""Sets of clips on the disk: real files, and tables that training reads."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from model.data.cliplist import read_clips
+from model.data.labels import read_labels
+from model.data.shapes.__main__ import main
+from model.inputs import InputSpec, decode_clip
+
+SMALL = ["--clips", "6", "--val-clips", "2", "--unseen-clips", "3", "--largest", "80"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    assert main([str(folder), *SMALL, "--workers", "1"]) == 0
+    return folder
+
+
+def test_every_clip_decodes_and_every_table_reads(made):
+    labels = read_labels(made / "labels.csv")
+    counts = {"train": 6, "val": 2, "unseen": 3, "wordings": 3}
+    for split, count in counts.items():
+        clips = read_clips([made / f"{split}.csv"], made, labels)
+        assert len(clips) == count
+        for sample in clips.samples:
+            with clips.files.open(sample.name) as stream:
+                clip = decode_clip(stream, InputSpec.official(8, 64))
+            assert clip.frames.shape == (1, 8, 64, 64, 3)
+
+
+def test_unseen_clips_are_under_labels_that_training_lacks(made):
+    def labels_in(split):
+        return {s.label for s in read_clips([made / f"{split}.csv"], made).samples}
+
+    labels = read_labels(made / "labels.csv")
+    train = {s.label for s in read_clips([made / "train.csv"], made, labels).samples}
+    unseen = {s.label for s in read_clips([made / "unseen.csv"], made, labels).samples}
+    assert labels_in("train")
+    assert not train & unseen
+
+
+def test_captions_begin_with_the_label_in_training_and_never_in_unseen_wordings(made):
+    for split, expected in (("train", True), ("wordings", False)):
+        with (made / f"{split}.csv").open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                assert (row["label"] in json.loads(row["captions"])) == expected
+
+
+def test_the_same_seed_makes_the_same_set_in_parallel_too(made, tmp_path):
+    assert main([str(tmp_path), *SMALL, "--workers", "2"]) == 0
+    for table in made.glob("*.csv"):
+        assert (tmp_path / table.name).read_text() == table.read_text()
+    spec = InputSpec.official(8, 64)
+    for file in sorted((made / "clips").rglob("*.*")):
+        with file.open("rb") as one, (tmp_path / file.relative_to(made)).open("rb") as other:
+            first, again = (decode_clip(stream, spec).frames for stream in (one, other))
+        # Encoders choose their code by the machine's state, and may differ in a last bit.
+        assert np.abs(first.astype(int) - again.astype(int)).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--clips", "-1"], "must not be negative"),
+        (["--largest", "20"], "64 or more"),
+        (["--pictures", "nowhere"], "holds no picture"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, said, tmp_path, capsys):
+    assert main([str(tmp_path / "out"), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
