@@ -14,6 +14,7 @@ from pydantic_settings import CliApp, SettingsError
 
 from export.bundle import BundleError, open_bundle
 from service.app import create_app
+from service.drain import DrainingServer
 from service.logs import configure_logs
 from service.settings import Settings
 
@@ -84,10 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
         access_log=False,
         server_header=False,
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=round(settings.shutdown_grace_s),
         h11_max_incomplete_event_size=1 << 16,
     )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, app.state.server, settings.shutdown_grace_s)
     app.state.server.on_failure = lambda: setattr(server, "should_exit", True)
     # uvicorn raises the signal that stopped it once more, after an orderly end: exit with 0 then.
     for number in (signal.SIGINT, signal.SIGTERM):
