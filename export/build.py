@@ -39,6 +39,7 @@ class BundleOptions:
     label_files: tuple[Path, ...] = ()
     precisions: tuple[PrecisionName, ...] = ("fp32",)
     clips: tuple[Path, ...] = ()
+    calibration: tuple[Path, ...] = ()
     tensorrt: bool = False
     overwrite: bool = False
     force: bool = False
@@ -59,11 +60,12 @@ def make_bundle(
         find_tensorrt()
     lists = {path.stem: read_label_file(path) for path in options.label_files}
     clips = load_clips(options.clips, net.inputs)
+    calibration = load_clips(options.calibration, net.inputs) if options.calibration else None
     with new_bundle_folder(output, overwrite=options.overwrite) as folder:
         graphs = _write_graphs(net, folder, steps)
         tokenizer.save(folder / TOKENIZER_FILE)
         with steps.step(f"Preparing {', '.join(options.precisions)}"):
-            builds = make_builds(folder, graphs["video_encoder"], options.precisions)
+            builds = make_builds(folder, graphs["video_encoder"], options.precisions, calibration)
         engines: tuple[EngineInfo, ...] = ()
         if options.tensorrt:
             engines = build_engines(folder, graphs, options.precisions, steps)

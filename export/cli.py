@@ -68,6 +68,7 @@ def _export(argv: Sequence[str]) -> int:
             label_files=tuple(options.labels),
             precisions=tuple(dict.fromkeys(options.precision)),
             clips=tuple(options.clips),
+            calibration=tuple(options.calibrate),
             tensorrt=options.tensorrt,
             overwrite=options.overwrite,
             force=options.force,
@@ -109,6 +110,15 @@ def _export_parser() -> argparse.ArgumentParser:
         help="what the video encoder may run in; the first is the default (default: fp32)",
     )
     _add_clips(parser)
+    add(
+        "--calibrate",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="also make an int8 for OpenVINO, its ranges measured on these videos (a few dozen)",
+    )
     add("--tensorrt", action="store_true", help="also build TensorRT engines for this GPU")
     add("--overwrite", action="store_true", help="replace a bundle that is there already")
     add("--force", action="store_true", help="accept what is too far from torch; it is recorded")

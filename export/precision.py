@@ -10,6 +10,8 @@ from pathlib import Path
 
 from export.bundle import EngineInfo, GraphInfo, PrecisionBuild
 from export.bundle.manifest import PrecisionName
+from export.calibration import int8_calibrated
+from export.clips import ClipSamples
 from export.tracing import MAX_INLINE_BYTES
 
 EXACT = PrecisionBuild(precision="fp32", method="as traced")
@@ -17,9 +19,16 @@ PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
 
 
 def make_builds(
-    folder: Path, video_encoder: GraphInfo, precisions: tuple[PrecisionName, ...]
+    folder: Path,
+    video_encoder: GraphInfo,
+    precisions: tuple[PrecisionName, ...],
+    calibration: ClipSamples | None = None,
 ) -> tuple[PrecisionBuild, ...]:
-    """The builds of the wanted precisions, in their order; files go into the bundle folder."""
+    """The builds of the wanted precisions, in their order; files go into the bundle folder.
+
+    With clips to calibrate on there is a second int8, for OpenVINO.
+    """
+    file = video_encoder.file
     builds: list[PrecisionBuild] = []
     for precision in precisions:
         if precision == "fp32":
@@ -27,7 +36,9 @@ def make_builds(
         elif precision == "bf16":
             builds.append(_bf16())
         elif precision == "int8":
-            builds.append(_int8_dynamic(folder, video_encoder.file))
+            if calibration:
+                builds.append(int8_calibrated(folder, file, calibration))
+            builds.append(_int8_dynamic(folder, file))
         else:
             raise ValueError(f"no way to {precision} yet; choose from {', '.join(PRECISIONS)}")
     return tuple(builds)

@@ -81,11 +81,18 @@ def open_runtime(
         )
     if runtime == "fake":
         return FakeRuntime(opened.manifest.inputs, dim=opened.manifest.text_dim)
-    reasons: list[str] = []
-    for name in names:
-        opened_runtime = _try(opened, builds, name, threads, reasons)
-        if opened_runtime:
-            return opened_runtime
+    reasons = [
+        f"{name}: the bundle holds no {wanted} for it"
+        for name in names
+        if not any(build.runs_on(name) for build in builds)
+    ]
+    # The bundle's own order first: of two builds of one precision it names the better one first.
+    for build in builds:
+        for name in filter(build.runs_on, names):
+            try:
+                return open_build(opened, build, name, threads, (*reasons, f"{name}: taken"))
+            except RuntimeUnavailableError as error:
+                reasons.append(f"{name}: {error}")
     raise RuntimeUnavailableError("; ".join(reasons))
 
 
@@ -108,22 +115,3 @@ def _candidates(runtime: str) -> tuple[str, ...]:
             f"unknown runtime {runtime!r}; choose auto, {', '.join(get_args(RuntimeName))}"
         )
     return (runtime,)
-
-
-def _try(
-    bundle: Bundle,
-    builds: list[PrecisionBuild],
-    name: str,
-    threads: int | None,
-    reasons: list[str],
-) -> Runtime | None:
-    """The runtime, or None with one more reason."""
-    fitting = [build for build in builds if build.runs_on(name)]
-    if not fitting:
-        reasons.append(f"{name}: the bundle holds no {builds[0].precision} for it")
-        return None
-    try:
-        return open_build(bundle, fitting[0], name, threads, (*reasons, f"{name}: taken"))
-    except RuntimeUnavailableError as error:
-        reasons.append(f"{name}: {error}")
-        return None

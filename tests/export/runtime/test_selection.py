@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import builtins
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from export.bundle import Bundle, BundleError
+from export.bundle import Bundle, BundleError, PrecisionBuild
 from export.runtime import RuntimeUnavailableError, open_runtime
 from export.runtime.selection import BACKENDS
 
@@ -93,3 +94,17 @@ def test_an_unknown_runtime_is_a_callers_mistake(tiny_bundle: Bundle) -> None:
 
 def test_opens_a_path_too(tiny_bundle: Bundle) -> None:
     assert open_runtime(tiny_bundle.path, "fake").name == "fake"
+
+
+def test_of_two_builds_of_one_precision_the_bundles_first_is_taken(
+    tiny_bundle: Bundle, absent: Any
+) -> None:
+    calibrated = PrecisionBuild(precision="int8", runtimes=("openvino",), method="a test's own")
+    precisions = (calibrated, *tiny_bundle.manifest.precisions)
+    manifest = tiny_bundle.manifest.model_copy(update={"precisions": precisions})
+    bundle = replace(tiny_bundle, manifest=manifest)
+    assert open_runtime(bundle, precision="int8").name == "openvino"
+    absent("openvino")
+    fallen_back = open_runtime(bundle, precision="int8")
+    assert fallen_back.name == "onnxruntime-cpu"
+    assert "openvino is not installed" in "\n".join(fallen_back.selection)
