@@ -17,7 +17,7 @@ import av
 from av.stream import Discard, Disposition
 
 from model.inputs.content import HEAD_BYTES, demuxer_for
-from model.inputs.errors import NotAVideo, TooLarge, Undecodable, UnsupportedFormat, VideoError
+from model.inputs.errors import NotAVideo, TooLarge, Undecodable, UnsupportedFormat
 from model.inputs.limits import VideoLimits
 
 DECODERS = frozenset(
@@ -32,8 +32,10 @@ DECODERS = frozenset(
 NOT_THE_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 READ_BYTES = 1 << 18
 
-# What PyAV raises for bad input: its own errors, and Python's where a field makes no sense.
-LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, LookupError)
+# What bad input makes the library raise: its own errors, and Python's where numbers make no sense.
+# Opening reads names and tables besides, which fail in more ways.
+LIBRARY_ERRORS = (av.FFmpegError, OSError, ArithmeticError, MemoryError)
+OPENING_ERRORS = (*LIBRARY_ERRORS, ValueError, LookupError)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def open_video(source: BinaryIO, limits: VideoLimits, threads: int = 1) -> Itera
     source.seek(0)
     demuxer = demuxer_for(source.read(HEAD_BYTES))
     source.seek(0)
-    with refusing(Undecodable, "this file cannot be read as a video; it is damaged or incomplete"):
+    try:
         container = av.open(
             NamelessFile(source),
             mode="r",
@@ -107,20 +109,18 @@ def open_video(source: BinaryIO, limits: VideoLimits, threads: int = 1) -> Itera
             metadata_errors="replace",
             buffer_size=READ_BYTES,
         )
-    with container, refusing(Undecodable, "this video cannot be decoded; it is damaged"):
-        stream = _choose_stream(container, limits)
-        _check_size(stream.codec_context, limits)
-        _prepare(container, stream, limits, threads)
-        yield OpenVideo(demuxer, source, container, stream, stream.codec_context)
-
-
-@contextmanager
-def refusing(kind: type[VideoError], detail: str) -> Iterator[None]:
-    """Turn what the library raises into an error that tells the client nothing about us."""
+    except OPENING_ERRORS as error:
+        raise Undecodable(
+            "this file cannot be read as a video; it is damaged or incomplete"
+        ) from error
     try:
-        yield
+        with container:
+            stream = _choose_stream(container, limits)
+            check_picture(stream.codec_context.width, stream.codec_context.height, limits)
+            _prepare(container, stream, limits, threads)
+            yield OpenVideo(demuxer, source, container, stream, stream.codec_context)
     except LIBRARY_ERRORS as error:
-        raise kind(detail) from error
+        raise Undecodable("this video cannot be decoded; it is damaged") from error
 
 
 def check_picture(width: int, height: int, limits: VideoLimits) -> None:
@@ -160,10 +160,6 @@ def _choose_stream(container: Any, limits: VideoLimits) -> Any:
     raise UnsupportedFormat(
         "the codec of this video is not accepted; send H.264, HEVC, VP9, AV1 or MPEG-4"
     )
-
-
-def _check_size(context: Any, limits: VideoLimits) -> None:
-    check_picture(context.width, context.height, limits)
 
 
 def _prepare(container: Any, stream: Any, limits: VideoLimits, threads: int) -> None:

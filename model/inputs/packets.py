@@ -13,7 +13,7 @@ from model.inputs.errors import TooLarge
 from model.inputs.limits import VideoLimits
 
 # Packets of a file up to this size stay in memory between listing and decoding.
-KEEP_BYTES = 32 << 20
+KEEP_BYTES = 16 << 20
 PROGRESSIVE_OR_UNKNOWN = (0, 1)
 # Containers that store the order of decoding alone; what the demuxer gives as times is a guess.
 WITHOUT_TIMES = ("avi",)

@@ -17,6 +17,8 @@ import numpy as np
 from model.inputs.clip import Pixels
 
 OPAQUE = 255
+# Display matrices of clockwise quarter turns.
+QUARTER_TURNS = (None, (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))
 
 
 def upright_rgb(frame: Any) -> Pixels:
@@ -33,7 +35,12 @@ def displayed_size(frame: Any, pixel_aspect: Fraction) -> tuple[int, int]:
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
     """The first two columns (a, b, c, d) of the display matrix: x' = a x + c y, y' = b x + d y."""
-    data = next((s for s in frame.side_data if s.type.name == "DISPLAYMATRIX"), None)
+    try:
+        sides = list(frame.side_data)
+    except ValueError:
+        # PyAV lists no side data at all where one kind is unknown to it; it still knows the angle.
+        return QUARTER_TURNS[round(-frame.rotation / 90) % 4]
+    data = next((s for s in sides if s.type.name == "DISPLAYMATRIX"), None)
     if data is None:
         return None
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))

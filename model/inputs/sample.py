@@ -27,6 +27,9 @@ from model.inputs.sampling import Indices
 from model.inputs.spec import PixelAspect
 from model.inputs.timeline import seconds, select_range, shown_times
 
+# A plan that leaves out less than this share is not worth its one blind spot (see planner).
+WORTH_PLANNING = 0.9
+
 Size = tuple[int, int]
 Finish = Callable[[Pixels, Size], Pixels]
 Sampler = Callable[[int], Indices]
@@ -105,8 +108,10 @@ def _sample_listed(video: OpenVideo, wanted: Wanted, reopen: Reopen, plan: Plan)
     order = schedule(packets) if plan == "auto" else None
     if order is not None:
         with suppress(NotAsPlanned):
-            return _sample_planned(video, packets, order, wanted, reopen)
-    elif packets.kept is not None:
+            sampled = _sample_planned(video, packets, order, wanted, reopen)
+            if sampled is not None:
+                return sampled
+    if packets.kept is not None and not video.context.is_open:
         return _sample_all(video, packets.kept, packets, wanted, reopen)
     with reopen() as fresh:
         return _sample_all(fresh, video_packets(fresh), packets, wanted, reopen)
@@ -114,11 +119,14 @@ def _sample_listed(video: OpenVideo, wanted: Wanted, reopen: Reopen, plan: Plan)
 
 def _sample_planned(
     video: OpenVideo, packets: PacketList, order: Schedule, wanted: Wanted, reopen: Reopen
-) -> Sampled:
+) -> Sampled | None:
+    """None where the plan would decode nearly everything: then everything is as good, and sure."""
     times = shown_times(order.pts, video.time_base, video.frame_step_s)
     picks = _picks(times, wanted)
     numbers = [order.order[i] for i in picks]
     stretches = runs(packets, numbers)
+    if sum(len(run.packets) for run in stretches) > WORTH_PLANNING * len(packets):
+        return None
     if packets.kept is not None:
         coded = kept_packets(packets, stretches)
         taken = decode_runs(video, packets, stretches, coded, _taker(video, wanted))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from model.inputs.bitstream.h264 import H264Inspector
 from model.inputs.bitstream.hevc import HevcInspector
-from model.inputs.bitstream.intra import IntraInspector
+from model.inputs.bitstream.intra import IntraInspector, JpegInspector
 from model.inputs.bitstream.mpeg import Mpeg4Inspector, MpegInspector
 from model.inputs.bitstream.role import Inspector, Role
 from model.inputs.bitstream.vpx import Av1Inspector, Vp8Inspector, Vp9Inspector
 
 __all__ = ["Inspector", "Role", "inspector_for"]
 
-INTRA_ONLY = frozenset(("mjpeg", "prores", "dnxhd", "huffyuv", "ffvhuff", "rawvideo"))
+INTRA_ONLY = frozenset(("prores", "dnxhd", "huffyuv", "ffvhuff", "rawvideo"))
 
 
 def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
@@ -23,6 +23,8 @@ def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
     header = extradata or b""
     if codec in INTRA_ONLY:
         return IntraInspector()
+    if codec == "mjpeg":
+        return JpegInspector()
     if codec == "h264":
         return H264Inspector(header)
     if codec == "hevc":

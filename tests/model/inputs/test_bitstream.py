@@ -181,11 +181,19 @@ def test_mpeg4(data: str, key: bool, expected: Role | None) -> None:
     assert role("mpeg4", b"", bytes.fromhex(data), key) == expected
 
 
-@pytest.mark.parametrize("codec", ["mjpeg", "prores", "rawvideo"])
+@pytest.mark.parametrize("codec", ["ffvhuff", "prores", "rawvideo"])
 def test_pictures_that_stand_alone(codec: str) -> None:
     assert role(codec, b"", b"\1\2", key=True) == ENTRY
     assert role(codec, b"", b"", key=True) is None
     assert role(codec, b"", b"\1\2", key=False) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [("ff d8 ff e0 55 ff d9", ENTRY), ("ff d8 55 ff d9 00 00", ENTRY), ("ff d8 ff e0 55 57", None)],
+)
+def test_jpeg_pictures_must_have_an_end(data: str, expected: Role | None) -> None:
+    assert role("mjpeg", b"", bytes.fromhex(data), key=True) == expected
 
 
 def test_other_codecs_have_no_inspector() -> None:

@@ -68,6 +68,24 @@ def test_pixel_aspect_stretches_the_width_before_the_turn() -> None:
     assert displayed_size(Turned(frame(), (0, 1, -1, 0)), Fraction(4, 3)) == (13, 6)
 
 
+@pytest.mark.parametrize(
+    ("rotation", "quarters"), [(0, 0), (-90, -1), (180, 2), (-180, 2), (90, 1)]
+)
+def test_turn_is_known_where_side_data_is_not(rotation: int, quarters: int) -> None:
+    class Odd(Turned):
+        """A frame with side data of a kind that PyAV has no name for."""
+
+        def __init__(self) -> None:
+            self._frame = frame()
+            self.rotation = rotation
+
+        @property
+        def side_data(self) -> Any:
+            raise ValueError("37 is not a valid Type")
+
+    assert np.array_equal(upright_rgb(Odd()), np.rot90(picture(), quarters))
+
+
 def test_no_matrix_no_turn() -> None:
     assert display_matrix(frame()) is None
     assert np.array_equal(upright_rgb(frame()), picture())
