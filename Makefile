@@ -29,7 +29,7 @@ serve: $(SERVE_VENV)/.installed ## Start the server on 127.0.0.1:8000 (HOST=, PO
 install: $(VENV)/.installed ## Full environment in .venv (model, export, service, tests)
 
 test: $(VENV)/.installed system-packages ## Run the test suite
-	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-long: $(VENV)/.installed system-packages ## Run the tests that take minutes (load, soak, large models)
 	$(PY) -m pytest -m "long" --timeout 3600 $(PYTEST_ARGS)
