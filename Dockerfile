@@ -68,9 +68,10 @@ COPY --from=packages-export /opt/venv /opt/venv
 COPY model model
 COPY export export
 COPY LICENSE ./
-# A named volume that is mounted here starts with this folder's owner.
-RUN python -m compileall -q . && install -d -o xclip -g xclip /bundles
-VOLUME /bundles
+# Named volumes that are mounted here start with these folders' owner. Checkpoints go to /hub.
+RUN python -m compileall -q . && install -d -o xclip -g xclip /bundles /hub
+ENV HF_HOME=/hub
+VOLUME ["/bundles", "/hub"]
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "export"]
 CMD ["--help"]
