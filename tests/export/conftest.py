@@ -13,7 +13,7 @@ from rich.console import Console
 from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle
 from export.progress import Steps
-from model.checkpoint import Checkpoint
+from model.checkpoint import Checkpoint, save_checkpoint
 from model.config import ModelConfig
 from model.inputs import Tokenizer
 from model.xclip import XClip, build_xclip
@@ -87,6 +87,18 @@ def variant(tmp_path: Path) -> Callable[..., Bundle]:
         checkpoint = checkpoint_of(TINY.model_copy(update=changes))
         return make_bundle(
             checkpoint, tmp_path / "variant", BundleOptions(), Steps(Console(quiet=True))
+        )
+
+    return make
+
+
+@pytest.fixture
+def random_folder(tmp_path: Path) -> Callable[[ModelConfig], Path]:
+    """Makes a native checkpoint folder of an architecture, every weight random."""
+
+    def make(config: ModelConfig) -> Path:
+        return save_checkpoint(
+            randomised(config), tmp_path / "checkpoint", source="random", trained=False
         )
 
     return make
