@@ -14,6 +14,15 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
+
+# PyAV imports these when a file first has such a stream: in a sandbox that would be too late.
+import av.audio.codeccontext
+import av.audio.stream
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import av.subtitles.subtitle
+import av.video.codeccontext
+import av.video.stream
 from av.stream import Discard, Disposition
 
 from model.inputs.content import HEAD_BYTES, demuxer_for
@@ -63,7 +72,7 @@ class OpenVideo:
     @property
     def time_base(self) -> Fraction:
         """Seconds per tick of the stream's clock."""
-        return Fraction(self.stream.time_base)
+        return Fraction(self.stream.time_base or Fraction(1, 1000))
 
     @property
     def pixel_aspect(self) -> Fraction:

@@ -11,7 +11,7 @@ import hashlib
 import html
 import importlib.util
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -70,7 +70,7 @@ class Tokenizer:
         """Write a `tokenizer.json`."""
         Path(path).write_text(self._core.to_str(), encoding="utf-8")
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical `tokenizer.json`."""
         return hashlib.sha256(self._core.to_str().encode()).hexdigest()
