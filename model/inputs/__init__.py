@@ -1,23 +1,33 @@
-"""What goes into the model: clips, frames, pixels, label text. Needs no torch."""
+"""What goes into the model: clips, frames, pixels, label text. Needs no torch.
 
-from model.inputs.allocation import limit_libav_allocations
-from model.inputs.clip import Clip, VideoInfo
-from model.inputs.decode import decode_clip, decode_uncropped
-from model.inputs.errors import (
-    NotAVideo,
-    RangeError,
-    TooLarge,
-    TooShort,
-    Undecodable,
-    UnsupportedFormat,
-    VideoError,
-)
-from model.inputs.labels import Prompt, check_template, clean_label, fill_template, label_key
-from model.inputs.limits import VideoLimits
-from model.inputs.pixels import crop_frame, resize_short_side
-from model.inputs.sampling import sample_indices
-from model.inputs.spec import InputSpec
-from model.inputs.tokenizer import LabelTooLong, Tokenizer
+The names below are loaded when first asked for: a process that decodes needs no tokenizer, and one
+that tokenizes no FFmpeg.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.inputs.allocation import limit_libav_allocations
+    from model.inputs.clip import Clip, VideoInfo
+    from model.inputs.decode import decode_clip, decode_uncropped
+    from model.inputs.errors import (
+        NotAVideo,
+        RangeError,
+        TooLarge,
+        TooShort,
+        Undecodable,
+        UnsupportedFormat,
+        VideoError,
+    )
+    from model.inputs.labels import Prompt, check_template, clean_label, fill_template, label_key
+    from model.inputs.limits import VideoLimits
+    from model.inputs.pixels import crop_frame, resize_short_side
+    from model.inputs.sampling import sample_indices
+    from model.inputs.spec import InputSpec
+    from model.inputs.tokenizer import LabelTooLong, Tokenizer
 
 __all__ = [
     "Clip",
@@ -45,3 +55,28 @@ __all__ = [
     "resize_short_side",
     "sample_indices",
 ]
+
+_HOMES = {
+    "allocation": ("limit_libav_allocations",),
+    "clip": ("Clip", "VideoInfo"),
+    "decode": ("decode_clip", "decode_uncropped"),
+    "errors": (
+        *("NotAVideo", "RangeError", "TooLarge", "TooShort"),
+        *("Undecodable", "UnsupportedFormat", "VideoError"),
+    ),
+    "labels": ("Prompt", "check_template", "clean_label", "fill_template", "label_key"),
+    "limits": ("VideoLimits",),
+    "pixels": ("crop_frame", "resize_short_side"),
+    "sampling": ("sample_indices",),
+    "spec": ("InputSpec",),
+    "tokenizer": ("LabelTooLong", "Tokenizer"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
