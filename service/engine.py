@@ -10,46 +10,31 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import Bundle, LabelSet
 from export.runtime import Runtime
-from service.decode import DecodePool, DecodeUnavailable
+from service.batching import VideoBatcher
+from service.clips import Clips, FoundClip
+from service.decode import DecodePool
 from service.errors import ApiError
-from service.feature_cache import EncodedClip, FeatureCache, video_id
-from service.label_cache import LabelCache, LabelStore
+from service.feature_cache import EncodedClip, FeatureCache
+from service.label_cache import LabelCache, LabelStore, LabelVectors
 from service.lane import Lane
 from service.metrics import Metrics
-from service.multipart import Upload
-from service.request import ClassifyRequest, Sampling
-from service.schemas import CacheUse, Classification, ModelName, Timing, VideoFacts
+from service.request import ClassifyRequest
+from service.schemas import CacheUse, Classification, ModelName, VideoFacts
 from service.scoring import rank
 from service.settings import Settings
-from service.single_flight import SingleFlight
+from service.stopwatch import Stopwatch
 from service.text import TextEncoder
+from service.upload import Upload
 
-
-@dataclass
-class Stopwatch:
-    """Seconds by stage of one request."""
-
-    started: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, seconds: float) -> None:
-        """More time in a stage."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-    def timing(self) -> Timing:
-        """As the answer gives it."""
-        total = time.perf_counter() - self.started
-        return Timing(
-            **{stage: round(1000 * s, 2) for stage, s in self.seconds.items()},
-            total=round(1000 * total, 2),
-        )
+GPU_BATCH = 16  # clips
+BYTES_BESIDE_VECTOR = 400  # prompt, array header and bookkeeping of a kept label
 
 
 class Engine:
@@ -64,14 +49,18 @@ class Engine:
         metrics: Metrics,
         store: LabelStore | None = None,
     ) -> None:
+        manifest = bundle.manifest
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
         self.lane = Lane()
         self.features = FeatureCache(settings.video_cache_bytes, settings.video_cache_ttl_s)
-        manifest = bundle.manifest
-        encoder = TextEncoder(runtime, bundle.tokenizer(), manifest.inputs, self.lane)
-        self.labels = LabelCache(encoder.encode, settings.label_cache_entries, store)
+        batcher = VideoBatcher(self.lane, runtime.encode_video, _clips_at_once(settings, runtime))
+        self._clips = Clips(f"{bundle.hash} {runtime.precision}", pool, batcher, self.features)
+        tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
+        encoder = TextEncoder(runtime, tokenizer, manifest.inputs, self.lane, limit_s)
+        entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
+        self.labels = LabelCache(encoder.encode, max(1, entries), store, encoder.check_time)
+        self._probe_ids = tokenizer.encode(["a"])
         self._metrics = metrics
-        self._clips: SingleFlight[str, EncodedClip] = SingleFlight()
         self._sets: dict[str, LabelSet] = {}
         self._users = 0
         self._idle = asyncio.Event()
@@ -104,7 +93,7 @@ class Engine:
             self._idle.clear()
             await self._idle.wait()
 
-    def label_set(self, name: str) -> LabelSet:
+    async def label_set(self, name: str) -> LabelSet:
         """A stored list; ApiError where there is none."""
         if name not in self.bundle.manifest.labels:
             known = ", ".join(sorted(self.bundle.manifest.labels)) or "none in this bundle"
@@ -112,37 +101,29 @@ class Engine:
                 "unknown_label_set", f"there is no label_set {name[:60]!r}; there are: {known}"
             )
         if name not in self._sets:
-            self._sets[name] = self.bundle.label_set(name)
+            self._sets[name] = await asyncio.to_thread(self.bundle.label_set, name)
         return self._sets[name]
 
     async def classify(self, request: ClassifyRequest, upload: Upload | None) -> Classification:
         """The answer to a request. VideoError or ApiError where there is none."""
         watch = Stopwatch()
-        text_task = asyncio.ensure_future(self._text(request, watch))
+        text = asyncio.create_task(self._text(request, watch))
+        video = asyncio.create_task(self._video(request, upload, watch))
         try:
-            identity, clip, known = await self._clip(request, upload, watch)
-            labels, vectors, hits, misses = await text_task
+            (labels, vectors), found = await asyncio.gather(text, video)
         finally:
-            text_task.cancel()
-        logits = await self._score(clip, vectors, watch)
-        for stage, seconds in watch.seconds.items():
-            self._metrics.stage_seconds.labels(stage).observe(seconds)
-        self._metrics.count_caches("hit" if known else "miss", hits, misses)
-        info = clip.info
+            await _give_up(text, video)
+        logits = await self._score(found.clip, vectors.vectors, watch)
+        known: Literal["hit", "miss"] = "hit" if found.known else "miss"
+        self._count(watch, known, vectors)
+        scale = self.bundle.manifest.logit_scale
         return Classification(
             model=self._name,
-            video_id=identity,
-            predictions=rank(labels, logits, self.bundle.manifest.logit_scale, request.top_k),
-            video=VideoFacts(
-                duration_s=info.duration_s,
-                fps=info.fps,
-                width=info.width,
-                height=info.height,
-                codec=info.codec,
-                frame_times_s=tuple(round(t, 3) for t in clip.frame_times_s),
-            ),
+            video_id=found.video_id,
+            predictions=rank(labels, logits, scale, request.top_k),
+            video=_facts(found.clip),
             timing_ms=watch.timing(),
-            cache=CacheUse(video="hit" if known else "miss", text_hits=hits, text_misses=misses),
+            cache=CacheUse(video=known, text_hits=vectors.hits, text_misses=vectors.misses),
             warnings=self.bundle.manifest.warnings,
         )
 
@@ -151,81 +132,77 @@ class Engine:
         spec = self.bundle.manifest.inputs
         side = spec.image_size
         frames = np.zeros((1, spec.num_frames, side, side, 3), np.uint8)
-        ids = self.bundle.tokenizer().encode(["a"], spec.context_length, spec.pad_id)
 
         def run() -> NDArray[np.float32]:
-            text = self.runtime.encode_text(ids)
+            text = self.runtime.encode_text(self._probe_ids)
             return self.runtime.score(self.runtime.encode_video(frames), text[None])
 
         logits, _, _ = await self.lane.run(run)
         if not np.isfinite(logits).all():
-            raise RuntimeError("the network gives no finite number")
+            raise ArithmeticError("the network gives no finite number")
 
     # --- stages ------------------------------------------------------------------------------
 
     async def _text(
         self, request: ClassifyRequest, watch: Stopwatch
-    ) -> tuple[Sequence[str], NDArray[np.float32], int, int]:
-        started = time.perf_counter()
+    ) -> tuple[Sequence[str], LabelVectors]:
+        """The labels and their vectors, one each, with how many prompts were known."""
         if request.label_set is not None:
-            stored = self.label_set(request.label_set)
-            return stored.labels, stored.vectors, len(stored.labels), 0
-        prompts = [p for label in request.prompts for p in label]
-        found = await self.labels.get(prompts)
+            stored = await self.label_set(request.label_set)
+            return stored.labels, LabelVectors(stored.vectors, len(stored.labels), 0)
+        started = time.perf_counter()
+        found = await self.labels.get([p for label in request.prompts for p in label])
         each = len(request.prompts[0])
         # Means of what the encoder gives, not of unit vectors: the prompt head reads their length.
         vectors = found.vectors.reshape(len(request.labels), each, -1).mean(axis=1)
         watch.add("text", time.perf_counter() - started)
-        return request.labels, vectors, found.hits, found.misses
+        return request.labels, LabelVectors(vectors, found.hits, found.misses)
 
-    async def _clip(
+    async def _video(
         self, request: ClassifyRequest, upload: Upload | None, watch: Stopwatch
-    ) -> tuple[str, EncodedClip, bool]:
-        if upload is None:
-            assert request.video_id is not None
-            held = self.features.get(request.video_id)
-            if held is None:
-                raise ApiError(
-                    "unknown_video_id", "this video_id is no longer held; upload the clip again"
-                )
-            return request.video_id, held, True
-        identity = video_id(upload.sha256, request.sampling, self.bundle.hash)
-        held = self.features.get(identity)
-        if held is not None:
-            return identity, held, True
-        clip = await self._clips.run(
-            identity, lambda: self._encode(identity, upload, request.sampling, watch)
-        )
-        return identity, clip, False
-
-    async def _encode(
-        self, identity: str, upload: Upload, sampling: Sampling, watch: Stopwatch
-    ) -> EncodedClip:
-        started = time.perf_counter()
-        try:
-            clip = await self.pool.decode(
-                upload.file.fileno(), views=sampling.views, start=sampling.start, end=sampling.end
-            )
-        except DecodeUnavailable:
-            raise ApiError(
-                "not_ready", "no decode worker can be had; ask again", retry_after_s=5
-            ) from None
-        watch.add("decode", time.perf_counter() - started)
-        features, queued, ran = await self.lane.run(lambda: self.runtime.encode_video(clip.frames))
-        watch.add("queue", queued)
-        watch.add("encode", ran)
-        encoded = EncodedClip(features, clip.info, clip.frame_times_s)
-        self.features.put(identity, encoded)
-        return encoded
+    ) -> FoundClip:
+        if upload is not None:
+            return await self._clips.uploaded(upload, request.sampling, watch)
+        assert request.video_id is not None
+        return await self._clips.held(request.video_id)
 
     async def _score(
         self, clip: EncodedClip, vectors: NDArray[np.float32], watch: Stopwatch
     ) -> NDArray[np.float32]:
+        """Logits (V,K) of every view and label."""
         views = len(next(iter(clip.features.values())))
         text = np.broadcast_to(vectors, (views, *vectors.shape))
-        logits, queued, ran = await self.lane.run(
-            lambda: self.runtime.score(clip.features, np.ascontiguousarray(text))
-        )
+        logits, queued, ran = await self.lane.run(lambda: self.runtime.score(clip.features, text))
         watch.add("queue", queued)
         watch.add("score", ran)
         return logits
+
+    def _count(self, watch: Stopwatch, video: Literal["hit", "miss"], text: LabelVectors) -> None:
+        for stage, seconds in watch.seconds.items():
+            self._metrics.stage_seconds.labels(stage).observe(seconds)
+        self._metrics.count_caches(video, text.hits, text.misses)
+
+
+async def _give_up(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel what still runs, and wait until it has let go of what it uses."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _facts(clip: EncodedClip) -> VideoFacts:
+    info = clip.info
+    return VideoFacts(
+        duration_s=info.duration_s,
+        fps=info.fps,
+        width=info.width,
+        height=info.height,
+        codec=info.codec,
+        frame_times_s=tuple(round(t, 3) for t in clip.frame_times_s),
+    )
+
+
+def _clips_at_once(settings: Settings, runtime: Runtime) -> int:
+    """A GPU is fed in batches; a processor is busy with one clip, and more only make it wait."""
+    on_gpu = "cuda" in runtime.name or "tensorrt" in runtime.name
+    return settings.max_batch_clips or (GPU_BATCH if on_gpu else 1)

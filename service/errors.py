@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http
 
 import structlog
@@ -9,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from model.inputs import VideoError
 
@@ -17,6 +19,7 @@ PROBLEM_JSON = "application/problem+json"
 # The stable codes, with the status each is answered with.
 STATUS = {
     "malformed_request": 400,
+    "client_disconnected": 400,  # for logs and metrics: nobody is there to read it
     "bad_field": 422,
     "unknown_field": 422,
     "missing_field": 422,
@@ -50,11 +53,16 @@ STATUS = {
     "decode_timeout": 422,
     "decode_crashed": 422,
     "queue_full": 429,
+    "headers_too_large": 431,
     "internal_error": 500,
     "not_ready": 503,
     "draining": 503,
+    "out_of_resources": 503,
     "deadline_passed": 504,
 }
+# Codes that tell the operator, not the sender, that something is wrong.
+ALARMING = frozenset({"internal_error", "out_of_resources"})
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT})
 
 
 class ApiError(Exception):
@@ -64,16 +72,11 @@ class ApiError(Exception):
         super().__init__(detail)
         self.code, self.detail, self.retry_after_s = code, detail, retry_after_s
         self.status = STATUS[code]
-        self.close_connection = False
 
 
 def problem(error: ApiError, request_id: str) -> JSONResponse:
     """The response for an error."""
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    if error.close_connection:
-        headers["Connection"] = "close"
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     body = {
         "type": f"urn:xclip-serve:error:{error.code}",
         "title": http.HTTPStatus(error.status).phrase,
@@ -85,13 +88,15 @@ def problem(error: ApiError, request_id: str) -> JSONResponse:
     return JSONResponse(body, error.status, headers, PROBLEM_JSON)
 
 
-def as_api_error(error: Exception) -> ApiError:
+def as_api_error(error: BaseException) -> ApiError:
     """Any exception as what the client is told; the unexpected says nothing about itself."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, VideoError):
         code = error.code if error.code in STATUS else "video_undecodable"
         return ApiError(code, error.detail)
+    if isinstance(error, ClientDisconnect):
+        return ApiError("client_disconnected", "the client has hung up")
     if isinstance(error, HTTPException):
         if error.status_code == 405:
             return ApiError("method_not_allowed", "this address takes another method; see /docs")
@@ -100,18 +105,29 @@ def as_api_error(error: Exception) -> ApiError:
         return ApiError("malformed_request", "the request cannot be understood; see /docs")
     if isinstance(error, RequestValidationError):
         return ApiError("bad_field", "a parameter is not valid; see /docs")
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED:
+        return ApiError(
+            "out_of_resources",
+            "the server lacks memory, disk or files; ask again",
+            retry_after_s=10,
+        )
     return ApiError("internal_error", "the server failed on this request; it has been logged")
 
 
+def answer_error(request: Request, error: BaseException) -> JSONResponse:
+    """The response for any exception; what the operator must know is logged."""
+    answer = as_api_error(error)
+    request.state.error_code = answer.code
+    if answer.code in ALARMING:
+        structlog.get_logger("service").error("request failed", code=answer.code, exc_info=error)
+    return problem(answer, getattr(request.state, "request_id", ""))
+
+
 def install_handlers(app: FastAPI) -> None:
-    """Answer every exception in the one form."""
+    """Answer every expected exception in the one form; the middleware answers the others."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        answer = as_api_error(error)
-        request.state.error_code = answer.code
-        if answer.code == "internal_error":
-            structlog.get_logger("service").error("request failed", exc_info=error)
-        return problem(answer, getattr(request.state, "request_id", ""))
+        return answer_error(request, error)
 
-    for kind in (ApiError, VideoError, HTTPException, RequestValidationError, Exception):
+    for kind in (ApiError, VideoError, HTTPException, RequestValidationError, ClientDisconnect):
         app.add_exception_handler(kind, handle)

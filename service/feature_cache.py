@@ -1,4 +1,7 @@
-"""Clips that were encoded once: their features, by content, sampling and bundle."""
+"""Clips that were encoded once: their features, by content, sampling and bundle.
+
+This process's memory is in front; an optional shared store behind it lets servers help each other.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from cachetools import TTLCache
@@ -13,6 +17,8 @@ from numpy.typing import NDArray
 
 from model.inputs import VideoInfo
 from service.request import Sampling
+
+BYTES_BESIDE_FEATURES = 1024  # facts, times and bookkeeping of one clip, generously
 
 
 @dataclass(frozen=True)
@@ -25,34 +31,55 @@ class EncodedClip:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the features."""
-        return sum(array.nbytes for array in self.features.values())
+        """Memory of the clip."""
+        return BYTES_BESIDE_FEATURES + sum(array.nbytes for array in self.features.values())
+
+
+class FeatureStore(Protocol):
+    """Clips that several servers share. It may forget; it never raises or blocks long."""
+
+    async def get(self, video_id: str) -> EncodedClip | None:
+        """The stored clip, None where there is none."""
+
+    async def put(self, video_id: str, clip: EncodedClip) -> None:
+        """Store a clip."""
 
 
 class FeatureCache:
-    """Bounded in bytes and age; the oldest goes first."""
+    """Bounded in bytes and age; what was used longest ago goes first."""
 
-    def __init__(self, max_bytes: int, ttl_s: float) -> None:
+    def __init__(self, max_bytes: int, ttl_s: float, store: FeatureStore | None = None) -> None:
+        self._store = store
         self._clips: TTLCache[str, EncodedClip] = TTLCache(
-            max_bytes, ttl_s, getsizeof=lambda clip: clip.nbytes + 1024
+            max_bytes, ttl_s, getsizeof=lambda clip: clip.nbytes
         )
 
-    def get(self, video_id: str) -> EncodedClip | None:
-        """The clip, if it is still held."""
-        return self._clips.get(video_id)
+    async def get(self, video_id: str) -> EncodedClip | None:
+        """The clip, if it is still held here or in the store."""
+        clip = self._clips.get(video_id)
+        if clip is None and self._store is not None:
+            clip = await self._store.get(video_id)
+            if clip is not None:
+                self._hold(video_id, clip)
+        return clip
 
-    def put(self, video_id: str, clip: EncodedClip) -> None:
+    async def put(self, video_id: str, clip: EncodedClip) -> None:
         """Hold a clip; one that is larger than the whole cache is not held."""
-        if clip.nbytes + 1024 <= self._clips.maxsize:
-            self._clips[video_id] = clip
+        self._hold(video_id, clip)
+        if self._store is not None:
+            await self._store.put(video_id, clip)
 
     @property
     def nbytes(self) -> int:
         """Memory in use."""
         return int(self._clips.currsize)
 
+    def _hold(self, video_id: str, clip: EncodedClip) -> None:
+        if clip.nbytes <= self._clips.maxsize:
+            self._clips[video_id] = clip
 
-def video_id(content_sha256: str, sampling: Sampling, bundle_hash: str) -> str:
-    """The same bytes, sampled alike, under the same bundle have the same id."""
-    parts = [content_sha256, sampling.views, sampling.start, sampling.end, bundle_hash]
+
+def video_id(content_sha256: str, sampling: Sampling, network: str) -> str:
+    """The same bytes, sampled alike, encoded by the same network have the same id."""
+    parts = [content_sha256, sampling.views, sampling.start, sampling.end, network]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -43,8 +43,14 @@ class LabelVectors:
 class LabelCache:
     """Answers for prompts; what several requests miss at once is computed once."""
 
-    def __init__(self, encode: EncodeTexts, entries: int, store: LabelStore | None = None) -> None:
-        self._encode, self._store = encode, store
+    def __init__(
+        self,
+        encode: EncodeTexts,
+        entries: int,
+        store: LabelStore | None = None,
+        check: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
+        self._encode, self._store, self._check = encode, store, check
         self._known: LRUCache[str, Vector] = LRUCache(entries)
         self._coming: dict[str, asyncio.Future[Vector]] = {}
         self._order = random.Random()  # noqa: S311 (no secret; another order in each process)
@@ -59,6 +65,7 @@ class LabelCache:
         wanted = [p for p in unique if p not in found]
         found |= await self._stored(wanted)
         misses = [p for p in unique if p not in found]
+        self._check(misses)
         found |= await self._compute(misses)
         vectors = np.stack([found[p] for p in prompts])
         return LabelVectors(vectors, len(unique) - len(misses), len(misses))
@@ -111,7 +118,9 @@ class LabelCache:
     async def _compute_part(self, prompts: list[str]) -> dict[str, Vector]:
         if not prompts:
             return {}
-        vectors = dict(zip(prompts, await self._encode(prompts), strict=True))
+        encoded = await self._encode(prompts)
+        # copies: a kept row would keep the whole array that it was computed in
+        vectors = {p: vector.copy() for p, vector in zip(prompts, encoded, strict=True)}
         self._known.update(vectors)
         if self._store is not None:
             await self._store.put_many(vectors)

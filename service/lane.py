@@ -16,32 +16,43 @@ Result = TypeVar("Result")
 
 
 class Lane:
-    """Runs calls one after another. A call whose waiter has left is dropped unless it runs."""
+    """Runs calls one after another. A call whose waiter has left is dropped unless it runs.
+
+    `waiting` counts the calls that wait or run, `failing` those that failed since one went well.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._waiting = 0
+        self._running_since: float | None = None
+        self.waiting = 0
+        self.failing = 0
 
     @property
-    def waiting(self) -> int:
-        """Calls that wait or run."""
-        return self._waiting
+    def running_s(self) -> float:
+        """How long the present call has been running."""
+        since = self._running_since
+        return 0.0 if since is None else time.perf_counter() - since
 
     async def run(self, call: Callable[[], Result]) -> tuple[Result, float, float]:
         """The result, the seconds it waited and the seconds it ran."""
         asked = time.perf_counter()
 
         def timed() -> tuple[Result, float, float]:
-            started = time.perf_counter()
-            result = call()
+            self._running_since = started = time.perf_counter()
+            self.failing += 1  # until it has gone well
+            try:
+                result = call()
+            finally:
+                self._running_since = None
+            self.failing = 0
             return result, started - asked, time.perf_counter() - started
 
         context = contextvars.copy_context()
-        self._waiting += 1
+        self.waiting += 1
         try:
             return await asyncio.wrap_future(self._thread.submit(context.run, timed))
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     def close(self) -> None:
         """Drop what waits and end the thread."""

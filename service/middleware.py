@@ -1,25 +1,28 @@
-"""Around every request: its id, its log line, its metrics, safe headers."""
+"""Around every request: its id, its log line, its metrics, safe headers, an answer in any case."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
 
 import structlog
+from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import ApiError, answer_error
 from service.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+QUIET_ROUTES = ("/healthz", "/readyz", "/metrics")
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; style-src 'self' 'unsafe-inline'; script-src 'self'; "
-    "frame-ancestors 'none'",
+    "media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
 
 
@@ -34,35 +37,63 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        exchange = _Exchange(scope, receive, send)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        started, status = time.perf_counter(), 0
-
-        async def send_on(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in SAFE_HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        started = time.perf_counter()
         try:
-            await self._app(scope, receive, send_on)
+            await self._app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the time for a stop has run out
+            await exchange.fail(ApiError("draining", "the server has stopped", retry_after_s=1))
+        except Exception as error:
+            await exchange.fail(error)
         finally:
-            self._record(scope, status, time.perf_counter() - started)
+            self._record(scope, exchange.status, time.perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        code = scope.get("state", {}).get("error_code", "")
+        code = scope["state"].get("error_code", "")
         self._metrics.requests.labels(route, str(status or "gone"), code).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         log = structlog.get_logger("service")
-        quiet = route in ("/healthz", "/readyz", "/metrics")
-        (log.debug if quiet else log.info)(
+        (log.debug if route in QUIET_ROUTES else log.info)(
             "request", route=route, status=status, code=code, ms=round(1000 * seconds, 1)
         )
+
+
+class _Exchange:
+    """One request and its response, looked at as they pass."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        self.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.status = 0
+        self._scope, self._receive, self._send = scope, receive, send
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        self._unread = has_body
+        scope.setdefault("state", {})["request_id"] = self.request_id
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self._unread = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.request_id
+            for name, value in SAFE_HEADERS.items():
+                headers.setdefault(name, value)
+            if self._unread:  # the rest of a refused body is not read, so nothing can follow it
+                headers["Connection"] = "close"
+        await self._send(message)
+
+    async def fail(self, error: BaseException) -> None:
+        """Answer what nobody else did; where an answer has begun, it is cut off."""
+        if self.status:
+            raise error
+        response = answer_error(Request(self._scope), error)
+        await response(self._scope, self.receive, self.send)

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
+from service.engine import Engine
 from service.errors import STATUS, ApiError
-from service.multipart import FormLimits, read_form
+from service.multipart import Form, FormLimits, read_form
 from service.openapi import CLASSIFY_BODY, problem_responses
 from service.request import FILE_FIELD, TEXT_FIELDS, parse_request
 from service.schemas import Classification, LabelSetFacts, LabelSetLabels
@@ -18,7 +19,6 @@ from service.server import Server
 from service.settings import Settings
 
 PARTS_BESIDE_LABELS = 64
-BYTES_BESIDE_LABELS = 1 << 16
 
 Result = TypeVar("Result")
 
@@ -32,21 +32,19 @@ def make_routes(server: Server) -> APIRouter:
     @router.post(
         "/classify",
         summary="Rank labels for a clip",
+        response_model=Classification,
         responses=problem_responses(sorted(STATUS)),
         openapi_extra=CLASSIFY_BODY,
     )
-    async def classify(request: Request) -> Classification:
+    async def classify(request: Request) -> Response:
         """A clip and labels in, ranked labels out."""
-        _ = server.engine  # before anything is uploaded
-        with server.admission.permit():
-            headers = request.headers
-            form = await read_form(
-                request.stream(), headers.get("content-type"), headers.get("content-length"), limits
-            )
-            with contextlib.closing(form), server.engine.use() as engine:
-                wanted = parse_request(form, server.settings)
-                work = engine.classify(wanted, form.upload)
-                return await _unless_gone(request, _in_time(work, timeout_s))
+        _ = server.engine  # there before anything is uploaded
+        with server.admission.upload():
+            form = await _form(request, limits)
+        with contextlib.closing(form), server.admission.work(), server.engine.use() as engine:
+            work = _answer(form, server.settings, engine)
+            answer = await _unless_gone(request, _in_time(work, timeout_s))
+        return Response(answer, media_type="application/json")
 
     @router.get("/healthz", summary="The process lives")
     async def healthz() -> dict[str, str]:
@@ -76,8 +74,9 @@ def make_routes(server: Server) -> APIRouter:
             "limits": {
                 name: getattr(server.settings, name)
                 for name in (
-                    "max_upload_bytes", "max_labels", "max_label_chars", "max_templates",
-                    "max_views", "max_duration_s", "max_pixels", "max_side", "max_frames",
+                    "max_upload_bytes", "max_text_bytes", "max_labels", "max_label_chars",
+                    "max_templates", "max_views", "max_duration_s", "max_pixels", "max_side",
+                    "max_frames",
                 )
             },
         }  # fmt: skip
@@ -95,7 +94,7 @@ def make_routes(server: Server) -> APIRouter:
     )
     async def label_list(name: str) -> LabelSetLabels:
         """The labels of a list, in class order."""
-        stored = server.engine.label_set(name)
+        stored = await server.engine.label_set(name)
         return LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
 
     if server.settings.metrics:
@@ -109,18 +108,31 @@ def make_routes(server: Server) -> APIRouter:
 
 def form_limits(settings: Settings) -> FormLimits:
     """The bounds of a classify form under these settings."""
-    texts = settings.max_labels + settings.max_templates
     return FormLimits(
         fields=TEXT_FIELDS,
         file_field=FILE_FIELD,
         max_body_bytes=settings.max_upload_bytes,
         max_parts=settings.max_labels + PARTS_BESIDE_LABELS,
-        # four bytes a character at most, and JSON's quotes and escapes
-        max_field_bytes=texts * (4 * settings.max_label_chars + 4) + BYTES_BESIDE_LABELS,
+        max_text_bytes=settings.max_text_bytes,
         timeout_s=settings.upload_timeout_s,
         idle_timeout_s=settings.upload_idle_timeout_s,
         directory=settings.upload_dir,
     )
+
+
+async def _form(request: Request, limits: FormLimits) -> Form:
+    headers = request.headers
+    return await read_form(
+        request.stream(), headers.get("content-type"), headers.get("content-length"), limits
+    )
+
+
+async def _answer(form: Form, settings: Settings, engine: Engine) -> str:
+    """Check the fields, classify, write the answer out."""
+    # in a thread: ten thousand labels would hold up everybody else
+    wanted = await asyncio.to_thread(parse_request, form, settings)
+    answer = await engine.classify(wanted, form.upload)
+    return answer.model_dump_json()
 
 
 async def _in_time(work: Awaitable[Result], timeout_s: float) -> Result:
@@ -141,7 +153,7 @@ async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise ApiError("malformed_request", "the client has hung up")
+            raise ApiError("client_disconnected", "the client has hung up")
         return task.result()
     finally:
         for pending in (task, gone):

@@ -17,18 +17,23 @@ def rank(
 
     The score is the mean over views of the softmax over labels (as published multi-view testing
     sums it), so it is 1 in sum before `top_k` cuts. Logit and similarity are means over views.
+    ArithmeticError where a logit is no finite number.
     """
+    if not np.isfinite(logits).all():
+        raise ArithmeticError("the network gives no finite number")
     wide = logits.astype(np.float64)
     exponentials = np.exp(wide - wide.max(axis=1, keepdims=True))
     scores = (exponentials / exponentials.sum(axis=1, keepdims=True)).mean(axis=0)
     means = wide.mean(axis=0)
     order = np.lexsort((-means, -scores))[:top_k]
     return tuple(
-        Prediction(
-            label=labels[i],
-            score=float(scores[i]),
-            logit=float(means[i]),
-            similarity=float(means[i] / logit_scale),
+        # these numbers need no checking, and there may be ten thousand of them
+        Prediction.model_construct(label=labels[i], score=score, logit=logit, similarity=similarity)
+        for i, score, logit, similarity in zip(
+            order.tolist(),
+            scores[order].tolist(),
+            means[order].tolist(),
+            (means[order] / logit_scale).tolist(),
+            strict=True,
         )
-        for i in order
     )

@@ -14,12 +14,10 @@ from service.engine import Engine
 from service.errors import ApiError
 from service.loading import Loader
 from service.metrics import Metrics
+from service.readiness import Readiness
 from service.settings import Settings
 from service.shared_cache import SharedCache
 from service.watching import watch_server
-
-PROBE_EVERY_S = 2.0  # readiness runs the network at most this often
-PROBE_TIMEOUT_S = 10.0
 
 
 class Server:
@@ -28,16 +26,18 @@ class Server:
     def __init__(self, settings: Settings, runtime: Runtime | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.admission = Admission(settings.max_in_flight, settings.request_timeout_s)
+        self.admission = Admission(
+            settings.max_in_flight, settings.max_uploads, settings.request_timeout_s
+        )
+        self.readiness = Readiness()
         self.failure = ""  # why loading failed, for the operator: it may name paths
         self.on_failure: Callable[[], None] | None = None
+        self.on_ready: Callable[[], None] | None = None
         self.last_reload = ""  # what became of the last SIGHUP
         self.cache = _shared_cache(settings)
         self.loader = Loader(settings, self.metrics, self.cache, runtime)
         self._engine: Engine | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._probed: tuple[float, str] = (-PROBE_EVERY_S, "")
-        self._probing = asyncio.Lock()
 
     @property
     def engine(self) -> Engine:
@@ -61,7 +61,7 @@ class Server:
     def serve(self, engine: Engine) -> None:
         """Send requests that come from now on to this engine."""
         self._engine = engine
-        self._probed = (-PROBE_EVERY_S, "")
+        self.readiness.forget()
         self.metrics.build.info(
             {
                 "model": engine.bundle.manifest.name,
@@ -77,12 +77,15 @@ class Server:
             engine = await self.loader.load(await self.loader.open_bundle())
         except Exception as error:
             self.failure = str(error) or type(error).__name__
-            log.error("loading failed", error=self.failure)
-            if self.on_failure is not None:
+            if self.on_failure is None:
+                log.error("loading failed", error=self.failure)
+            else:
                 self.on_failure()
             return
         self.serve(engine)
         watch_server(self)
+        if self.on_ready is not None:
+            self.on_ready()
         log.info(
             "ready",
             model=engine.bundle.manifest.name,
@@ -97,15 +100,7 @@ class Server:
         if self.admission.draining:
             raise ApiError("draining", "the server is stopping", retry_after_s=1)
         engine = self.engine
-        if not engine.pool.alive:
-            raise ApiError("not_ready", "no decode worker can be started", retry_after_s=5)
-        async with self._probing:
-            when, failure = self._probed
-            if time.monotonic() - when >= PROBE_EVERY_S:
-                failure = await self._probe(engine)
-                self._probed = (time.monotonic(), failure)
-        if failure:
-            raise ApiError("not_ready", failure, retry_after_s=5)
+        await self.readiness.check(engine)
         return {
             "status": "ready",
             "bundle": f"sha256:{engine.bundle.hash}",
@@ -116,19 +111,6 @@ class Server:
             "shared_cache": self.cache.state if self.cache is not None else "not configured",
             "last_reload": self.last_reload or "none",
         }
-
-    async def _probe(self, engine: Engine) -> str:
-        """An empty string, or why the network does not answer; a busy lane is no failure."""
-        if engine.lane.waiting:
-            return ""
-        try:
-            with engine.use():
-                async with asyncio.timeout(PROBE_TIMEOUT_S):
-                    await engine.probe()
-        except Exception as error:
-            structlog.get_logger("service").error("probe failed", error=str(error))
-            return "the network does not answer"
-        return ""
 
     async def stop(self) -> None:
         """Finish nothing more, give everything back."""

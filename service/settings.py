@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     upload_timeout_s: Seconds = Field(120.0, description="time for a whole upload")
     upload_idle_timeout_s: Seconds = Field(15.0, description="longest pause within an upload")
     upload_dir: Path | None = Field(None, description="where uploads lie while they are used")
+    max_text_bytes: Count = Field(4 * MIB, description="text fields of one request together")
     max_labels: Count = Field(10_000, description="labels in one request")
     max_label_chars: Count = Field(300, description="characters of one label or template")
     max_templates: Count = Field(16, description="templates in one request")
@@ -55,11 +56,17 @@ class Settings(BaseSettings):
     decode_timeout_s: Seconds = Field(8.0, description="time to decode one video")
     decode_memory_bytes: Count = Field(256 * MIB, description="memory one decode may take")
 
+    max_connections: Count = Field(1000, description="open connections")
+    header_timeout_s: Seconds = Field(10.0, description="time for a request's headers")
+    max_uploads: Count = Field(64, description="requests whose body is being received")
     max_in_flight: Count = Field(64, description="requests being answered or waiting for it")
+    max_batch_clips: Count | None = Field(
+        None, description="clips encoded together; default: 1 on a processor, 16 on a GPU"
+    )
     request_timeout_s: Seconds = Field(60.0, description="time to answer once the upload is in")
     shutdown_grace_s: Seconds = Field(30.0, description="time for running requests at a stop")
 
-    label_cache_entries: Count = Field(200_000, description="label vectors kept in memory")
+    label_cache_bytes: Count = Field(256 * MIB, description="label vectors kept in memory")
     video_cache_bytes: Count = Field(256 * MIB, description="clip features kept in memory")
     video_cache_ttl_s: Seconds = Field(3600.0, description="how long clip features are kept")
 

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
+@dataclass
+class _Flight(Generic[Value]):
+    task: asyncio.Task[Value]
+    waiting: int = 0
+
+
 class SingleFlight(Generic[Key, Value]):
-    """Runs `make` once for all that wait for a key; it is cancelled when the last one leaves."""
+    """Runs one task for all that wait for a key; it is cancelled when the last of them leaves."""
 
     def __init__(self) -> None:
-        self._running: dict[Key, tuple[asyncio.Task[Value], set[object]]] = {}
+        self._flights: dict[Key, _Flight[Value]] = {}
 
-    async def run(self, key: Key, make: Callable[[], Awaitable[Value]]) -> Value:
-        """The value of `make()`, ours or that of whoever asked first."""
-        if key not in self._running:
-            task = asyncio.ensure_future(make())
-            self._running[key] = (task, set())
-            task.add_done_callback(lambda _: self._running.pop(key, None))
-        task, waiting = self._running[key]
-        me = object()
-        waiting.add(me)
+    async def run(self, key: Key, start: Callable[[], asyncio.Task[Value]]) -> Value:
+        """What the task gives or raises: ours, or that of whoever asked first.
+
+        `start` is called, before anything is awaited, by the first who asks. What its task uses
+        must outlive that caller: others may wait on when the first has left.
+        """
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(start())
+            flight.task.add_done_callback(lambda task: self._landed(key, task))
+        flight.waiting += 1
         try:
-            return await asyncio.shield(task)
+            return await asyncio.shield(flight.task)
         finally:
-            waiting.discard(me)
-            if not waiting and not task.done():
-                self._running.pop(key, None)
-                task.cancel()
+            flight.waiting -= 1
+            if not flight.waiting and not flight.task.done():
+                self._forget(key, flight.task)
+                flight.task.cancel()
+
+    def _landed(self, key: Key, task: asyncio.Task[Value]) -> None:
+        self._forget(key, task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; when nobody did, it is nobody's business
+
+    def _forget(self, key: Key, task: asyncio.Task[Value]) -> None:
+        """Take the task off the list, but not one that was started for the key after it."""
+        flight = self._flights.get(key)
+        if flight is not None and flight.task is task:
+            del self._flights[key]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,32 +14,71 @@ from model.inputs import InputSpec, LabelTooLong, Tokenizer
 from service.errors import ApiError
 from service.lane import Lane
 
-BATCH = 128  # small enough that a video does not wait long behind one
+# Tokens in one run: more are no faster each, and a video would wait longer behind them.
+TOKENS_PER_RUN = 512
+IN_THREAD_FROM = 64  # texts; tokenizing more would hold up the event loop
+CHARS_PER_TOKEN = 4  # of English, rounded down
 
 
 class TextEncoder:
-    """Runs the text graph on the inference lane."""
+    """Runs the text graph on the inference lane. No list may need more than `limit_s`."""
 
-    def __init__(self, runtime: Runtime, tokenizer: Tokenizer, spec: InputSpec, lane: Lane) -> None:
+    def __init__(
+        self, runtime: Runtime, tokenizer: Tokenizer, spec: InputSpec, lane: Lane, limit_s: float
+    ) -> None:
         self._runtime, self._tokenizer, self._spec, self._lane = runtime, tokenizer, spec, lane
+        self._limit_s = limit_s
+        self._seconds_per_token = 0.0  # of the fastest run so far
+
+    def check_time(self, prompts: Sequence[str]) -> None:
+        """Refuse what would take too long even on a machine with nothing else to do."""
+        tokens = sum(2 + len(prompt) // CHARS_PER_TOKEN for prompt in prompts)
+        need_s = tokens * self._seconds_per_token
+        if need_s > self._limit_s:
+            raise ApiError(
+                "too_many_labels",
+                f"{len(prompts)} of these labels are new here and take about {need_s:.0f} s, a "
+                f"request may take {self._limit_s:g} s; send them in several requests: what has "
+                "been computed is kept",
+            )
 
     async def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (K,D). ApiError `label_too_long` names a text with too many tokens."""
-        spec = self._spec
-        try:
-            ids = self._tokenizer.encode(prompts, spec.context_length, spec.pad_id)
-        except LabelTooLong as error:
-            raise ApiError("label_too_long", str(error)) from None
+        if len(prompts) < IN_THREAD_FROM:
+            ids = self._tokenize(prompts)
+        else:
+            ids = await asyncio.to_thread(self._tokenize, prompts)
         # The end token is the largest id, so its first place is where each text ends.
         lengths = ids.argmax(axis=1) + 1
-        order = np.argsort(lengths, kind="stable")
         vectors: NDArray[np.float32] | None = None
-        for first in range(0, len(order), BATCH):
-            rows = order[first : first + BATCH]
+        for rows in _batches(lengths):
             batch = np.ascontiguousarray(ids[rows, : lengths[rows].max()])
-            encoded, _, _ = await self._lane.run(partial(self._runtime.encode_text, batch))
+            encoded, _, ran = await self._lane.run(partial(self._runtime.encode_text, batch))
+            if batch.size >= TOKENS_PER_RUN // 2:  # small runs say little about large ones
+                self._learn(ran / batch.size)
             if vectors is None:
-                vectors = np.empty((len(order), encoded.shape[1]), np.float32)
+                vectors = np.empty((len(ids), encoded.shape[1]), np.float32)
             vectors[rows] = encoded
         assert vectors is not None
         return vectors
+
+    def _tokenize(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        try:
+            return self._tokenizer.encode(prompts, self._spec.context_length, self._spec.pad_id)
+        except LabelTooLong as error:
+            raise ApiError("label_too_long", str(error)) from None
+
+    def _learn(self, seconds_per_token: float) -> None:
+        known = self._seconds_per_token or seconds_per_token
+        self._seconds_per_token = min(known, seconds_per_token)
+
+
+def _batches(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows to run together, shortest texts first: TOKENS_PER_RUN at most, but one row at least."""
+    order = np.argsort(lengths, kind="stable")
+    first = 0
+    for last in range(1, len(order) + 1):
+        full = last < len(order) and (last - first + 1) * lengths[order[last]] > TOKENS_PER_RUN
+        if full or last == len(order):
+            yield order[first:last]
+            first = last

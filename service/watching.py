@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def watch_server(server: Server) -> None:
     """Register what a ready server can be asked."""
     m, admission = server.metrics, server.admission
-    m.watch("xclip_in_flight", "Requests being answered.", lambda: admission.in_flight)
+    m.watch("xclip_in_flight", "Requests begun and not answered.", lambda: admission.in_flight)
+    m.watch("xclip_uploading", "Requests whose body is coming in.", lambda: admission.uploading)
     m.watch("xclip_max_in_flight", "Most requests at once.", lambda: float(admission.max_in_flight))
     m.watch(
         "xclip_lane_waiting", "Calls on the inference lane.", lambda: server.engine.lane.waiting

@@ -157,7 +157,7 @@ def test_readiness_sees_a_network_that_fails() -> None:
             raise RuntimeError("broken")
 
         runtime.encode_video = broken  # type: ignore[assignment,method-assign]
-        server.server._probed = (-1e9, "")
+        server.server.readiness.forget()
         response = server.client.get("/readyz")
     assert response.status_code == 503
     assert "broken" not in response.text
@@ -187,7 +187,7 @@ def test_stopping_finishes_what_was_accepted(clip: bytes) -> None:
 
 def _in_flight(url: str) -> bool:
     text = httpx.get(f"{url}/metrics").text
-    return "xclip_in_flight 1.0" in text
+    return "xclip_uploading 1.0" in text
 
 
 def test_a_disconnect_cancels_the_work(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
