@@ -80,6 +80,8 @@ def publish(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -
     for key, value in facts.items():
         console.print(f"{key}: {value}", highlight=False)
     RESULTS.mkdir(parents=True, exist_ok=True)
+    # Where files lie on the machine that measured is nobody's business.
+    command = " ".join(Path(word).name if "/" in word else word for word in command.split())
     report = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     report |= {**facts, "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
