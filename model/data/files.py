@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, Protocol
 
 from model.data.errors import DataError
 
+BLOCK = 512
+
 
 class ClipFiles(Protocol):
     """Opens clips by the name that the list gives them."""
@@ -169,19 +171,29 @@ class Shards:
 
 def list_members(path: Path) -> list[tuple[str, Extent]]:
     """The files in an uncompressed tar; DataError where it is none, compressed or cut short."""
-    size = 0
     try:
-        size = path.stat().st_size
-        with tarfile.open(path, mode="r:") as tar:
+        with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             found = [
                 (str(PurePosixPath(m.name)), Extent(m.offset_data, m.size))
                 for m in tar
                 if m.isfile() and not m.issparse()
             ]
+            whole = _is_whole(stream, max((e.offset + e.size for _, e in found), default=0))
     except (OSError, tarfile.TarError) as error:
         raise DataError(
             f"{path} cannot be read as an uncompressed tar: {' '.join(str(error).split())}"
         ) from None
-    if any(extent.offset + extent.size > size for _, extent in found):
+    if not whole:
         raise DataError(f"{path} is cut short: copy it again")
     return found
+
+
+def _is_whole(stream: BinaryIO, last: int) -> bool:
+    """Whether an empty block ends the archive, behind the last member: without it others may be
+    missing that nobody would miss.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    if size < max(last, 1) + BLOCK:
+        return False
+    stream.seek(-BLOCK, os.SEEK_END)
+    return not any(stream.read(BLOCK))

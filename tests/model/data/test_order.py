@@ -1,0 +1,65 @@
+"""Which clips are drawn when: all of them, once an epoch, the same ones after a restart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from model.data.errors import DataError
+from model.data.order import Draw, Plan
+
+
+def drawn(plan: Plan, start: int, stop: int, rank: int = 0) -> list[Draw]:
+    return list(chain.from_iterable(plan.draws(rank, start, stop)))
+
+
+def test_an_epoch_draws_every_clip_at_most_once() -> None:
+    plan = Plan(clips=23, batch=4, micro_batch=2, processes=1, seed=5)
+    assert plan.updates_per_epoch == 5
+    for epoch in range(3):
+        draws = drawn(plan, epoch * 5, epoch * 5 + 5)
+        assert len(draws) == 20
+        assert max(Counter(d.index for d in draws).values()) == 1
+        assert {d.epoch for d in draws} == {epoch}
+
+
+def test_epochs_differ_and_the_clips_left_out_change() -> None:
+    plan = Plan(clips=23, batch=4, micro_batch=4, processes=1, seed=5)
+    orders = [[d.index for d in drawn(plan, e * 5, e * 5 + 5)] for e in range(4)]
+    assert len({tuple(order) for order in orders}) == 4
+    assert set(chain.from_iterable(orders)) == set(range(23))
+
+
+@pytest.mark.parametrize("split", [1, 3, 7])
+def test_going_on_draws_what_an_unbroken_run_draws(split: int) -> None:
+    plan = Plan(clips=17, batch=4, micro_batch=2, processes=1, seed=1)
+    assert drawn(plan, 0, 10) == drawn(plan, 0, split) + drawn(plan, split, 10)
+
+
+@pytest.mark.parametrize(("processes", "micro_batch"), [(2, 2), (2, 4), (4, 1), (1, 4)])
+def test_processes_share_each_batch(processes: int, micro_batch: int) -> None:
+    whole = Plan(clips=33, batch=8, micro_batch=8, processes=1, seed=9)
+    parts = Plan(33, 8, micro_batch, processes, 9)
+    for update in range(6):
+        together = [drawn(parts, update, update + 1, rank) for rank in range(processes)]
+        assert {len(part) for part in together} == {8 // processes}
+        key = [(d.index, d.epoch, d.position) for d in drawn(whole, update, update + 1)]
+        assert sorted((d.index, d.epoch, d.position) for d in chain(*together)) == sorted(key)
+
+
+def test_each_draw_has_random_numbers_of_its_own() -> None:
+    plan = Plan(clips=8, batch=4, micro_batch=4, processes=1, seed=2)
+    values = {float(d.rng(0).random()) for d in drawn(plan, 0, 8)}
+    assert len(values) == 32
+    again = Draw(3, 2, 1, 6)
+    assert np.array_equal(again.rng(1).random(3), Draw(3, 2, 1, 6).rng(1).random(3))
+
+
+def test_what_does_not_fit_says_which_key_to_change() -> None:
+    with pytest.raises(DataError, match=r"micro-batches of 3 for 2 processes: change batch\.size"):
+        Plan(clips=100, batch=8, micro_batch=3, processes=2, seed=0)
+    with pytest.raises(DataError, match=r"less than one batch of 32: set a smaller batch\.size"):
+        Plan(clips=20, batch=32, micro_batch=8, processes=1, seed=0)
