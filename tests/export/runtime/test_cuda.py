@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -28,8 +29,10 @@ class Library:
     def __init__(self, providers: tuple[str, ...] = (TRT, CUDA, CPU), **ends: Any) -> None:
         self.providers, self.ends = providers, ends
         self.asked: list[Any] = []
-        make = SimpleNamespace(ortvalue_from_numpy=lambda array, device, index: array)
-        self.OrtValue = make
+        self.OrtValue = SimpleNamespace(ortvalue_from_numpy=lambda array, device, index: array)
+        for name in ("OrtAllocatorType", "OrtMemType", "OrtMemoryInfo", "OrtArenaCfg"):
+            setattr(self, name, MagicMock())
+        self.create_and_register_allocator = MagicMock()
 
     def get_available_providers(self) -> list[str]:
         return list(self.providers)
