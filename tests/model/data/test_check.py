@@ -1,0 +1,110 @@
+"""The check before days are spent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from model.data.__main__ import main
+from model.data.check import Findings, check
+from model.data.cliplist import read_clips
+from model.data.config import DataConfig
+from model.data.labels import LabelList
+from model.inputs import InputSpec, Tokenizer
+from tests.model.clip_sets import write_clip, write_table
+
+SPEC = InputSpec.official(8)
+
+
+def looked_at(
+    folder: Path,
+    rows: Sequence[tuple[str, str]],
+    labels: Sequence[str] | None = None,
+    val: Sequence[tuple[str, str]] = (),
+) -> Findings:
+    known = LabelList(tuple(labels)) if labels else None
+    clips = read_clips([write_table(folder / "list.csv", list(rows))], folder, known)
+    other = None
+    if val:
+        other = read_clips([write_table(folder / "val.csv", list(val))], folder, clips.labels)
+    inline = DataConfig(workers=0)
+    return check(clips, other, SPEC, Tokenizer.clip(), inline, lambda: None)
+
+
+def test_missing_broken_and_short_clips_are_told_apart(tmp_path: Path) -> None:
+    write_clip(tmp_path / "ok.mp4", (200, 0, 0), frames=9)
+    write_clip(tmp_path / "short.mp4", (200, 0, 0), frames=5)
+    (tmp_path / "text.mp4").write_text("no video")
+    rows = [(f"{name}.mp4", "a") for name in ("ok", "short", "text", "none")]
+    found = looked_at(tmp_path, rows)
+    assert found.missing == ("none.mp4",)
+    assert list(found.broken) == ["text.mp4"]
+    assert found.broken["text.mp4"].startswith("not_a_video")
+    assert found.too_short == {"short.mp4": 5}
+    assert found.serious
+
+
+def test_balance_and_labels_without_clips(tmp_path: Path) -> None:
+    for i in range(4):
+        write_clip(tmp_path / f"{i}.mp4", (200, 0, 0))
+    rows = [("0.mp4", "a"), ("1.mp4", "a"), ("2.mp4", "a"), ("3.mp4", "b")]
+    found = looked_at(tmp_path, rows, ["a", "b", "c"])
+    assert found.per_label == {"a": 3, "b": 1, "c": 0}
+    assert found.balance() == (0, 1, 3)
+    assert found.empty_labels == ("c",)
+    assert not found.serious
+
+
+def test_repeated_contradicting_and_shared_clips(tmp_path: Path) -> None:
+    for i in range(3):
+        write_clip(tmp_path / f"{i}.mp4", (200, 0, 0))
+    rows = [("0.mp4", "a"), ("0.mp4", "a"), ("1.mp4", "a"), ("1.mp4", "b"), ("2.mp4", "b")]
+    found = looked_at(tmp_path, rows, val=[("2.mp4", "b")])
+    assert found.repeated == ("0.mp4", "1.mp4")
+    assert found.contradicting == ("1.mp4",)
+    assert found.also_in_val == ("2.mp4",)
+
+
+def test_labels_that_are_the_same_to_the_network(tmp_path: Path) -> None:
+    write_clip(tmp_path / "0.mp4", (200, 0, 0))
+    long = " ".join(["word"] * 90)
+    labels = ["check-in", "check - in", "checkin", long]
+    found = looked_at(tmp_path, [("0.mp4", "checkin")], labels)
+    assert found.alike == (("check-in", "check - in"),)
+    assert found.too_long == (long,)
+    assert found.serious
+
+
+def test_the_command_prints_a_table_writes_json_and_exits_with_1_when_serious(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_clip(tmp_path / "ok.mp4", (200, 0, 0))
+    good = write_table(tmp_path / "good.csv", [("ok.mp4", "a")])
+    bad = write_table(tmp_path / "bad.csv", [("ok.mp4", "a"), ("none.mp4", "a")])
+    options = ["--root", str(tmp_path), "--workers", "0"]
+    assert main(["check", str(good), *options]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+    assert main(["check", str(bad), *options, "--json", str(tmp_path / "found.json")]) == 1
+    out = capsys.readouterr().out
+    assert "none.mp4" in out
+    assert json.loads((tmp_path / "found.json").read_text())["missing"] == ["none.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "none.csv"], "none.csv does not exist"),
+        (["folders", "nowhere", "--output", "x"], "nowhere is no folder"),
+        (["shards", "none.txt", "--output", "x"], "none.txt does not exist"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    said_at_all = capsys.readouterr().err
+    assert said in said_at_all
+    assert said_at_all.count("\n") == 1
