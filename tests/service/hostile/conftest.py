@@ -86,11 +86,16 @@ class ServerProcess:
 
     def stop(self) -> None:
         """An orderly stop; the server must end by itself, and well."""
-        self.client.close()
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(60) == 0, self.log.read_text()[-4000:]
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+
+    def kill(self) -> None:
+        """End it in any case, and let go of it."""
+        self.process.kill()
+        self.process.wait()
+        self.client.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def _command_line(process: psutil.Process) -> str:
@@ -141,11 +146,10 @@ def serving(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[S
         try:
             server.wait_until_ready()
             yield server
-        except BaseException:
-            server.process.kill()
-            server.process.wait()
-            raise
-        server.stop()
+            if server.process.returncode is None:
+                server.stop()
+        finally:
+            server.kill()
 
     return start
 

@@ -1,0 +1,301 @@
+"""Take away from a running server what it needs, one thing at a time, and watch it recover.
+
+Each test says in the log what happened and how long it took: `pytest -m faults --log-cli-level
+INFO`. The table in docs/reliability.md is made of these lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from service.settings import DEMO_BUNDLE
+
+log = logging.getLogger(__name__)
+pytestmark = pytest.mark.faults
+
+SLOW = "h_cpu_vp9_4k_x3000.mp4"
+MIB = 1 << 20
+fresh = itertools.count()
+
+
+@pytest.fixture
+def good(videos):
+    return videos["arm_wrestling"].read_bytes()
+
+
+@pytest.fixture
+def slow(shared_dir):
+    """A clip that keeps a worker busy for a second or more, and large."""
+    return (shared_dir / "corpus" / SLOW).read_bytes()
+
+
+def ask(server, video, **fields):
+    """An answer that is computed, not remembered: each has another end."""
+    return server.classify(video, end=f"{100000 + next(fresh)}", **fields)
+
+
+def until_served(server, video):
+    """Seconds until a good clip is answered as it should be."""
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if ask(server, video).status_code == 200:
+                return time.monotonic() - began
+        time.sleep(0.02)
+
+
+def until(condition):
+    began = time.monotonic()
+    while not condition():
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+class Asking(threading.Thread):
+    """A request that is on its way; `answer` is there after join."""
+
+    def __init__(self, server, video):
+        super().__init__()
+        self._server, self._video, self.answer = server, video, None
+        self.start()
+
+    def run(self):
+        self.answer = ask(self._server, self._video)
+
+
+def busy(server, request):
+    """The worker that uses a processor while this request is decoded."""
+    before = {worker: sum(worker.cpu_times()[:2]) for worker in server.workers()}
+    while request.is_alive():
+        for worker, used in before.items():
+            if sum(worker.cpu_times()[:2]) - used > 0.15:
+                return worker
+        time.sleep(0.01)
+    pytest.fail(f"it was over before it was seen: {request.answer.text[:300]}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_worker_is_killed_at_work(serving, good, slow, number):
+    with serving() as server:
+        before = set(server.workers())
+        request = Asking(server, slow)
+        victim = busy(server, request)
+        victim.send_signal(number)
+        request.join()
+        after_s = until_served(server, good)
+        replaced_s = until(lambda: len(set(server.workers()) - {victim}) == len(before))
+        assert request.answer.status_code in (200, 422)
+        if request.answer.status_code == 422:
+            assert request.answer.json()["code"] == "decode_crashed"
+        log.info(
+            "worker gets %s at work | its request %s | next clip served after %.2f s, "
+            "worker replaced after %.2f s",
+            number.name, request.answer.status_code, after_s, replaced_s,
+        )  # fmt: skip
+
+
+def test_every_worker_is_killed_idle(serving, good):
+    with serving() as server:
+        old = set(server.workers())
+        for worker in old:
+            worker.kill()
+        after_s = until_served(server, good)
+        until(lambda: len(set(server.workers()) - old) == len(old))
+        assert server.client.get("/readyz").status_code == 200
+        log.info(
+            "all workers killed idle | nobody refused | next clip served after %.2f s", after_s
+        )
+
+
+def test_a_worker_hangs(serving, good, slow):
+    """Stopped by a signal, it can do nothing: only the wall clock notices."""
+    with serving(decode_timeout_s=5) as server:
+        request = Asking(server, slow)
+        victim = busy(server, request)
+        victim.suspend()
+        began = time.monotonic()
+        during = ask(server, good).status_code
+        request.join()
+        ended_s = time.monotonic() - began
+        assert during == 200
+        assert request.answer.status_code == 422
+        assert request.answer.json()["code"] == "decode_timeout"
+        until(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)
+        log.info(
+            "a worker hangs (limit 5 s) | its request 422 after %.2f s | others served", ended_s
+        )
+
+
+@contextlib.contextmanager
+def memory_group(limit_above):
+    """A control group; `join(processes)` puts them in and allows them so much more memory."""
+    line = next(
+        (row for row in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in row),
+        None,
+    )
+    if line is None:
+        pytest.skip("no memory controller of control groups, version 1, here")
+    group = Path("/sys/fs/cgroup/memory") / line.split(":")[2].lstrip("/") / f"faults{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+
+    def join(processes):
+        for process in processes:
+            (group / "cgroup.procs").write_text(str(process.pid))
+        # What they have already is charged to the group that they come from.
+        used = int((group / "memory.usage_in_bytes").read_text())
+        (group / "memory.limit_in_bytes").write_text(str(used + limit_above))
+        return group
+
+    yield join
+    for pid in (group / "cgroup.procs").read_text().split():
+        (group.parent / "cgroup.procs").write_text(pid)
+    group.rmdir()
+
+
+def test_the_kernel_runs_out_of_memory(serving, good, slow):
+    """It takes a worker, which asked to be the first, never the service."""
+    with memory_group(60 * MIB) as join, serving() as server:
+        root = server.root
+        join([root, *root.children(recursive=True)])
+        answer = ask(server, slow)
+        after_s = until_served(server, good)
+        kernel = server.client.get("/metrics").text
+        assert server.root == root
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["code"] == "decode_crashed"
+        assert 'xclip_decode_workers_ended_total{reason="crash"}' in kernel
+        log.info("kernel out of memory | its request 422 | next clip served after %.2f s", after_s)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of one mebibyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_the_disk_is_full(serving, good, tiny_disk):
+    with serving(upload_dir=tiny_disk) as server:
+        filler = tiny_disk / "filler"
+        filler.write_bytes(bytes(900 * 1024))
+        big = ask(server, good + bytes(2 * MIB))
+        during = server.client.get("/readyz").status_code
+        filler.unlink()
+        after_s = until_served(server, good)
+        assert big.status_code == 503
+        assert int(big.headers["Retry-After"]) > 0
+        assert "/" not in big.json()["detail"]
+        assert list(tiny_disk.iterdir()) == []
+        log.info(
+            "disk full | 503 with Retry-After, readyz %s | served %.2f s after room was made",
+            during, after_s,
+        )  # fmt: skip
+
+
+def test_the_upload_folder_is_gone(serving, good):
+    with serving() as server:
+        server.uploads.rmdir()
+        answer = ask(server, good)
+        by_label = server.client.get("/model").status_code
+        server.uploads.mkdir()
+        after_s = until_served(server, good)
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert by_label == 200
+        log.info("upload folder removed | 503 with Retry-After | served %.2f s after", after_s)
+
+
+def test_no_descriptor_is_left(serving, good):
+    with serving() as server:
+        pid = server.root.pid
+        old = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        held = server.root.num_fds()
+        # The connection is open already; there is none for the upload, nor for a new connection.
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (held - 8, old[1]))
+        answer = ask(server, good)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+        after_s = until_served(server, good)
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert len(server.workers()) == 3
+        log.info("too many open files | 503 | served %.2f s after", after_s)
+
+
+def test_the_bundle_is_damaged_while_it_is_served(serving, good, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(DEMO_BUNDLE, bundle)
+    with serving(bundle=bundle) as server:
+        before = ask(server, good).json()["predictions"]
+        for file in bundle.rglob("*"):
+            if file.is_file():
+                with file.open("r+b") as handle:
+                    handle.truncate(100)
+        after = ask(server, good)
+        assert after.status_code == 200
+        assert after.json()["predictions"] == before
+        assert server.client.get("/readyz").status_code == 200
+        log.info("bundle files cut to 100 bytes | answers unchanged | nothing to recover")
+
+
+def test_the_wall_clock_jumps(serving, good, tmp_path):
+    """A day forward and two days back: nothing is measured by it that matters."""
+    library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+    if library is None:
+        pytest.skip("libfaketime is not installed")
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    before = (
+        "env",
+        f"LD_PRELOAD={library}",
+        f"FAKETIME_TIMESTAMP_FILE={clock}",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "FAKETIME_NO_CACHE=1",
+    )
+    with serving(before) as server:
+        times = []
+        for jump in ("+0", "+1d", "-2d", "+0"):
+            clock.write_text(jump)
+            began = time.monotonic()
+            answer = ask(server, good)
+            times.append(time.monotonic() - began)
+            assert answer.status_code == 200
+            assert 0 <= answer.json()["timing_ms"]["total"] <= 1e3 * times[-1]
+            assert server.client.get("/readyz").status_code == 200
+        log.info(
+            "wall clock +1 day, -2 days | answers and timings right | slowest %.2f s", max(times)
+        )
+
+
+def test_the_service_itself_is_killed(serving):
+    """Its workers go with it: nothing is left that holds memory or a port."""
+    with serving() as server:
+        workers = server.workers()
+        server.process.kill()
+        assert server.process.wait() == -signal.SIGKILL
+        gone_s = until(
+            lambda: all(not w.is_running() or w.status() == psutil.STATUS_ZOMBIE for w in workers)
+        )
+        assert len(workers) == 3
+        log.info("the service is killed | no worker is left after %.2f s", gone_s)
