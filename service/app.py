@@ -58,7 +58,9 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     _add_page(app)
     if settings.docs:
         _add_docs(app)
-    app.add_middleware(RequestContext, metrics=server.metrics)
+    app.add_middleware(
+        RequestContext, metrics=server.metrics, draining=lambda: server.admission.draining
+    )
     return app
 
 

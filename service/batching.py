@@ -42,8 +42,15 @@ class _Job:
 class VideoBatcher:
     """Puts clips on the lane, at most `max_clips` at a time unless one request alone has more."""
 
-    def __init__(self, lane: Lane, encode: Callable[[Frames], Features], max_clips: int) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        encode: Callable[[Frames], Features],
+        max_clips: int,
+        on_batch: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._lane, self._encode, self._max_clips = lane, encode, max_clips
+        self._on_batch = on_batch
         self._waiting: deque[_Job] = deque()
 
     async def encode(self, frames: Frames) -> Encoded:
@@ -89,6 +96,7 @@ class VideoBatcher:
                     self._run([job])
             return
         ran = time.perf_counter() - started
+        self._on_batch(sum(len(job.frames) for job in jobs))
         for job, features in zip(jobs, parts, strict=True):
             job.answer.set_result(Encoded(features, started - job.asked, ran))
 

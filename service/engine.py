@@ -53,7 +53,12 @@ class Engine:
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
         self.lane = Lane()
         self.features = FeatureCache(settings.video_cache_bytes, settings.video_cache_ttl_s)
-        batcher = VideoBatcher(self.lane, runtime.encode_video, _clips_at_once(settings, runtime))
+        batcher = VideoBatcher(
+            self.lane,
+            runtime.encode_video,
+            _clips_at_once(settings, runtime),
+            metrics.batch_clips.observe,
+        )
         self._clips = Clips(f"{bundle.hash} {runtime.precision}", pool, batcher, self.features)
         tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
         encoder = TextEncoder(runtime, tokenizer, manifest.inputs, self.lane, limit_s)
@@ -61,7 +66,8 @@ class Engine:
         self.labels = LabelCache(encoder.encode, max(1, entries), store, encoder.check_time)
         self._probe_ids = tokenizer.encode(["a"])
         self._metrics = metrics
-        self._sets: dict[str, LabelSet] = {}
+        # Now, while they are what the manifest says: the folder may be replaced while we serve.
+        self._sets = {name: bundle.label_set(name) for name in manifest.labels}
         self._users = 0
         self._idle = asyncio.Event()
         self._name = ModelName(
@@ -93,15 +99,13 @@ class Engine:
             self._idle.clear()
             await self._idle.wait()
 
-    async def label_set(self, name: str) -> LabelSet:
+    def label_set(self, name: str) -> LabelSet:
         """A stored list; ApiError where there is none."""
-        if name not in self.bundle.manifest.labels:
-            known = ", ".join(sorted(self.bundle.manifest.labels)) or "none in this bundle"
+        if name not in self._sets:
+            known = ", ".join(sorted(self._sets)) or "none in this bundle"
             raise ApiError(
                 "unknown_label_set", f"there is no label_set {name[:60]!r}; there are: {known}"
             )
-        if name not in self._sets:
-            self._sets[name] = await asyncio.to_thread(self.bundle.label_set, name)
         return self._sets[name]
 
     async def classify(self, request: ClassifyRequest, upload: Upload | None) -> Classification:
@@ -148,7 +152,7 @@ class Engine:
     ) -> tuple[Sequence[str], LabelVectors]:
         """The labels and their vectors, one each, with how many prompts were known."""
         if request.label_set is not None:
-            stored = await self.label_set(request.label_set)
+            stored = self.label_set(request.label_set)
             return stored.labels, LabelVectors(stored.vectors, len(stored.labels), 0)
         started = time.perf_counter()
         found = await self.labels.get([p for label in request.prompts for p in label])

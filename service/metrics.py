@@ -31,6 +31,10 @@ class Metrics:
             "xclip_stage_seconds", "Time of one request in one stage.",
             ["stage"], registry=registry, buckets=SECONDS,
         )  # fmt: skip
+        self.batch_clips = Histogram(
+            "xclip_batch_clips", "Clips (views) that went through the video encoder together.",
+            registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64),
+        )  # fmt: skip
         self.video_cache = Counter(
             "xclip_video_cache", "Clips asked for, by whether they were known.",
             ["result"], registry=registry,

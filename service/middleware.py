@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 import structlog
 from fastapi import Request
@@ -29,15 +30,15 @@ SAFE_HEADERS = {
 class RequestContext:
     """ASGI middleware, no copy of any body: the response passes through as it comes."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
+        self._app, self._metrics, self._draining = app, metrics, draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._draining)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         started = time.perf_counter()
@@ -64,7 +65,10 @@ class RequestContext:
 class _Exchange:
     """One request and its response, looked at as they pass."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, draining: Callable[[], bool]
+    ) -> None:
+        self._draining = draining
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -87,7 +91,9 @@ class _Exchange:
             headers["X-Request-ID"] = self.request_id
             for name, value in SAFE_HEADERS.items():
                 headers.setdefault(name, value)
-            if self._unread:  # the rest of a refused body is not read, so nothing can follow it
+            # The rest of a refused body is not read, so nothing can follow it; and before a stop
+            # a client that keeps its connection would ask into a closing door.
+            if self._unread or self._draining():
                 headers["Connection"] = "close"
         await self._send(message)
 

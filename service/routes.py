@@ -94,7 +94,7 @@ def make_routes(server: Server) -> APIRouter:
     )
     async def label_list(name: str) -> LabelSetLabels:
         """The labels of a list, in class order."""
-        stored = await server.engine.label_set(name)
+        stored = server.engine.label_set(name)
         return LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
 
     if server.settings.metrics:
