@@ -18,10 +18,12 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> None
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
-        structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    # Plain tracebacks: the pretty ones print local variables, labels and whole arrays among them.
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -33,8 +35,10 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> None
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     logging.basicConfig(handlers=[handler], level=LEVELS[level], force=True)
-    logging.getLogger("uvicorn.access").disabled = True  # we log requests ourselves, without labels
+    # We tell starts, stops and requests ourselves, and never repeat what a client has sent.
+    logging.getLogger("uvicorn").setLevel(max(LEVELS[level], logging.ERROR))
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)

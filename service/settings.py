@@ -26,6 +26,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         cli_prog_name="python -m service",
+        cli_exit_on_error=False,
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +15,52 @@ import av
 import httpx
 import numpy as np
 import pytest
-import uvicorn
+import structlog
 
 from export.bundle import open_bundle
 from export.runtime import FakeRuntime, Runtime
 from service.app import create_app
 from service.server import Server
 from service.settings import DEMO_BUNDLE, Settings
+from service.startup import http_server, listen
 
 
 class RunningServer:
     """uvicorn with our app on a free port; `client` talks to it over HTTP."""
 
     def __init__(self, runtime: Runtime | None = None, **settings: Any) -> None:
-        self.settings = Settings(_env_file=None, **{"decode_workers": 2, **settings})
+        self.settings = Settings(**{"port": 0, "decode_workers": 1, **settings})
         self.app = create_app(self.settings, runtime)
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = listen(self.settings)
         self.port: int = self.listener.getsockname()[1]
-        self._uvicorn = uvicorn.Server(
-            uvicorn.Config(self.app, log_config=None, timeout_graceful_shutdown=10)
-        )
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        self._web = http_server(self.app, self.settings)
+        self._loaded = threading.Event()
+        self.server.on_ready = self.server.on_failure = self._loaded.set
         self._thread = threading.Thread(
-            target=self._uvicorn.run, kwargs={"sockets": [self.listener]}, daemon=True
+            target=self._web.run, kwargs={"sockets": [self.listener]}, daemon=True
         )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
+        self.client = httpx.Client(base_url=self.base_url, timeout=60)
 
     @property
     def server(self) -> Server:
         server: Server = self.app.state.server
         return server
 
-    def start(self) -> RunningServer:
+    def begin(self) -> RunningServer:
+        """Start without waiting until it is ready."""
         self._thread.start()
-        with httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=60) as probe:
-            while probe.get(f"http://127.0.0.1:{self.port}/readyz").status_code != 200:
-                assert not self.server.failure, self.server.failure
+        return self
+
+    def start(self) -> RunningServer:
+        self.begin()
+        assert self._loaded.wait(60), "the server is not ready"
+        assert not self.server.failure, self.server.failure
         return self
 
     def stop(self) -> None:
         self.client.close()
-        self._uvicorn.should_exit = True
+        self._web.should_exit = True
         self._thread.join(30)
         self.listener.close()
         assert not self._thread.is_alive(), "the server did not stop"
@@ -66,6 +72,14 @@ class RunningServer:
             files = {name: (None, str(v)) for name, v in fields.items() if not isinstance(v, list)}
             fields = {name: v for name, v in fields.items() if isinstance(v, list)}
         return self.client.post("/classify", files=files, data=fields)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return when it is so; fail when it does not become so."""
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come to pass"
+        time.sleep(0.002)
 
 
 @contextlib.contextmanager
@@ -84,6 +98,20 @@ def fake_runtime(bundle: Path = DEMO_BUNDLE) -> FakeRuntime:
     return FakeRuntime(manifest.inputs, dim=manifest.text_dim)
 
 
+def multipart(video: bytes, *labels: str) -> bytes:
+    """A request for /classify as bytes on the wire."""
+    fields = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="labels"\r\n\r\n{label}\r\n'
+        for label in labels
+    )
+    file = '--b\r\nContent-Disposition: form-data; name="video"; filename="c"\r\n\r\n'
+    body = (fields + file).encode() + video + b"\r\n--b--\r\n"
+    return (
+        b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body)
+    ) + body
+
+
 def clip_bytes(shade: int = 0, frames: int = 16, size: int = 64) -> bytes:
     """A real mp4 file, different for each shade."""
     file = io.BytesIO()
@@ -97,6 +125,21 @@ def clip_bytes(shade: int = 0, frames: int = 16, size: int = 64) -> bytes:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode())
     return file.getvalue()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> Iterator[None]:
+    """Events go to the standard loggers, where pytest shows them with a test that fails."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

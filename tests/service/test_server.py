@@ -98,10 +98,11 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with start("--port", "0", *arguments) as process:
         try:
             assert process.stdout is not None
-            address = re.search(r"http://[\d.:]+", process.stdout.readline())
-            assert address
-            while httpx.get(f"{address[0]}/readyz").status_code != 200:
-                assert process.poll() is None
+            greeting = process.stdout.readline()
+            address = re.search(r"http://[\d.:]+", greeting)
+            assert address, greeting
+            assert "onnxruntime-cpu, fp32" in greeting
+            assert httpx.get(f"{address[0]}/readyz").status_code == 200
             yield process, address[0]
         finally:
             process.kill()
@@ -131,8 +132,7 @@ def test_not_ready_until_loaded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     runtime = fake_runtime()
     warm_up = runtime.warm_up
     monkeypatch.setattr(runtime, "warm_up", lambda: (release.wait(20), warm_up())[1])
-    server = RunningServer(runtime)
-    server._thread.start()
+    server = RunningServer(runtime).begin()
     try:
         with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:
             base = f"http://127.0.0.1:{server.port}"
@@ -228,6 +228,7 @@ def test_a_disconnect_cancels_the_work(clip: bytes, monkeypatch: pytest.MonkeyPa
         (["--max-labels", "many"], "max"),
         (["--upload-dir", "nowhere"], "upload_dir"),
         (["--port", "0", "--runtime", "abacus"], "abacus"),
+        (["--labels-max", "3"], "--labels-max"),
     ],
 )
 def test_mistakes_at_the_start_are_one_line(arguments: list[str], hint: str) -> None:
@@ -256,7 +257,7 @@ def test_a_changed_bundle_names_the_file(tmp_path: Path) -> None:
 
 
 def test_settings_are_frozen_and_each_is_described() -> None:
-    settings = Settings(_env_file=None)
+    settings = Settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1  # type: ignore[misc]
     assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,83 @@
+"""Before the first request: settings are read, the door is opened, mistakes told in one line."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsError
+
+from service.connection import connections
+from service.drain import DrainingServer
+from service.settings import Settings
+
+PREFIX = "XCLIP_"
+OURS_IN_TESTS = "XCLIP_TEST_"
+BACKLOG = 1024
+KEEP_ALIVE_S = 15
+# A client that takes nothing of what was sent to it for so long is gone.
+UNSENT_TIMEOUT_MS = 60_000
+
+
+class Mistake(Exception):
+    """Something the person who starts the server can put right; one line."""
+
+
+def read_settings(arguments: list[str]) -> Settings:
+    """Flags over environment over defaults. Mistake names the setting."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = (name.upper() for name in os.environ)
+    ours = {n for n in given if n.startswith(PREFIX) and not n.startswith(OURS_IN_TESTS)}
+    if unknown := sorted(ours - known):
+        raise Mistake(f"{unknown[0]} is no setting; see python -m service --help")
+    try:
+        settings = CliApp.run(Settings, cli_args=arguments)
+    except ValidationError as error:
+        issue = error.errors()[0]
+        name = ".".join(str(part) for part in issue["loc"])
+        raise Mistake(f"setting {name}: {issue['msg']}") from None
+    except SettingsError as error:
+        what = str(error).splitlines()[0].removeprefix("error parsing CLI: ")
+        raise Mistake(f"{what}; see python -m service --help") from None
+    folder = settings.upload_dir
+    if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
+        raise Mistake(f"upload_dir {folder} is no folder that can be written to")
+    return settings
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket. Mistake where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted inherits it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_TIMEOUT_MS)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise Mistake(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
+            "choose another --port or --host"
+        ) from None
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
+    """The HTTP server around the application, with its bounds on connections."""
+    config = uvicorn.Config(
+        app,
+        http=connections(settings),  # type: ignore[arg-type]  # a factory does
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+    return DrainingServer(config, app.state.server, settings.shutdown_grace_s)

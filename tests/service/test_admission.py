@@ -1,0 +1,105 @@
+"""Who gets in, and what the others are told."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from service import admission as under_test
+from service.admission import LONGEST_RETRY_S, Admission
+from service.errors import ApiError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(under_test, "time", made)
+    return made
+
+
+def answer(admission: Admission, clock: Clock, seconds: float, times: int) -> None:
+    """So many requests, one after the other."""
+    for _ in range(times):
+        with admission.work():
+            clock.now += seconds
+
+
+def test_places_are_counted_and_given_back() -> None:
+    admission = Admission(2, 1, 60)
+    with admission.upload():
+        with pytest.raises(ApiError, match="1 uploads"), admission.upload():
+            pass
+        assert admission.in_flight == 1
+    with admission.work(), admission.work():
+        for enter in (admission.work, admission.upload):
+            with pytest.raises(ApiError) as refusal, enter():
+                pass
+            assert (refusal.value.code, refusal.value.status) == ("queue_full", 429)
+    assert admission.in_flight == 0
+
+
+def test_a_place_is_given_back_after_a_failure() -> None:
+    admission = Admission(1, 1, 60)
+    for enter in (admission.upload, admission.work):
+        with pytest.raises(RuntimeError), enter():
+            raise RuntimeError
+    assert admission.in_flight == 0
+
+
+def test_senders_take_no_place_from_work() -> None:
+    admission = Admission(1, 50, 60)
+    with contextlib.ExitStack() as uploads:
+        for _ in range(50):
+            uploads.enter_context(admission.upload())
+        with admission.work():
+            pass
+
+
+def test_who_would_be_too_late_is_refused_at_once(clock: Clock) -> None:
+    admission = Admission(100, 100, deadline_s=10)
+    answer(admission, clock, seconds=2, times=200)
+    with contextlib.ExitStack() as queue:
+        for _ in range(5):
+            queue.enter_context(admission.work())
+        queue.enter_context(admission.work())  # 5 × 2 s before it: just in time
+        with pytest.raises(ApiError) as refusal, admission.work():
+            pass
+        assert refusal.value.retry_after_s == 12
+
+
+def test_time_without_work_is_not_counted(clock: Clock) -> None:
+    admission = Admission(100, 100, deadline_s=10)
+    for _ in range(50):
+        answer(admission, clock, seconds=0.01, times=1)
+        clock.now += 3600
+    with contextlib.ExitStack() as queue:
+        for _ in range(99):
+            queue.enter_context(admission.work())
+
+
+def test_retry_after_is_bounded(clock: Clock) -> None:
+    admission = Admission(1, 1, deadline_s=1e6)
+    answer(admission, clock, seconds=5000, times=50)
+    with admission.work(), pytest.raises(ApiError) as refusal, admission.work():
+        pass
+    assert refusal.value.retry_after_s == LONGEST_RETRY_S
+
+
+def test_a_draining_server_takes_nothing_new_and_finishes_what_it_has() -> None:
+    admission = Admission(2, 2, 60)
+    with admission.upload():
+        admission.draining = True
+        with pytest.raises(ApiError) as refusal, admission.upload():
+            pass
+    assert (refusal.value.code, refusal.value.status) == ("draining", 503)
+    with admission.work():  # its upload was accepted before
+        pass

@@ -1,0 +1,123 @@
+"""Clips that gather while the lane is busy go together, and fail alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from service.batching import Encoded, Features, Frames, VideoBatcher
+from service.lane import Lane
+
+BAD = 99
+
+
+def clip(number: int, views: int = 1) -> Frames:
+    return np.full((views, 2, 4, 4, 3), number, np.uint8)
+
+
+class Encoder:
+    """Answers each clip with its own number; a bad clip spoils its batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, frames: Frames) -> Features:
+        self.batches.append(len(frames))
+        numbers = frames[:, 0, 0, 0, :1].astype(np.float32)
+        if (numbers == BAD).any():
+            raise ArithmeticError("spoiled")
+        return {"video": numbers, "context": np.repeat(numbers[:, None], 3, axis=1)}
+
+
+class Busy:
+    """A lane that is held up until it is let go."""
+
+    def __init__(self) -> None:
+        self.lane = Lane()
+        self._held = threading.Event()
+        self._holding = asyncio.ensure_future(self.lane.run(self._held.wait))
+
+    async def let_go(self) -> None:
+        self._held.set()
+        await self._holding
+
+
+async def gathered(
+    max_clips: int, clips: list[Frames], leaving: tuple[int, ...] = ()
+) -> tuple[list[Encoded | BaseException], Encoder]:
+    """Encode clips that all wait behind one busy call."""
+    encoder, busy = Encoder(), Busy()
+    batcher = VideoBatcher(busy.lane, encoder, max_clips)
+    asked = [asyncio.create_task(batcher.encode(frames)) for frames in clips]
+    await asyncio.sleep(0)
+    for place in leaving:
+        asked[place].cancel()
+    await asyncio.sleep(0)
+    await busy.let_go()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    await asyncio.to_thread(busy.lane.close)
+    return answers, encoder
+
+
+@pytest.mark.parametrize(
+    ("max_clips", "batches"),
+    [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (16, [5])],
+)
+def test_each_gets_its_own_whatever_the_batch(max_clips: int, batches: list[int]) -> None:
+    answers, encoder = asyncio.run(gathered(max_clips, [clip(i) for i in range(5)]))
+    assert encoder.batches == batches
+    for number, answer in enumerate(answers):
+        assert isinstance(answer, Encoded)
+        assert answer.features["video"].tolist() == [[number]]
+        assert answer.features["context"].shape == (1, 3, 1)
+        assert answer.features["context"].base is None or max_clips == 1
+
+
+def test_views_count_and_are_not_torn_apart() -> None:
+    answers, encoder = asyncio.run(gathered(4, [clip(1, 3), clip(2, 2), clip(3, 6), clip(4)]))
+    assert encoder.batches == [3, 2, 6, 1]
+    views = [len(a.features["video"]) for a in answers if isinstance(a, Encoded)]
+    assert views == [3, 2, 6, 1]
+
+
+def test_a_bad_clip_fails_alone() -> None:
+    answers, encoder = asyncio.run(gathered(8, [clip(1), clip(BAD), clip(3)]))
+    assert encoder.batches == [3, 1, 1, 1]
+    assert isinstance(answers[1], ArithmeticError)
+    assert [a.features["video"][0, 0] for a in answers if isinstance(a, Encoded)] == [1, 3]
+
+
+def test_who_has_left_is_not_encoded() -> None:
+    answers, encoder = asyncio.run(gathered(2, [clip(i) for i in range(5)], leaving=(0, 2)))
+    assert sum(encoder.batches) == 3
+    kept = [a.features["video"][0, 0] for a in answers if isinstance(a, Encoded)]
+    assert kept == [1, 3, 4]
+
+
+def test_nobody_waits_for_a_lane_that_has_ended() -> None:
+    async def run() -> None:
+        lane = Lane()
+        lane.close()
+        batcher = VideoBatcher(lane, Encoder(), 1)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(batcher.encode(clip(1)), 5)
+
+    asyncio.run(run())
+
+
+def test_the_lane_counts_its_failures_in_a_row() -> None:
+    async def run() -> None:
+        lane = Lane()
+        batcher = VideoBatcher(lane, Encoder(), 1)
+        for count in (1, 2, 3):
+            with pytest.raises(ArithmeticError):
+                await batcher.encode(clip(BAD))
+            assert lane.failing == count
+        await batcher.encode(clip(1))
+        assert lane.failing == 0
+        await asyncio.to_thread(lane.close)
+
+    asyncio.run(run())

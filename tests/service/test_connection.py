@@ -1,0 +1,186 @@
+"""What a connection may do before, beside and instead of a proper request; over raw sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from service import connection as under_test
+from service.connection import MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES, Connection
+from tests.service.conftest import RunningServer, fake_runtime, running
+
+HEAD_TIMEOUT_S = 0.5
+LIMIT = 300_000
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running(
+        fake_runtime(), header_timeout_s=HEAD_TIMEOUT_S, max_upload_bytes=LIMIT
+    ) as started:
+        yield started
+
+
+def connect(server: RunningServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
+def sent_until_refused(connection: socket.socket, data: bytes, times: int) -> None:
+    """Send the data over and over, for as long as anybody takes it."""
+    try:
+        for _ in range(times):
+            connection.sendall(data)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    received = b""
+    try:
+        while data := connection.recv(65536):
+            received += data
+    except ConnectionResetError:
+        pass  # closed with bytes of ours unread; what was answered before has arrived
+    return received
+
+
+def problem_of(answer: bytes) -> dict[str, object]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    assert b"connection: close" in head.lower()
+    found: dict[str, object] = json.loads(body)
+    return found
+
+
+def test_what_is_no_http_is_told_so(server: RunningServer) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"hello, is anybody there?\r\n\r\n")
+        assert problem_of(answer_of(connection))["code"] == "malformed_request"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000, b"X: y\r\n" * 100],
+    ids=["large headers", "one endless header", "many headers"],
+)
+def test_an_endless_head_is_refused(server: RunningServer, piece: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nLong: ")
+        sent_until_refused(connection, piece, 10 * MAX_HEAD_BYTES // len(piece))
+        answer = answer_of(connection)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert problem_of(answer)["code"] == "headers_too_large"
+
+
+def test_an_endless_trailer_is_refused(server: RunningServer) -> None:
+    with connect(server) as connection:
+        connection.sendall(
+            b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n3\r\n--b\r\n0\r\nLong: "
+        )
+        sent_until_refused(connection, b"y" * 1000, 10 * MAX_HEAD_BYTES // 1000)
+        assert b" 200 " not in answer_of(connection)
+    assert server.client.get("/healthz").status_code == 200
+
+
+def test_a_usual_number_of_headers_is_fine(server: RunningServer) -> None:
+    headers = {f"x-{i}": "y" for i in range(MAX_HEADERS - 10)}
+    assert server.client.get("/healthz", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_a_head_that_does_not_come_ends_the_connection(server: RunningServer, start: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(start)
+        answer = answer_of(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert problem_of(answer)["code"] == "upload_timeout"
+
+
+def test_the_clock_stops_when_the_head_is_there(server: RunningServer) -> None:
+    with connect(server) as connection:
+        for _ in range(3):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(2 * HEAD_TIMEOUT_S)
+        with pytest.raises(TimeoutError):  # idle between requests, and still open
+            connection.recv(1)
+
+
+def test_a_slow_second_head_ends_the_connection(server: RunningServer) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /heal")
+        answer = answer_of(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 408 " in answer
+
+
+def test_too_many_connections_are_told_so() -> None:
+    with running(fake_runtime(), max_connections=3) as server:
+        held = [connect(server) for _ in range(3)]
+        for connection in held:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with connect(server) as one_more:
+            answer = answer_of(one_more)
+        assert problem_of(answer)["code"] == "queue_full"
+        assert b"retry-after" in answer.lower()
+        held.pop().close()
+        for connection in held:
+            connection.close()
+
+
+def test_little_is_read_beyond_the_limit(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    updated = Connection.buffer_updated
+
+    def counting(self: Connection, nbytes: int) -> None:
+        read.append(nbytes)
+        updated(self, nbytes)
+
+    monkeypatch.setattr(under_test.Connection, "buffer_updated", counting)
+    with connect(server) as connection:
+        connection.sendall(
+            b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        )
+        part = b'--b\r\nContent-Disposition: form-data; name="video"; filename="c"\r\n\r\n'
+        connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))
+        sent_until_refused(connection, b"10000\r\n" + b"x" * 65536 + b"\r\n", 200)
+        assert problem_of(answer_of(connection))["code"] == "upload_too_large"
+    assert LIMIT < sum(read) <= LIMIT + READ_BYTES
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/nowhere", "/labels"])
+def test_a_body_that_nobody_reads_closes_the_connection(server: RunningServer, path: str) -> None:
+    with connect(server) as connection:
+        connection.sendall(
+            b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" % path.encode()
+        )
+        answer = answer_of(connection)
+    assert answer.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 405 "))
+    assert b"connection: close" in answer.lower()
+
+
+def test_curl_is_told_why_a_large_file_is_refused(
+    server: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    import shutil
+    import subprocess
+
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    large = tmp_path_factory.mktemp("large") / "clip"
+    large.write_bytes(b"\0" * 20_000_000)
+    run = subprocess.run(
+        ["curl", "-sS", f"{server.base_url}/classify", "-F", "labels=a", "-F", f"video=@{large}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert json.loads(run.stdout)["code"] == "upload_too_large", run.stderr
