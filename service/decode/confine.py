@@ -52,10 +52,11 @@ def confine(limits: Confinement) -> dict[str, str]:
         # Last, because it forbids all of the above.
         "seccomp": lambda: _filter_calls(limits.seccomp_program),
     }
-    return {name: _tried(measure) for name, measure in measures.items()}
+    return {name: tried(measure) for name, measure in measures.items()}
 
 
-def _tried(measure: Callable[[], str]) -> str:
+def tried(measure: Callable[[], str]) -> str:
+    """What a measure answers, or "no" and why."""
     try:
         return measure()
     except (OSError, RuntimeError, ValueError) as error:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from model.inputs import VideoError
 from service.decode import DecodeCrashed
+from service.decode.confine import YES, tried
 from service.decode.syscalls import FilterUnavailable
 
 # What no decoder ever does ends the process; the rest is refused and the clip with it.
@@ -124,3 +132,65 @@ def test_a_worker_loads_little_and_knows_less(with_pool, order, monkeypatch):
         }  # fmt: skip
 
     with_pool(scenario)
+
+
+def test_a_measure_that_fails_says_why_and_the_others_go_on():
+    def missing():
+        raise OSError(errno.ENOSYS, "not there")
+
+    assert tried(missing) == "no: OSError: [Errno 38] not there"
+    assert tried(lambda: YES) == YES
+
+
+ELSEWHERE = """
+import asyncio, json, os, sys
+from pathlib import Path
+from model.inputs import InputSpec
+from service.decode import DecodePool, PoolOptions
+
+async def main():
+    pool = DecodePool(1, InputSpec.official(8, 112), options=PoolOptions(spares=0))
+    await pool.start()
+    clip = await pool.decode(Path(sys.argv[1]))
+    print(json.dumps([os.getuid(), pool.sandbox, int(clip.frames.sum())]))
+    await pool.stop()
+
+asyncio.run(main())
+"""
+
+
+def elsewhere(before, clip):
+    done = subprocess.run(
+        [*before, sys.executable, "-c", ELSEWHERE, str(clip)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[3],
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def unshare():
+    found = shutil.which("unshare")
+    if not found or subprocess.run([found, "--user", "true"], capture_output=True).returncode:
+        pytest.skip("no user namespace can be made here")
+    return found
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_everything_holds_for_any_user_without_rights(unshare, videos, user):
+    """In a namespace of its own a process has no rights outside, and as 1000 none inside either."""
+    before = (unshare, "--user", f"--map-user={user}", f"--map-group={user}")
+    uid, sandbox, _ = elsewhere(before, videos["arm_wrestling"])
+    assert uid == user
+    assert set(sandbox.values()) == {YES}
+
+
+def test_everything_holds_where_nothing_can_be_written(unshare, videos):
+    """As in a container with a read-only root."""
+    read_only = 'mount -o remount,bind,ro / && ! touch /written 2>/dev/null && exec "$@"'
+    before = (unshare, "--user", "--map-root-user", "--mount", "sh", "-c", read_only, "sh")
+    _, sandbox, total = elsewhere(before, videos["arm_wrestling"])
+    assert set(sandbox.values()) == {YES}
+    assert total == elsewhere((), videos["arm_wrestling"])[2]

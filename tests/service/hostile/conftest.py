@@ -86,11 +86,13 @@ class ServerProcess:
 
     def stop(self) -> None:
         """An orderly stop; the server must end by itself, and well."""
-        self.process.send_signal(signal.SIGTERM)
+        self.root.send_signal(signal.SIGTERM)
         assert self.process.wait(60) == 0, self.log.read_text()[-4000:]
 
     def kill(self) -> None:
         """End it in any case, and let go of it."""
+        with contextlib.suppress(psutil.Error, IndexError):
+            self.root.kill()
         self.process.kill()
         self.process.wait()
         self.client.close()

@@ -1,0 +1,127 @@
+"""A server under strace gets every file of the corpus that reaches out, with the names they come
+with: by the kernel's record it opens nothing but its own files, and calls nobody.
+
+That bait and listener see a touch is shown in tests/service/decode/test_canary.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+CANARIES = Path("/tmp/serve_canary")
+ADDRESS = ("127.0.0.1", 18999)
+CALL = re.compile(r"^(\w+)\((.*)\) += (-?\w+)")
+OPENING = ("open", "openat", "openat2", "creat")
+REACHING = ("connect", "bind", "sendmmsg")
+FIRST_PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+pytestmark = pytest.mark.xdist_group("canary")
+
+
+@pytest.fixture
+def strace():
+    found = shutil.which("strace")
+    if found is None:
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail("strace is missing, and CI may not skip")
+        pytest.skip("strace is missing")
+    return found
+
+
+@pytest.fixture
+def bait(shared_dir):
+    """Files where hostile uploads look for them, and an address that nobody may call."""
+    CANARIES.mkdir(exist_ok=True)
+    for name in ("canary.ts", "canary.mp4"):
+        shutil.copy(shared_dir / "corpus" / name, CANARIES)
+    for i in range(3):
+        shutil.copy(shared_dir / "corpus" / "canary.png", CANARIES / f"canary_{i:03}.png")
+    with socket.create_server(ADDRESS) as listener:
+        listener.setblocking(False)
+        yield listener
+    shutil.rmtree(CANARIES)
+
+
+def own_files(uploads):
+    """Where the service may open files while it serves: itself, its Python, its uploads."""
+    folders = {ROOT, uploads, Path(sys.prefix), Path(sys.base_prefix), Path("/proc/self")}
+    folders |= {Path(path) for path in sysconfig.get_paths().values()}
+    return tuple(str(folder) for folder in folders)
+
+
+def reached(lines, allowed):
+    """The calls of one process that open or reach anything that is not its own."""
+    for line in lines:
+        call = CALL.match(line)
+        if not call:
+            continue
+        name, arguments, result = call.groups()
+        if name in REACHING:
+            yield line
+        path = FIRST_PATH.search(arguments)
+        if name in OPENING and path and not result.startswith("-"):
+            where = path[1]
+            if where.startswith("/proc/") or where == "/dev/null":
+                continue
+            if not where.startswith(allowed):
+                yield line
+        if "canary" in arguments or "passwd" in arguments or "pwned" in arguments:
+            yield line
+
+
+def test_a_server_opens_and_calls_nothing_of_what_uploads_name(
+    serving, corpus, strace, bait, tmp_path
+):
+    reaching = [e for e in corpus if e.expect.get("must_not")]
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    before = (strace, "-ff", "-s", "300", "-o", str(traces / "t"), "-e", "trace=%file,%network")
+    with serving(before) as server:
+        # Everything up to here is the start: libraries, the bundle, the port.
+        skip = {path: len(path.read_text(errors="replace")) for path in traces.iterdir()}
+        for entry in reaching:
+            name = entry.entry.get("upload_filename", entry.name)
+            answer = server.classify(entry.path.read_bytes(), name)
+            assert answer.status_code in entry.expect["http"], entry.name
+            assert name[:40] not in answer.text
+        allowed = own_files(server.uploads)
+    served = {
+        path.name: path.read_text(errors="replace")[skip.get(path, 0) :].splitlines()
+        for path in traces.iterdir()
+    }
+    found = [
+        f"{name}: {line}" for name, lines in served.items() for line in reached(lines, allowed)
+    ]
+    # The record is of this server: every upload it had not seen was opened anew for a worker.
+    opened = [line for lines in served.values() for line in lines if "/proc/self/fd/" in line]
+    assert len(opened) >= len({entry.path.read_bytes() for entry in reaching})
+    assert found == []
+    with pytest.raises(BlockingIOError):
+        bait.accept()
+    assert not Path("/tmp/pwned.mp4").exists()
+
+
+def test_the_check_sees_what_it_looks_for(tmp_path):
+    allowed = own_files(tmp_path)
+    bad = [
+        'openat(AT_FDCWD, "/etc/hostname", O_RDONLY) = 3',
+        'openat(AT_FDCWD, "/tmp/serve_canary/canary.ts", O_RDONLY) = -1 EACCES (Permission denied)',
+        "connect(5, {sa_family=AF_INET, sin_port=htons(18999)}, 16) = -1 ECONNREFUSED (…)",
+        'stat("/etc/passwd", {st_mode=S_IFREG|0644}) = 0',
+    ]
+    good = [
+        f'openat(AT_FDCWD, "{tmp_path}/x", O_RDWR|O_CREAT, 0600) = 7',
+        'openat(AT_FDCWD, "/proc/self/fd/7", O_RDONLY) = 8',
+        'openat(AT_FDCWD, "/usr/lib/gconv/ISO_6937.so", O_RDONLY) = -1 EPERM (…)',
+    ]
+    assert len(set(reached(bad, allowed))) == len(bad)
+    assert list(reached(good, allowed)) == []
