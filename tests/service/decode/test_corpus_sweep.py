@@ -141,3 +141,55 @@ def test_the_corpus_twenty_times(corpus, videos):
 def test_every_code_of_the_inputs_has_a_status():
     """A worker sends codes; one that the service does not know would hide what is wrong."""
     assert {kind.code for kind in REFUSALS.values()} <= set(STATUS)
+
+
+BARS = InputSpec(num_frames=8, image_size=64, resize_short_side=64)
+CELLS = 8
+
+
+def bar_codes(clip):
+    """The number that each frame carries in its top eighth, black and white cells, from crops at
+    the start and the end of the long side; None where the two do not cover it.
+    """
+    start, end = clip.frames[0], clip.frames[1]
+    width = max(int(64 * clip.info.width / clip.info.height + 0.5), 64)
+    if width > 128:
+        return None
+    last = (width - 64) // 2 * 2
+    tall = max(int(64 * clip.info.height / clip.info.width + 0.5), 64)
+    codes = []
+    for left, right in zip(start, end, strict=True):
+        whole = np.zeros((64, width, 3), dtype=np.uint8)
+        whole[:, :64] = left
+        if tall == 64:
+            whole[:, last : last + 64] = right
+        row = whole[tall // 16].mean(axis=-1)
+        cells = row[((np.arange(CELLS) + 0.5) * width / CELLS).astype(int)] > 127
+        codes.append(int("".join("01"[int(cell)] for cell in cells), 2))
+    return codes
+
+
+def test_sampled_frames_carry_their_numbers(corpus):
+    """Every accepted file that numbers its frames: the eight are the right ones."""
+    numbered = [e for e in corpus if (e.entry.get("barcode") or {}).get("sequential")]
+
+    async def main():
+        pool = DecodePool(WORKERS, BARS)
+        await pool.start()
+        outcomes = await asyncio.gather(
+            *(pool.decode(e.path, crops=3) for e in numbered), return_exceptions=True
+        )
+        await pool.stop()
+        return outcomes
+
+    checked = 0
+    for entry, clip in zip(numbered, asyncio.run(main()), strict=True):
+        if isinstance(clip, VideoError):
+            assert entry.expect["outcome"] != "accept", (entry.name, clip)
+            continue
+        codes, first, count = bar_codes(clip), entry.entry["barcode"]["first"], clip.info.frames
+        if codes is not None:
+            wanted = [(first + (2 * i + 1) * count // 16) % 256 for i in range(8)]
+            assert codes == wanted, entry.name
+            checked += 1
+    assert checked > 60
