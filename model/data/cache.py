@@ -109,7 +109,10 @@ class CachedFrames:
 
 
 class DrawnFromCache:
-    """Training frames out of whole clips: T of them by the training rule."""
+    """Training frames out of whole clips: T of them by the training rule.
+
+    Of clips that are kept whole they are the frames that decoding the file would give.
+    """
 
     def __init__(self, cached: CachedFrames, num_frames: int) -> None:
         self.cached, self.num_frames = cached, num_frames
@@ -117,7 +120,8 @@ class DrawnFromCache:
     def __call__(self, index: int, rng: np.random.Generator) -> Pixels:
         """uint8 (T,h,w,3)."""
         whole = self.cached.read(index)
-        return whole[sample_indices(len(whole), self.num_frames, rng=rng)[0]]
+        seeded = np.random.default_rng(int(rng.integers(1 << 62)))  # as decode_uncropped does
+        return whole[sample_indices(len(whole), self.num_frames, rng=seeded)[0]]
 
 
 def cached_frames(

@@ -40,7 +40,8 @@ class DataConfig(Section):
     val: tuple[Path, ...] = ()
     """The same for the clips that accuracy is measured on; empty: it is not measured."""
     template: str = "{}"
-    """The text of a label; the published recipes use the plain name."""
+    """The text of a label; the published recipes use the plain name. Captions of a table are
+    taken as they are."""
     workers: Count = 4
     """Decoding processes; 0 decodes in the training process."""
     prefetch: Positive = 4

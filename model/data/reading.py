@@ -80,9 +80,10 @@ class TrainingClips(Dataset[TrainingClip]):
         """The clip of a draw, or of the next one that it leads to."""
         index, broken = draw.index, []
         for attempt in range(ATTEMPTS):
-            rng = draw.rng(attempt)
+            # Two streams: which frames are read has no say in how they are augmented.
+            rng = draw.rng(attempt, 1)
             try:
-                frames = self.augment(self.read(index, rng), rng)
+                frames = self.augment(self.read(index, draw.rng(attempt, 0)), rng)
             except (VideoError, OSError) as error:
                 broken.append(Broken(self.clips.samples[index].name, why(error)))
                 index = int(rng.integers(len(self.clips)))

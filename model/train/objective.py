@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -34,11 +32,19 @@ class Texts:
 
 
 def tokenised(
-    texts: Sequence[str], template: str, tokenizer: Tokenizer, spec: InputSpec
+    clips: ClipList, template: str, tokenizer: Tokenizer, spec: InputSpec
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Token ids (U,L) of texts in the template. TrainError names a text that is too long."""
+    """Token ids (U,L) of every text that can be asked for: the wordings of clips, then the labels.
+
+    The names of labels go into the template; other wordings are taken as they are. TrainError
+    names a text that is too long.
+    """
+    names = set(clips.labels.names)
     try:
-        filled = [fill_template(template, text).text for text in texts]
+        filled = [
+            fill_template(template, text).text if text in names else text
+            for text in (*clips.wordings, *clips.labels.names)
+        ]
         return tokenizer.encode(filled, spec.context_length, spec.pad_id)
     except LabelTooLong as error:
         raise TrainError(f"data.labels: {error}") from None
@@ -68,11 +74,6 @@ class Objective:
         self.clips, self.texts, self.config, self.seed = clips, texts, config, seed
         self._own = [frozenset(sample.wordings) for sample in clips.samples]
         self._of_label = _wordings_of_labels(clips)
-
-    @staticmethod
-    def texts_of(clips: ClipList) -> tuple[str, ...]:
-        """Every text that can be asked for: the wordings of clips, then the labels' own names."""
-        return (*clips.wordings, *clips.labels.names)
 
     def candidates(self, batch: Batch, update: int, processes: Processes) -> tuple[Tensor, Tensor]:
         """Texts (K,E) or (K,L) and what is right (B,K), as booleans."""

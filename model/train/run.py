@@ -93,6 +93,8 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
         torch.set_num_threads(config.compute.threads)
     labels = read_labels(config.data.labels) if config.data.labels else None
     clips = read_clips(config.data.train, config.data.root, labels)
+    if config.loss.over == "labels":
+        _check_labels(clips)
     plan = _plan(config, len(clips), processes)
     _check_mixing(config, plan)
     check_same_run(config)
@@ -118,6 +120,17 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
 def _plan(config: TrainConfig, clips: int, processes: Processes) -> Plan:
     micro = config.batch.per_process or max(config.batch.size // processes.count, 1)
     return Plan(clips, config.batch.size, micro, processes.count, config.seed)
+
+
+def _check_labels(clips: ClipList) -> None:
+    counts = clips.per_class()
+    empty = [name for name, n in zip(clips.labels.names, counts, strict=True) if not n]
+    if empty:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise TrainError(
+            f"label {empty[0]!r}{more} has no clip in data.train: add clips, or take it out of "
+            "data.labels"
+        )
 
 
 def _check_mixing(config: TrainConfig, plan: Plan) -> None:
@@ -154,9 +167,7 @@ def _updater(
 
 def _texts(config: TrainConfig, processes: Processes, start: Start, clips: ClipList) -> Texts:
     ids = torch.from_numpy(
-        tokenised(
-            Objective.texts_of(clips), config.data.template, start.tokenizer, start.net.inputs
-        )
+        tokenised(clips, config.data.template, start.tokenizer, start.net.inputs)
     ).to(processes.device)
     frozen = config.text == "frozen"
     return Texts(ids, encode_texts(start.net, ids) if frozen else None)
