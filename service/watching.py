@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from service.server import Server
     from service.shared_cache import SharedCache
 
+# Why decode workers end, as PoolStats has it; all are shown before they first happen.
+ENDS = (
+    "timeout", "cpu", "crash", "forbidden", "garbage", "failed", "cancelled", "jobs", "memory",
+    "idle", "start", "stop",
+)  # fmt: skip
+
 
 def watch_server(server: Server) -> None:
     """Register what a ready server can be asked."""
@@ -34,7 +40,7 @@ def watch_server(server: Server) -> None:
     m.watch_totals(
         "xclip_decode_workers_ended",
         "Workers gone, by reason.",
-        lambda: dict(server.engine.pool.stats.ended),
+        lambda: dict.fromkeys(ENDS, 0) | server.engine.pool.stats.ended,
     )
     if server.cache is not None:
         _watch_cache(server, server.cache)
