@@ -74,7 +74,7 @@ def publish(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -
     for column in rows[0]:
         table.add_column(column, justify="left" if column == next(iter(rows[0])) else "right")
     for row in rows:
-        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+        table.add_row(*map(_cell, row.values()))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     for key, value in facts.items():
@@ -85,6 +85,12 @@ def publish(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -
     report = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     report |= {**facts, "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def as_row(name: str, timing: Timing, **more: Any) -> dict[str, Any]:

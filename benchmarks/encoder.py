@@ -59,7 +59,7 @@ def main() -> int:
     for name, timing in timings.items():
         flops = work / (timing.median_ms / 1e3)
         kind = name.split()[-1]
-        share = flops / peaks[kind] if kind in peaks else float("nan")
+        share = flops / peaks[kind] if kind in peaks else None
         near = cosine(answers[name], expected) if name in answers else 1.0
         rows.append(
             as_row(name, timing, of_eager=timing.median_ms / base, of_peak=share, cosine=near)

@@ -68,7 +68,9 @@ def make_bundle(
             builds = make_builds(folder, graphs["video_encoder"], options.precisions, calibration)
         engines: tuple[EngineInfo, ...] = ()
         if options.tensorrt:
-            engines = build_engines(folder, graphs, options.precisions, steps)
+            engines = build_engines(
+                folder, graphs, options.precisions, net.inputs.context_length, steps
+            )
             builds = with_engines(builds, engines)
         labels = {}
         for name, names in lists.items():

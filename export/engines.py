@@ -20,17 +20,15 @@ WORKSPACE_BYTES = 4 << 30
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "fp16", "bf16")
 MAX_CLIPS = 64
 # Smallest, usual and largest size of each free axis.
-RANGES = {
-    "B": (1, 8, MAX_CLIPS),
-    "K": (1, 64, PAIRS_PER_RUN),
-    "L": (1, 16, 77),
-}
+RANGES = {"B": (1, 8, MAX_CLIPS), "K": (1, 64, PAIRS_PER_RUN)}
+TEXTS, TOKENS = (1, 64, TEXTS_PER_RUN), (1, 16)
 
 
 def build_engines(
     folder: Path,
     graphs: Mapping[GraphName, GraphInfo],
     precisions: tuple[PrecisionName, ...],
+    context_length: int,
     steps: Steps,
 ) -> tuple[EngineInfo, ...]:
     """Engines of every graph, the video encoder's in each precision that TensorRT has.
@@ -48,7 +46,7 @@ def build_engines(
     built = []
     for name, precision in wanted:
         with steps.step(f"Building the {precision} {name} engine for {here[0]}"):
-            plan = _plan(tensorrt, folder, graphs[name], precision)
+            plan = _plan(tensorrt, folder, graphs[name], precision, context_length)
         file = f"{FOLDER}/{name}.{precision}.{here[0]}.trt{here[1]}.engine"
         (folder / file).write_bytes(plan)
         built.append(_info(name, file, here, precision))
@@ -64,7 +62,9 @@ def find_tensorrt() -> tuple[Any, Any]:
         raise ExportError(f"no engines can be built here: {error}") from error
 
 
-def _plan(tensorrt: Any, folder: Path, graph: GraphInfo, precision: PrecisionName) -> Any:
+def _plan(
+    tensorrt: Any, folder: Path, graph: GraphInfo, precision: PrecisionName, context_length: int
+) -> Any:
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
     network = builder.create_network(0)
@@ -77,7 +77,7 @@ def _plan(tensorrt: Any, folder: Path, graph: GraphInfo, precision: PrecisionNam
     config.clear_flag(tensorrt.BuilderFlag.TF32)
     if precision != "fp32":
         config.set_flag(getattr(tensorrt.BuilderFlag, precision.upper()))
-    config.add_optimization_profile(_profile(builder, graph))
+    config.add_optimization_profile(_profile(builder, graph, context_length))
     # Kernels timed for one engine are known to the next.
     cache_file = folder / FOLDER / TIMING_CACHE
     known = cache_file.read_bytes() if cache_file.exists() else b""
@@ -89,19 +89,21 @@ def _plan(tensorrt: Any, folder: Path, graph: GraphInfo, precision: PrecisionNam
     return plan
 
 
-def _profile(builder: Any, graph: GraphInfo) -> Any:
+def _profile(builder: Any, graph: GraphInfo, context_length: int) -> Any:
     profile = builder.create_optimization_profile()
     for tensor in graph.inputs:
-        profile.set_shape(tensor.name, *(_shape(tensor, end) for end in range(3)))
+        ranges = RANGES
+        if tensor.name == "token_ids":
+            ranges = {"K": TEXTS, "L": (*TOKENS, context_length)}
+        profile.set_shape(tensor.name, *(_shape(tensor, ranges, end) for end in range(3)))
     return profile
 
 
-def _shape(tensor: TensorInfo, end: int) -> tuple[int, ...]:
+def _shape(
+    tensor: TensorInfo, ranges: Mapping[str, tuple[int, int, int]], end: int
+) -> tuple[int, ...]:
     """The input's shape at the smallest (0), usual (1) or largest (2) end of its ranges."""
-    sizes = [size if isinstance(size, int) else RANGES[size][end] for size in tensor.shape]
-    if tensor.name == "token_ids" and end == 2:
-        sizes[0] = TEXTS_PER_RUN
-    return tuple(sizes)
+    return tuple(size if isinstance(size, int) else ranges[size][end] for size in tensor.shape)
 
 
 def _info(
