@@ -20,7 +20,7 @@ ALLOWED = (
     # memory; mapping is allowed below, never executable
     "munmap", "mremap", "brk", "madvise",
     # the socket to the parent, which is open already
-    "recvmsg", "sendto",
+    "poll", "ppoll", "recvmsg", "sendto",
     # locks, time and randomness; most of them only where the kernel gives no quicker way
     "futex", "sched_yield", "clock_gettime", "gettimeofday", "clock_nanosleep", "getrandom",
     "getpid", "gettid", "rt_sigreturn", "restart_syscall", "exit", "exit_group",

@@ -12,6 +12,7 @@ import io
 import mmap
 import os
 import pkgutil
+import select
 import socket
 import traceback
 from collections.abc import Callable
@@ -44,7 +45,10 @@ SOCKET, STDERR = 0, 2
 FILES_PER_JOB = 2
 # PyAV's command line, and its downloader of sample files.
 NOT_FOR_DECODING = ("av.__main__", "av.datasets")
-KEPT_BYTES = 24 << 20
+# What may stay allocated between two clips that follow each other, and when no clip has come for
+# a while.
+KEPT_AT_WORK_BYTES, KEPT_AT_REST_BYTES = 24 << 20, 1 << 20
+REST_MS = 300
 TOO_DEMANDING = (
     "decoding this video needs more memory than one request may use; send it at a lower resolution"
 )
@@ -72,13 +76,17 @@ def run(decode: Decode = decode_upload) -> None:
     give_back = memory_keeper()
     silence()
     parent.send(Ready(sandbox=confine(setup.confinement)).to_bytes())
+    coming = select.poll()
+    coming.register(parent, select.POLLIN)
     while True:
+        if not coming.poll(REST_MS):
+            give_back(KEPT_AT_REST_BYTES)
         packet, fds, _, _ = socket.recv_fds(parent, MAX_MESSAGE_BYTES, FILES_PER_JOB)
         if not packet:
             return
         answer = work(packet, fds, decode, setup)
         # Before the answer, because the parent then looks at how much this process holds.
-        give_back()
+        give_back(KEPT_AT_WORK_BYTES)
         parent.send(answer.to_bytes())
 
 
@@ -102,8 +110,8 @@ def warm_up() -> None:
         traceback.format_exc()
 
 
-def memory_keeper() -> Callable[[], None]:
-    """A function that returns what a large clip took to the system; call between clips.
+def memory_keeper() -> Callable[[int], None]:
+    """A function that gives memory back to the system where more than so many bytes were kept.
 
     Not after every clip: the pages that the next one needs anyhow would be cleared for nothing.
     """
@@ -118,8 +126,8 @@ def memory_keeper() -> Callable[[], None]:
     # What is loaded by now stays; collecting need not look at it again.
     gc.freeze()
 
-    def give_back() -> None:
-        if (resident_pages() - fresh) * mmap.PAGESIZE > KEPT_BYTES:
+    def give_back(kept_bytes: int) -> None:
+        if (resident_pages() - fresh) * mmap.PAGESIZE > kept_bytes:
             # A decoder's pictures can hang on reference cycles.
             gc.collect()
             trim(0)
