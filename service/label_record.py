@@ -1,6 +1,7 @@
 """One label vector as a value in a shared cache, and back; what comes back is not trusted.
 
-version (1 byte) | element type (1) | length D (4) | checksum (8) | D little-endian float32.
+mark (3 bytes) | version (1) | element type (1) | length D (4) | checksum (8) | D little-endian
+float32.
 
 The vectors are stored exactly. As float16 they would take half the space and move logits by up to
 0.0025 at a scale of 100 (B/32 with random weights), and the same request would be answered
@@ -22,7 +23,8 @@ Verdict = Literal["good", "other_version", "corrupt"]
 
 VERSION = 1
 FLOAT32 = 1
-HEADER = struct.Struct("<BBI8s")
+MARK = b"xcl"
+HEADER = struct.Struct("<3sBBI8s")
 ELEMENT = np.dtype("<f4")
 
 
@@ -34,18 +36,19 @@ def record_size(dim: int) -> int:
 def pack_vector(key: bytes, vector: Vector) -> bytes:
     """The record of a vector (D,)."""
     payload = np.ascontiguousarray(vector, ELEMENT).tobytes()
-    return HEADER.pack(VERSION, FLOAT32, len(vector), _checksum(key, payload)) + payload
+    return HEADER.pack(MARK, VERSION, FLOAT32, len(vector), _checksum(key, payload)) + payload
 
 
 def unpack_vector(key: bytes, record: bytes, dim: int) -> tuple[Vector | None, Verdict]:
     """The vector (dim,) of a record, or None and what was wrong with it."""
     if len(record) < HEADER.size:
         return None, "corrupt"
-    version, element, length, checksum = HEADER.unpack_from(record)
-    if version != VERSION:
+    mark, version, element, length, checksum = HEADER.unpack_from(record)
+    if mark == MARK and version != VERSION:
         return None, "other_version"
     payload = record[HEADER.size :]
-    whole = (element, length, len(record)) == (FLOAT32, dim, record_size(dim))
+    expected = (MARK, FLOAT32, dim, record_size(dim))
+    whole = (mark, element, length, len(record)) == expected
     if not whole or _checksum(key, payload) != checksum:
         return None, "corrupt"
     return np.frombuffer(payload, ELEMENT).astype(np.float32, copy=False), "good"

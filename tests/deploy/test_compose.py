@@ -42,10 +42,9 @@ def documented() -> dict[str, str]:
     return dict(pairs)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_valid_against_the_specification(file: Path) -> None:
+def test_valid_against_the_specification() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    checked = subprocess.run([*command, str(file)], capture_output=True, text=True)
+    checked = subprocess.run([*command, *map(str, FILES)], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
 
 

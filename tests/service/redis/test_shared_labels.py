@@ -51,10 +51,12 @@ def test_every_changed_bit_is_noticed() -> None:
         changed[place // 8] ^= 1 << place % 8
         found, verdict = unpack_vector(b"key", bytes(changed), 6)
         assert found is None
-        assert verdict == ("other_version" if place < 8 else "corrupt")
+        assert verdict == ("other_version" if place // 8 == 3 else "corrupt")
 
 
-@pytest.mark.parametrize("garbage", [b"", b"\x01", b"rubbish", b"\x01" * 4096, bytes(100)])
+@pytest.mark.parametrize(
+    "garbage", [b"", b"xcl", b"xcl\x02", b"rubbish", b"\x01" * 4096, bytes(100)]
+)
 def test_what_is_no_record_is_refused(garbage: bytes) -> None:
     assert unpack_vector(b"key", garbage, 6)[0] is None
 
@@ -182,7 +184,10 @@ def test_garbage_and_other_versions_are_computed_anew(redis_server: RedisServer)
     with redis_server.client() as client:
         for place, key in enumerate(sorted(client.keys("xclip:label:*"))):
             record = client.get(key)
-            client.set(key, [b"garbage", b"\x63" + record[1:], record[:-4] + b"abcd"][place % 3])
+            client.set(
+                key,
+                [b"garbage", record[:3] + b"\x63" + record[4:], record[:-4] + b"abcd"][place % 3],
+            )
     with with_redis(redis_server) as second:
         found, hits, misses = answer(second, clip, LABELS)
         assert (hits, misses) == (0, len(LABELS))
