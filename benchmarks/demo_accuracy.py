@@ -2,10 +2,10 @@
 
     python -m benchmarks.demo_accuracy [--bundle DIR] [--clips 200] [--seed 4242] [--videos FILE …]
 
-Four questions, each about fresh clips of combinations that were kept out of training: 24 plain
-labels; 24 labels worded as training never worded them; a label against its opposite in time; and
-24 labels about clips of a second renderer, which draws with OpenCV (over frames of `--videos`,
-where some are given).
+Questions about fresh clips of combinations that were kept out of training: 24 plain labels; 24
+labels worded as training never worded them; a label against its opposite in time; colour and
+shape on their own; and 24 labels about clips of a second renderer, which draws with OpenCV (over
+frames of `--videos`, where some are given).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from model.data.shapes import MOTIONS, Subject, plain_label
+from model.data.shapes import COLOURS, MOTIONS, OUTLINES, Subject, plain_label
 from model.data.shapes.dataset import ShapeClip, ShapesOptions, make_clip
 from model.data.shapes.scene import SceneOptions
 from model.data.shapes.vocabulary import OPPOSITES, all_subjects
@@ -58,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
             "unseen combinations": [_plain(rng, path, clip) for path, clip in ours],
             "unseen wordings": [_reworded(rng, path, clip) for path, clip in ours],
             "opposites in time": [_pair(path, clip) for path, clip in ours],
+            "colour alone, of 8": [_colour(path, clip) for path, clip in ours],
+            "shape alone, of 4": [_shape(path, clip) for path, clip in ours],
             "another renderer": [_foreign(rng, path, subject) for path, subject in others],
         }
         with _server(given.bundle) as client:
@@ -142,6 +144,16 @@ def _reworded(rng: np.random.Generator, path: Path, clip: ShapeClip) -> Question
 def _pair(path: Path, clip: ShapeClip) -> Question:
     right = plain_label(clip.subject)
     return Question(path, (right, plain_label(_opposite(clip.subject))), right)
+
+
+def _colour(path: Path, clip: ShapeClip) -> Question:
+    labels = {c: f"{'an' if c[0] in 'aeiou' else 'a'} {c} shape" for c in COLOURS}
+    return Question(path, tuple(labels.values()), labels[clip.subject.colour])
+
+
+def _shape(path: Path, clip: ShapeClip) -> Question:
+    labels = {outline: f"a {outline}" for outline in OUTLINES}
+    return Question(path, tuple(labels.values()), labels[clip.subject.outline])
 
 
 def _opposite(subject: Subject) -> Subject:
