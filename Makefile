@@ -43,6 +43,7 @@ check: $(VENV)/.installed ## Format, lint, types, import rules, deployment files
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(PY) -m pytest -q -p no:cacheprovider tests/deploy
 
 format: $(VENV)/.installed ## Format the code and fix what ruff can fix
 	$(VENV)/bin/ruff format .
