@@ -13,6 +13,7 @@ from rich.console import Console
 from export.bundle import BundleError, open_bundle
 from export.bundle.writing import check_output
 from export.errors import ExportError
+from export.limits import limits_text
 from export.progress import Steps
 from export.report import print_bundle, print_parity
 from export.runtime import RuntimeUnavailableError
@@ -88,7 +89,7 @@ def _export_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m export",
         description="Turn a checkpoint into a bundle that the service runs, compared with torch.",
-        epilog=EXAMPLES,
+        epilog=f"{EXAMPLES}\nlimits against torch, above which nothing is made:\n{limits_text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

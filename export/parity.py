@@ -6,13 +6,13 @@ B clips, K labels, L tokens, D vector length.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import Parity, ParityCase
 from export.bundle.manifest import PrecisionName, RuntimeName
+from export.limits import LIMITS
 from export.reference import Reference
 from export.runtime import Runtime, Vectors
 from model.inputs import InputSpec
@@ -20,24 +20,6 @@ from model.inputs import InputSpec
 CLIP_COUNTS, LABEL_COUNTS = (1, 3), (1, 10, 400)
 # Two labels that torch puts this near each other have no order to keep, in logits.
 TIE = 1e-4
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """The largest error in logits and the smallest cosine that still pass."""
-
-    logit_error: float
-    cosine: float
-
-
-# fp32 differs by rounding alone. The others may move a probability of one half by less than 0.04
-# (fp16), 0.12 (bf16) and 0.25 (int8): 0.25, 0.5 and 1.0 logits through the softmax's slope of 1/4.
-LIMITS: dict[PrecisionName, Allowed] = {
-    "fp32": Allowed(1e-3, 0.99999),
-    "fp16": Allowed(0.15, 0.9999),
-    "bf16": Allowed(0.5, 0.999),
-    "int8": Allowed(1.0, 0.99),
-}
 
 
 def compare(

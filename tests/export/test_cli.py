@@ -134,7 +134,7 @@ def test_what_is_too_far_is_refused_or_forced_and_recorded(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from export import build, parity
+    from export import build, limits
     from export.tracing import Traced
 
     def traced_before(traced: Traced, target: Path) -> GraphInfo:
@@ -143,8 +143,8 @@ def test_what_is_too_far_is_refused_or_forced_and_recorded(
         return info
 
     monkeypatch.setattr(build, "write_graph", traced_before)
-    strict = parity.Allowed(logit_error=1e-6, cosine=0.999999)
-    monkeypatch.setitem(parity.LIMITS, "int8", strict)
+    strict = limits.Allowed(logit_error=1e-6, cosine=0.999999)
+    monkeypatch.setitem(limits.LIMITS, "int8", strict)
     output = tmp_path / "bundle"
     command = [folder, "--output", output, "--precision", "int8", "fp32"]
     message = failure(capsys, *command)
