@@ -49,6 +49,12 @@ format: $(VENV)/.installed ## Format the code and fix what ruff can fix
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
+demo: $(VENV)/.installed ## Train the embedded demo on moving shapes and export it
+	$(PY) -m model.data.shapes build/shapes --clips 6000
+	$(PY) -m model.train --config configs/demo_start.yaml
+	$(PY) -m model.train --config configs/demo.yaml
+	$(PY) -m export build/demo/checkpoint --output service/demo_bundle --labels build/shapes/labels.csv --overwrite
+
 bench: $(VENV)/.installed ## Run the benchmarks; tables on screen, JSON in docs/benchmarks/
 	$(PY) -m benchmarks
 
@@ -74,4 +80,4 @@ $(VENV)/.installed $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
 system-packages:
 	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace
 
-.PHONY: serve install test test-long fuzz check format bench clean help system-packages
+.PHONY: demo serve install test test-long fuzz check format bench clean help system-packages
