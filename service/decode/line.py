@@ -72,14 +72,24 @@ class Line:
     def serve(self) -> None:
         """Hand out workers that are ready; send everybody away where there is no hope of one."""
         most = self._size + min(len(self._slow), self._spares)
-        while self._waiting and self.running < most:
+        while self.running < most and (waiter := self._next()):
             worker = self._crew.take()
             if worker is None:
                 break
+            self._waiting.popleft()
             self.running += 1
-            self._waiting.popleft().set_result(worker)
-        while self._waiting and not self._crew.alive:
-            self._waiting.popleft().set_exception(DecodeUnavailable(SHUT))
+            waiter.set_result(worker)
+        while not self._crew.alive and (waiter := self._next()):
+            self._waiting.popleft()
+            waiter.set_exception(DecodeUnavailable(SHUT))
+
+    def _next(self) -> asyncio.Future[WorkerProcess] | None:
+        """The first that still waits: one that was cancelled stays in the line until its task
+        runs again, and a worker handed to it would be lost.
+        """
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
 
     def _leave(self, waiter: asyncio.Future[WorkerProcess]) -> None:
         """Out of the line; a worker that was given at this very moment goes back."""

@@ -1,0 +1,61 @@
+"""The line on its own: moments between two steps of the event loop that a real pool meets by
+chance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from service.decode.line import Line
+from service.decode.stats import PoolStats
+
+
+class OneWorker:
+    """A crew with one worker that never fails."""
+
+    alive = True
+
+    def __init__(self) -> None:
+        self.idle = ["worker"]
+        self.on_change = None
+
+    def take(self):
+        return self.idle.pop() if self.idle else None
+
+    def give_back(self, worker):
+        self.idle.append(worker)
+
+
+def test_a_worker_that_comes_free_is_not_given_to_one_just_cancelled():
+    """Its future is cancelled at once, but it leaves the line only when its task runs."""
+
+    async def scenario():
+        line = Line(OneWorker(), size=1, spares=0, stats=PoolStats())
+        held = await line.acquire(None)
+        leaving = asyncio.create_task(line.acquire(None))
+        staying = asyncio.create_task(line.acquire(None))
+        await asyncio.sleep(0)
+        assert line.waiting == 2
+        leaving.cancel()
+        line.release(held)
+        assert await staying == held
+        assert leaving.cancelled()
+        line.release(held)
+        assert line.running == line.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_given_before_the_cancellation_goes_back():
+    async def scenario():
+        line = Line(OneWorker(), size=1, spares=0, stats=PoolStats())
+        held = await line.acquire(None)
+        leaving = asyncio.create_task(line.acquire(None))
+        await asyncio.sleep(0)
+        line.release(held)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert line.running == 0
+        assert await line.acquire(None) == held
+
+    asyncio.run(scenario())
