@@ -50,8 +50,8 @@ format: $(VENV)/.installed ## Format the code and fix what ruff can fix
 	$(VENV)/bin/ruff check --fix .
 
 demo: $(VENV)/.installed ## Train the embedded demo on moving shapes and export it
-	$(PY) -m model.data.shapes build/shapes --clips 6000
-	$(PY) -m model.train --config configs/demo_start.yaml
+	$(PY) -m model.data.shapes build/shapes --clips 16000 --val-clips 400 --unseen-clips 600 --largest 160
+	$(PY) -m model.train --config configs/demo_clip.yaml
 	$(PY) -m model.train --config configs/demo.yaml
 	$(PY) -m export build/demo/checkpoint --output service/demo_bundle --labels build/shapes/labels.csv --overwrite
 

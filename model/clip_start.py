@@ -81,13 +81,28 @@ def assemble_for_clip(config: ModelConfig) -> XClip:
         return assemble(config, inputs)
 
 
-def _with_first_values(config: ModelConfig, weights: State, seed: int) -> tuple[XClip, int]:
-    net = assemble(config)
+def with_parts(net: XClip, parts: Mapping[str, Any], seed: int) -> tuple[XClip, str]:
+    """The network with those of X-CLIP's own parts, and what a person should know of it.
+
+    `parts` are the fields of ModelConfig that say which (`BARE` has their names). What the
+    network lacks begins with first values, what is not wanted is left out.
+    """
+    config = net.config.model_copy(update=dict(parts))
+    other, fresh = _with_first_values(config, net.state_dict(), seed, net.inputs)
+    return other, f"{fresh} tensors of added parts start from first values: train before use"
+
+
+def _with_first_values(
+    config: ModelConfig, weights: State, seed: int, inputs: InputSpec | None = None
+) -> tuple[XClip, int]:
+    net = assemble(config, inputs)
     initialise(net, config, torch.Generator().manual_seed(seed))
-    fresh = [name for name in net.state_dict() if name not in weights]
+    state = net.state_dict()
+    fresh = [name for name in state if name not in weights]
     if odd := [name for name in fresh if not ADDED.fullmatch(name)]:
         raise AssertionError(f"CLIP should have brought {odd}")
-    net.load_state_dict(weights, strict=False, assign=True)
+    kept = {name: tensor for name, tensor in weights.items() if name in state}
+    net.load_state_dict(kept, strict=False, assign=True)
     return net, len(fresh)
 
 

@@ -22,6 +22,17 @@ from model.inputs import InputSpec
 Rate = Annotated[float, Field(ge=0)]
 
 
+class AddedParts(Section):
+    """What an X-CLIP has and CLIP has not. Zero layers, or false, leave a part out."""
+
+    mit_layers: Count = 1
+    """Layers of the multi-frame integration transformer; without it the mean of the frames."""
+    prompt_layers: Count = 2
+    """Layers of the video-specific prompts."""
+    cross_frame_messages: bool = True
+    """Whether frames see each other."""
+
+
 class StartConfig(Section):
     """The network that training starts from: an existing one, or one from scratch."""
 
@@ -29,6 +40,9 @@ class StartConfig(Section):
     """Anything python -m model.convert takes, for example open_clip:ViT-B-16-quickgelu/openai."""
     frames: Positive | None = None
     """Frames of a clip (T). Where the source has another number its time table is resampled."""
+    parts: AddedParts | None = None
+    """Which parts the network is to have beside CLIP's: those that the source lacks begin with
+    their published first values. Default: those of the source."""
     activation: Activation | None = None
     """For files of plain CLIP, which do not tell theirs."""
     architecture: ModelConfig | None = None
@@ -55,6 +69,8 @@ class StartConfig(Section):
             raise ValueError("set either start.source or start.architecture")
         if self.source is not None and (self.tokenizer_merges, self.inputs) != (None, None):
             raise ValueError("tokenizer_merges and inputs belong to a start from scratch")
+        if self.architecture is not None and self.parts is not None:
+            raise ValueError("parts belong to a source; from scratch, architecture has them")
         return self
 
 
@@ -79,13 +95,18 @@ class LossConfig(Section):
     over: Literal["labels", "captions"] = "labels"
     """All labels of the list; or the captions of the batch: every clip brings one of its
     wordings, and what is also a wording of another clip counts as right for that one too."""
+    extra_captions: Count = 0
+    """Over captions: so many others, drawn from the whole list, stand beside the batch's own."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Label smoothing."""
 
 
 class OptimConfig(Section):
-    """AdamW."""
+    """AdamW, or Muon with AdamW."""
 
+    name: Literal["adamw", "muon"] = "adamw"
+    """adamw, as published; muon for training from scratch: updates of matrices are made
+    orthogonal, of the size that AdamW's have, and AdamW does the rest."""
     lr: Rate = 8e-6
     """Base learning rate: the vision tower's, and the text tower's where it is trained."""
     new_parts_factor: Factor = 10.0
@@ -191,7 +212,7 @@ class TrainConfig(Section):
     loss: LossConfig = LossConfig()
     """What is minimised."""
     optim: OptimConfig = OptimConfig()
-    """AdamW."""
+    """How gradients become updates."""
     schedule: ScheduleConfig = ScheduleConfig()
     """The learning rate over time."""
     batch: BatchConfig = BatchConfig()

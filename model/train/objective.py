@@ -83,10 +83,18 @@ class Objective:
             right[torch.arange(len(right)), batch.labels] = True
             places = self._label_places(update)
         else:
-            places = torch.unique(processes.gathered(batch.wordings))
+            drawn = processes.gathered(batch.wordings)
+            places = torch.unique(torch.cat([drawn, self._extra_captions(update).to(drawn)]))
             rows = [self._own[index] for index in batch.indices.tolist()]
             right = torch.tensor([[p in row for p in places.tolist()] for row in rows])
         return self.texts.take(places.to(device)), right.to(device)
+
+    def _extra_captions(self, update: int) -> Tensor:
+        """Captions that no clip of the batch need have; the same in every process."""
+        rng = np.random.default_rng((self.seed, 4, update))
+        return torch.from_numpy(
+            rng.integers(len(self.clips.wordings), size=self.config.extra_captions)
+        )
 
     def _label_places(self, update: int) -> Tensor:
         """One wording of each label, another in each update."""

@@ -64,7 +64,7 @@ def save(
             draft,
             {
                 "updates": done,
-                "optimizer": updater.optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in updater.optimizers],
                 "scaler": updater.scaler.state_dict(),
                 "seed": updater.config.seed,
                 "broken": dict(broken.reasons),
@@ -85,7 +85,8 @@ def restore(
     if snapshot is None:
         return 0, {}, warnings
     net.load_state_dict(snapshot.weights)
-    updater.optimizer.load_state_dict(snapshot.state["optimizer"])
+    for optimizer, state in zip(updater.optimizers, snapshot.state["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
     updater.scaler.load_state_dict(snapshot.state["scaler"])
     done = snapshot.state["updates"]
     warnings.append(f"going on after update {done}, from {snapshot.folder}")

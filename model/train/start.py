@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from model.checkpoint import CheckpointError, read_checkpoint
+from model.clip_start import with_parts
 from model.inputs import InputSpec, Tokenizer
 from model.train.config import StartConfig
 from model.train.errors import TrainError
@@ -42,9 +43,11 @@ def _loaded(config: StartConfig, seed: int) -> Start:
     except CheckpointError as error:
         raise TrainError(f"start.source: {error.brief}") from None
     tokenizer = found.tokenizer or Tokenizer.clip()
-    return Start(
-        found.net, tokenizer, found.tokenizer is not None, found.source or found.name, found.notes
-    )
+    net, notes = found.net, found.notes
+    if config.parts is not None:
+        net, note = with_parts(net, config.parts.model_dump(), seed)
+        notes = (*notes, note)
+    return Start(net, tokenizer, found.tokenizer is not None, found.source or found.name, notes)
 
 
 def _from_scratch(config: StartConfig, seed: int) -> Start:

@@ -23,6 +23,7 @@ from model.train.groups import Group
 from model.train.losses import cross_entropy, smooth
 from model.train.mixing import draw_mix, mix
 from model.train.objective import Objective
+from model.train.optimizers import make_optimizers
 from model.train.schedule import Schedule
 
 NAMED_IN_ERROR = 8
@@ -58,7 +59,7 @@ class Updater:
         self.config, self.processes, self.spec = config, processes, spec
         self.comparison, self.objective = comparison, objective
         self.plan, self.schedule, self.groups = plan, schedule, groups
-        self.optimizer = make_optimizer(groups, config, processes.device)
+        self.optimizers = make_optimizers(groups, config.optim)
         self.scaler = torch.amp.GradScaler(
             processes.device.type, enabled=config.compute.precision == "fp16"
         )
@@ -84,8 +85,8 @@ class Updater:
         return self.config.optim.lr * self.config.schedule.min_factor
 
     def _set_rates(self, number: int) -> None:
-        for group, options in zip(self.groups, self.optimizer.param_groups, strict=True):
-            peak = self.config.optim.lr * group.lr_factor
+        for options in (o for optimizer in self.optimizers for o in optimizer.param_groups):
+            peak = self.config.optim.lr * options["lr_factor"]
             options["lr"] = self.schedule.rate(number, peak, self._lowest)
 
     def _accumulate(self, number: int, turn: int, batch: Batch, last: bool) -> Tensor:
@@ -140,7 +141,8 @@ class Updater:
         )
 
     def _step(self, number: int) -> float:
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         parameters = [p for group in self.groups for p in group.parameters.values()]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not self.scaler.is_enabled() and not torch.isfinite(norm):
@@ -152,23 +154,9 @@ class Updater:
         limit = self.config.optim.clip_norm
         if limit is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         return float(norm)
-
-
-def make_optimizer(
-    groups: list[Group], config: TrainConfig, device: torch.device
-) -> torch.optim.AdamW:
-    """AdamW over the groups, in one fused kernel."""
-    return torch.optim.AdamW(
-        [
-            {"params": list(group.parameters.values()), "weight_decay": group.weight_decay}
-            for group in groups
-        ],
-        lr=config.optim.lr,
-        betas=config.optim.betas,
-        eps=config.optim.eps,
-        fused=True,
-    )

@@ -202,3 +202,20 @@ def test_a_network_without_towers_is_refused(
     stub_download(monkeypatch, tmp_path / "w.bin")
     with pytest.raises(CheckpointError, match=r"missing visual\.conv1\.weight"):
         load_checkpoint("open_clip:ViT-B-16/openai")
+
+
+def test_parts_are_added_and_left_out(small_net: XClip) -> None:
+    """What stays has the same weights; what comes has first values that the seed decides."""
+    bare, _ = clip_start.with_parts(small_net, clip_start.BARE, seed=0)
+    assert not any(clip_start.ADDED.fullmatch(name) for name in bare.state_dict())
+    assert same_weights(bare.text, small_net.text)
+    back = {name: getattr(small_net.config, name) for name in clip_start.BARE}
+    full, note = clip_start.with_parts(bare, back, seed=1)
+    fresh = {name for name in full.state_dict() if clip_start.ADDED.fullmatch(name)}
+    assert full.config == small_net.config
+    assert note.startswith(f"{len(fresh)} tensors of added parts")
+    again, _ = clip_start.with_parts(bare, back, seed=1)
+    assert same_weights(full, again)
+    other, _ = clip_start.with_parts(bare, back, seed=2)
+    assert same_weights(full.text, other.text)
+    assert not same_weights(full.mit, other.mit)

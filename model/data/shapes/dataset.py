@@ -5,6 +5,8 @@
     val.csv                 seen combinations, clips of their own
     unseen.csv              combinations that training does not have
     wordings.csv            clips of unseen combinations under phrases that training does not have
+    stills.csv              the clips of train.csv under what can be seen in each frame alone
+    stills_val.csv          those of val.csv in the same way
     labels.csv              every label (id,name)
 
 The place of a clip in the set and the seed decide it, so a longer set begins like a shorter one.
@@ -27,10 +29,17 @@ from model.data.shapes.drawing import draw_frames
 from model.data.shapes.files import FORMATS, draw_format, write_video
 from model.data.shapes.scene import SceneOptions, draw_scene
 from model.data.shapes.vocabulary import Subject, all_subjects, is_held_out
-from model.data.shapes.wordings import held_out_wordings, plain_label, wordings
+from model.data.shapes.wordings import (
+    held_out_wordings,
+    plain_label,
+    still_label,
+    still_wordings,
+    wordings,
+)
 
 CLIPS_OF_A_FOLDER = 1000
 SPLITS = ("train", "val", "unseen")
+STILLS = {"train": "stills.csv", "val": "stills_val.csv"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class ShapeClip:
     path: str
     subject: Subject
     captions: tuple[str, ...]
+    stills: tuple[str, ...] = ()
 
 
 def make_dataset(
@@ -80,6 +90,8 @@ def make_dataset(
     done = 0
     for split, count in counts.items():
         write_table(output / f"{split}.csv", clips[done : done + count])
+        if split in STILLS:
+            _write_stills(output / STILLS[split], clips[done : done + count])
         done += count
     write_table(output / "wordings.csv", _unseen_wordings(clips[done - options.unseen_clips :]))
     write_labels(output / "labels.csv", [plain_label(subject) for subject in all_subjects()])
@@ -97,16 +109,25 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
         form, quality = "h264", int(np.clip(quality, *FORMATS["h264"].quality))
     name = f"{_folder(split, place)}/{place:06d}{FORMATS[form].suffix}"
     write_video(output / name, draw_frames(scene), rate=scene.rate, encoding=form, quality=quality)
-    return ShapeClip(name, subject, tuple(wordings(subject, scene.sizes, scene.also)))
+    captions = tuple(wordings(subject, scene.sizes, scene.also))
+    return ShapeClip(name, subject, captions, tuple(still_wordings(subject, scene.sizes)))
 
 
 def write_table(path: Path, clips: Iterable[ShapeClip]) -> None:
     """A table as `model.data` reads it: path, label, captions as a JSON list."""
+    _write(path, ((clip.path, plain_label(clip.subject), clip.captions) for clip in clips))
+
+
+def _write_stills(path: Path, clips: Iterable[ShapeClip]) -> None:
+    _write(path, ((clip.path, still_label(clip.subject), clip.stills) for clip in clips))
+
+
+def _write(path: Path, rows: Iterable[tuple[str, str, tuple[str, ...]]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("path", "label", "captions"))
-        for clip in clips:
-            writer.writerow((clip.path, plain_label(clip.subject), json.dumps(clip.captions)))
+        for name, label, captions in rows:
+            writer.writerow((name, label, json.dumps(captions)))
 
 
 def _unseen_wordings(clips: Sequence[ShapeClip]) -> list[ShapeClip]:

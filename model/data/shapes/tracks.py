@@ -68,7 +68,7 @@ def draw_motion(
 
     `room` is half the width and height of the picture.
     """
-    radius = float(np.exp(rng.uniform(math.log(0.07), math.log(0.3))))
+    radius = float(np.exp(rng.uniform(math.log(0.085), math.log(0.32))))
     tilt = _tilt(rng)
     if motion in DIRECTIONS:
         ease = str(rng.choice(["even", "soft"], p=[0.8, 0.2]))

@@ -93,13 +93,25 @@ def wordings(subject: Subject, sizes: Iterable[str] = (), also: str | None = Non
     texts += [f"a {noun} {verb}" for verb in FINITE[subject.motion]]
     for size in sizes:
         texts += [f"a {size} {noun} {d}" for d in doing]
-    texts += [f"a {noun}", f"a {subject.colour} shape", f"a {subject.outline}"]
+    texts += _still(subject)
     for d in (doing[0], doing[1]):
         texts += [f"something {d}", f"a {subject.colour} shape {d}", f"a {subject.outline} {d}"]
     if also is not None:
         both = (f"moving {also} and {subject.motion}", f"moving {also}", f"moving to the {also}")
         texts += [f"a {noun} {d}" for d in both]
     return list(dict.fromkeys(_articled(text) for text in texts))
+
+
+def still_label(subject: Subject) -> str:
+    """What can be seen in each frame alone: "a red circle"."""
+    return _articled(_still(subject)[0])
+
+
+def still_wordings(subject: Subject, sizes: Iterable[str] = ()) -> list[str]:
+    """Every training phrase that is true of each frame alone."""
+    noun = f"{subject.colour} {subject.outline}"
+    texts = [*_still(subject), *(f"a {size} {noun}" for size in sizes)]
+    return [_articled(text) for text in texts]
 
 
 def held_out_wordings(subject: Subject) -> list[str]:
@@ -110,6 +122,14 @@ def held_out_wordings(subject: Subject) -> list[str]:
     texts += [f.format(noun=noun, doing=_plain_motion(subject.motion)) for f in UNSEEN_FRAMES]
     texts += [f.format(noun=noun, doing=d) for f in UNSEEN_FRAMES for d in unseen]
     return [_articled(text) for text in texts]
+
+
+def _still(subject: Subject) -> tuple[str, ...]:
+    return (
+        f"a {subject.colour} {subject.outline}",
+        f"a {subject.colour} shape",
+        f"a {subject.outline}",
+    )
 
 
 def _plain_motion(motion: str) -> str:

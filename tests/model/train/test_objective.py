@@ -94,6 +94,19 @@ def test_equal_captions_are_one_candidate(clips: ClipList, start: Start) -> None
     assert right.tolist() == [[True], [True]]
 
 
+def test_extra_captions_stand_beside_those_of_the_batch(clips: ClipList, start: Start) -> None:
+    """Whatever is drawn, what is true of a clip is right, and the clip's own caption is there."""
+    ids = torch.from_numpy(tokenised(clips, "{}", start.tokenizer, start.net.inputs))
+    config = LossConfig(over="captions", extra_captions=40)
+    asked = Objective(clips, Texts(ids, None), config, seed=0)
+    found, right = asked.candidates(batch([0], [0]), 0, ALONE)
+    assert read_back(found, start.tokenizer, WORDINGS) == list(WORDINGS)
+    assert right.tolist() == [[True, True, False, False]]
+    few = Objective(clips, Texts(ids, None), LossConfig(over="captions", extra_captions=1), seed=0)
+    drawn = [few.candidates(batch([0], [0]), update, ALONE)[1].shape[1] for update in range(20)]
+    assert set(drawn) == {1, 2}  # another one, or the clip's own again
+
+
 @pytest.mark.parametrize("over", ["labels", "captions"])
 def test_frozen_text_gives_the_vectors_of_the_same_texts(
     clips: ClipList, start: Start, over: str
