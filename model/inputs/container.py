@@ -28,6 +28,7 @@ from av.stream import Discard, Disposition
 from model.inputs.content import HEAD_BYTES, demuxer_for
 from model.inputs.errors import NotAVideo, TooLarge, Undecodable, UnsupportedFormat
 from model.inputs.limits import VideoLimits
+from model.inputs.source import FileView, SharedFile
 
 DECODERS = frozenset(
     (
@@ -52,7 +53,7 @@ class OpenVideo:
     """An opened file and the one stream that is looked at."""
 
     demuxer: str
-    source: BinaryIO
+    source: SharedFile
     container: Any
     stream: Any
     context: Any
@@ -81,37 +82,19 @@ class OpenVideo:
         return Fraction(aspect) if aspect else Fraction(1)
 
 
-class NamelessFile:
-    """The bytes of a file and nothing else: libraries that look for `.name` find none."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
-
-    def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes."""
-        return self._source.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move, as a file does."""
-        return self._source.seek(offset, whence)
-
-    def tell(self) -> int:
-        """The position in the file."""
-        return self._source.tell()
-
-
 @contextmanager
-def open_video(source: BinaryIO, limits: VideoLimits, threads: int = 1) -> Iterator[OpenVideo]:
+def open_video(
+    source: BinaryIO | SharedFile, limits: VideoLimits, threads: int = 1
+) -> Iterator[OpenVideo]:
     """Open `source` and choose its video: the first stream that is one and has a known decoder.
 
     Raises a VideoError; library errors inside the block become one too.
     """
-    source.seek(0)
-    demuxer = demuxer_for(source.read(HEAD_BYTES))
-    source.seek(0)
+    shared = source if isinstance(source, SharedFile) else SharedFile(source)
+    demuxer = demuxer_for(shared.read_at(0, HEAD_BYTES))
     try:
         container = av.open(
-            NamelessFile(source),
+            FileView(shared),
             mode="r",
             format=demuxer,
             options=_open_options(demuxer, limits),
@@ -127,7 +110,7 @@ def open_video(source: BinaryIO, limits: VideoLimits, threads: int = 1) -> Itera
             stream = _choose_stream(container, limits)
             check_picture(stream.codec_context.width, stream.codec_context.height, limits)
             _prepare(container, stream, limits, threads)
-            yield OpenVideo(demuxer, source, container, stream, stream.codec_context)
+            yield OpenVideo(demuxer, shared, container, stream, stream.codec_context)
     except LIBRARY_ERRORS as error:
         raise Undecodable("this video cannot be decoded; it is damaged") from error
 

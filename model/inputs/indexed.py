@@ -9,11 +9,12 @@ packet lies inside the file and begins as one plain picture.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 
@@ -25,15 +26,16 @@ from model.inputs.limits import VideoLimits
 from model.inputs.packets import (
     KEEP_BYTES,
     PacketList,
+    bytes_check,
     duration_check,
     too_many_frames,
     video_packets,
 )
 from model.inputs.planner import Schedule, runs, schedule
+from model.inputs.source import SharedFile
 
 # Below this many packets reading them all is as fast, and sees more.
 FEWEST_PACKETS = 1000
-ReadAt = Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True)
@@ -56,54 +58,40 @@ class Index:
 def read_index(video: OpenVideo, limits: VideoLimits) -> Index | None:
     """The index, or None where the file has none that tells enough."""
     entries = video.stream.index_entries
-    read_at = _reader(video.source)
-    inspector = inspector_for(video.context.name, video.context.extradata)
     if video.demuxer != "mov" or len(entries) < FEWEST_PACKETS:
         return None
     if len(entries) > limits.max_frames:
         raise too_many_frames(limits)
     packets = PacketList.empty(video)
-    if inspector is None or read_at is None or packets.interlaced:
+    inspector = inspector_for(video.context.name, video.context.extradata)
+    if inspector is None or packets.interlaced:
         return None
-    end = video.container.size
-    check_duration = duration_check(video, limits)
+    end = video.source.size
+    check_duration, check_bytes = duration_check(video, limits), bytes_check(video)
     dts: list[int] = []
     for entry in entries:
         time, place, size, key = entry.timestamp, entry.pos, entry.size, entry.is_keyframe
         check_duration(time)
+        check_bytes(size)
         if entry.is_discard or size <= 0 or place + size > end or (dts and time <= dts[-1]):
             return None
-        role = _role(inspector, read_at, place, size, key)
+        role = _role(inspector, video.source, place, size, key)
         if role is None or role & HIDDEN or (not dts and not role & ENTRY):
             return None
         dts.append(time)
         packets.roles.append(role)
-    packets.pts = [None] * len(dts)
-    packets.discarded = [False] * len(dts)
     groups = [i for i, role in enumerate(packets.roles) if role is not None and role & ENTRY]
     return Index(dts, packets, [*groups, len(dts)])
 
 
-def _role(inspector: Inspector, read_at: ReadAt, place: int, size: int, key: bool) -> Role | None:
-    role = None if key else inspector.glance(read_at(place, HEAD_BYTES), size)
+def _role(
+    inspector: Inspector, source: SharedFile, place: int, size: int, key: bool
+) -> Role | None:
+    role = None if key else inspector.glance(source.read_at(place, HEAD_BYTES), size)
     if role is None:
-        data = read_at(place, size)
+        data = source.read_at(place, size)
         role = inspector(memoryview(data), key) if len(data) == size else None
     return role
-
-
-def _reader(source: BinaryIO) -> ReadAt | None:
-    """Read at a place without moving the file, which the demuxer has its own place in."""
-    try:
-        descriptor = source.fileno()
-    except (AttributeError, OSError):
-        descriptor = None
-    if descriptor is not None:
-        return lambda place, size: os.pread(descriptor, size, place)
-    if hasattr(source, "getbuffer"):
-        view = source.getbuffer()
-        return lambda place, size: bytes(view[place : place + size])
-    return None
 
 
 @dataclass(frozen=True)
@@ -118,55 +106,89 @@ class Decoded:
     last_tick: int
 
 
-class GroupReader:
-    """Reads groups of an indexed file and decodes what is wanted of them.
+Open = Callable[[], AbstractContextManager[OpenVideo]]
+TakeFrom = Callable[[OpenVideo], Take]
+
+
+def decode_indexed(
+    video: OpenVideo,
+    index: Index,
+    wanted: Sequence[int],
+    take_from: TakeFrom,
+    reopen: Open,
+    threads: int,
+) -> Decoded:
+    """Decode the frames with the `wanted` numbers, in the order shown; `threads` share the groups,
+    the first of them in `video`, the others in files of their own.
 
     Raises NotAsPlanned where a group is not what the index promised.
     """
+    last = len(index.groups) - 2
+    groups: dict[int, list[int]] = {0: [], last: []}
+    for number in sorted(set(wanted)):
+        groups.setdefault(bisect_right(index.groups, number) - 1, []).append(number)
+    order = sorted(groups)
+    share = -(-len(order) // threads)
+    shares = [order[i : i + share] for i in range(0, len(order), share)]
 
-    def __init__(self, video: OpenVideo, index: Index) -> None:
+    def decode(numbers: list[int]) -> GroupReader:
+        with nullcontext(video) if numbers is shares[0] else reopen() as own:
+            # Groups are short: starting and draining decoder threads for each would cost more.
+            own.context.thread_count = 1
+            reader = GroupReader(own, index, take_from(own))
+            for group in numbers:
+                reader.decode(group, groups[group])
+            return reader
+
+    if len(shares) == 1:
+        readers = [decode(shares[0])]
+    else:
+        with ThreadPoolExecutor(len(shares)) as pool:
+            readers = list(pool.map(decode, shares))
+    taken = {n: frame for reader in readers for n, frame in reader.taken.items()}
+    ticks = {n: tick for reader in readers for n, tick in reader.ticks.items()}
+    return Decoded(taken, ticks, readers[0].spans[0][0], readers[-1].spans[last][1])
+
+
+class GroupReader:
+    """Reads groups of an indexed file, ascending, and decodes what is wanted of them."""
+
+    def __init__(self, video: OpenVideo, index: Index, take: Take) -> None:
         self._video = video
         self._index = index
+        self._take = take
         self._shift = 0
+        self.taken: dict[int, Any] = {}
+        self.ticks: dict[int, int] = {}
+        self.spans: dict[int, tuple[int, int]] = {}
 
-    def decode(self, wanted: Sequence[int], take: Take) -> Decoded:
-        """Decode the frames with the `wanted` numbers, in the order shown."""
-        last = len(self._index.groups) - 2
-        groups: dict[int, list[int]] = {0: [], last: []}
-        for number in sorted(set(wanted)):
-            groups.setdefault(bisect_right(self._index.groups, number) - 1, []).append(number)
-        taken: dict[int, Any] = {}
-        ticks: dict[int, int] = {}
-        spans: dict[int, tuple[int, int]] = {}
-        for group in sorted(groups):
-            first = self._index.groups[group]
-            order, coded = self._read(group)
-            numbers = {first + order.order[n - first]: n for n in groups[group]}
-            stretches = runs(self._index.packets, numbers)
-            needed = (coded[i - first] for run in stretches for i in run.packets)
-            found = decode_runs(self._video, self._index.packets, stretches, needed, take)
-            taken |= {numbers[i]: result for i, result in found.items()}
-            ticks |= {n: order.pts[n - first] for n in groups[group]}
-            spans[group] = (order.pts[0], order.pts[-1])
-        return Decoded(taken, ticks, spans[0][0], spans[last][1])
-
-    def _read(self, group: int) -> tuple[Schedule, list[Any]]:
-        """The packets of a group, and which of them is shown when; numbers count from its first."""
+    def decode(self, group: int, wanted: Sequence[int]) -> None:
+        """Note what `take` makes of the wanted frames of a group, their times, and its span."""
         first, end = self._index.groups[group : group + 2]
-        packets = self._index.packets
+        order, packets, coded = self._read(first, end)
+        numbers = {order.order[n - first]: n for n in wanted}
+        stretches = runs(packets, numbers)
+        needed = (coded[i] for run in stretches for i in run.packets)
+        found = decode_runs(self._video, packets, stretches, needed, self._take)
+        self.taken |= {numbers[i]: frame for i, frame in found.items()}
+        self.ticks |= {n: order.pts[n - first] for n in wanted}
+        self.spans[group] = (order.pts[0], order.pts[-1])
+        if end == self._index.frames:
+            self._index.packets.last_duration = coded[-1].duration or 0
+
+    def _read(self, first: int, end: int) -> tuple[Schedule, PacketList, list[Any]]:
+        """The packets of a group, numbered from its first, and which of them is shown when."""
         coded = self._packets(first, end)
-        part = PacketList(
+        packets = PacketList(
             pts=[p.pts for p in coded],
-            roles=packets.roles[first:end],
+            roles=self._index.packets.roles[first:end],
             discarded=[p.is_discard or p.is_corrupt for p in coded],
-            reorder_depth=packets.reorder_depth,
+            reorder_depth=self._index.packets.reorder_depth,
         )
-        order = schedule(part)
+        order = schedule(packets)
         if order is None or len(order.order) != end - first:
             raise NotAsPlanned
-        packets.pts[first:end] = part.pts
-        packets.last_duration = coded[-1].duration or packets.last_duration
-        return order, coded
+        return order, packets, coded
 
     def _packets(self, first: int, end: int) -> list[Any]:
         dts = self._index.dts

@@ -9,11 +9,13 @@ from typing import Any
 from model.inputs.bitstream import inspector_for
 from model.inputs.bitstream.role import HEAD_BYTES, Role
 from model.inputs.container import OpenVideo
-from model.inputs.errors import TooLarge
+from model.inputs.errors import TooLarge, Undecodable
 from model.inputs.limits import VideoLimits
 
 # Packets of a file up to this size stay in memory between listing and decoding.
 KEEP_BYTES = 16 << 20
+# Packets may share bytes of the file, within reason.
+MOST_OF_FILE, FREE_BYTES = 8, 128 << 20
 PROGRESSIVE_OR_UNKNOWN = (0, 1)
 # Containers that store the order of decoding alone; what the demuxer gives as times is a guess.
 WITHOUT_TIMES = ("avi",)
@@ -69,13 +71,14 @@ def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
     """Read every packet once. Raises TooLarge as soon as a limit is passed."""
     packets = PacketList.empty(video)
     classify = _classifier(video)
-    check_duration = duration_check(video, limits)
+    check_duration, check_bytes = duration_check(video, limits), bytes_check(video)
     room = KEEP_BYTES
     for packet in video_packets(video):
         if len(packets.pts) >= limits.max_frames:
             raise too_many_frames(limits)
         pts = packet.pts
         check_duration(pts)
+        check_bytes(packet.size)
         packets.pts.append(pts)
         packets.discarded.append(packet.is_discard)
         packets.roles.append(None if packet.is_corrupt else classify(packet, packet.is_keyframe))
@@ -114,6 +117,21 @@ def too_many_frames(limits: VideoLimits) -> TooLarge:
         "second",
         code="too_many_frames",
     )
+
+
+def bytes_check(video: OpenVideo) -> Callable[[int], None]:
+    """A function that raises once the packets hold far more than the file: thousands of them over
+    the same bytes, or blown up from compressed ones, are made to keep a server busy.
+    """
+    room = MOST_OF_FILE * video.source.size + FREE_BYTES
+
+    def check(size: int) -> None:
+        nonlocal room
+        room -= size
+        if room < 0:
+            raise Undecodable("the packets of this video hold more than the file; re-encode it")
+
+    return check
 
 
 def duration_check(video: OpenVideo, limits: VideoLimits) -> Callable[[int | None], None]:

@@ -17,13 +17,14 @@ from model.inputs.clip import Pixels, VideoInfo
 from model.inputs.container import OpenVideo, check_picture, open_video
 from model.inputs.errors import TooLarge, Undecodable, VideoError
 from model.inputs.frames import NotAsPlanned, decode_all, decode_runs
-from model.inputs.indexed import GroupReader, Index, read_index
+from model.inputs.indexed import Index, decode_indexed, read_index
 from model.inputs.limits import VideoLimits
 from model.inputs.packets import PacketList, list_packets, video_packets
 from model.inputs.picture import displayed_size, upright_rgb
 from model.inputs.planner import Schedule, runs, schedule
 from model.inputs.reread import kept_packets, reread_packets
 from model.inputs.sampling import Indices
+from model.inputs.source import SharedFile
 from model.inputs.spec import PixelAspect
 from model.inputs.timeline import seconds, select_range, shown_times
 
@@ -80,23 +81,23 @@ class Extent:
 
 def sample_frames(source: BinaryIO, wanted: Wanted, threads: int, plan: Plan) -> Sampled:
     """The wanted frames of a clip. Raises a VideoError where it cannot be used."""
-    reopen = partial(open_video, source, wanted.limits, threads)
+    reopen = partial(open_video, SharedFile(source), wanted.limits, threads)
     with reopen() as video:
         whole = wanted.start is None and wanted.end is None
         index = read_index(video, wanted.limits) if whole and plan == "auto" else None
         if index is None:
             return _sample_listed(video, wanted, reopen, plan)
         with suppress(NotAsPlanned):
-            return _sample_indexed(video, index, wanted)
+            return _sample_indexed(video, index, wanted, reopen, threads)
     with reopen() as fresh:
         return _sample_listed(fresh, wanted, reopen, plan)
 
 
-def _sample_indexed(video: OpenVideo, index: Index, wanted: Wanted) -> Sampled:
+def _sample_indexed(
+    video: OpenVideo, index: Index, wanted: Wanted, reopen: Reopen, threads: int
+) -> Sampled:
     picks = wanted.sampler(index.frames).ravel().tolist()
-    # Groups are short: starting and draining a decoder's threads for each would cost more.
-    video.context.thread_count = 1
-    found = GroupReader(video, index).decode(picks, _taker(video, wanted))
+    found = decode_indexed(video, index, picks, partial(_taker, wanted=wanted), reopen, threads)
     ticks = [*(found.ticks[n] for n in picks), found.last_tick]
     *times, last = (seconds(t, found.first_tick, video.time_base) for t in ticks)
     extent = Extent(index.frames, index.frames, last, index.packets.last_duration)

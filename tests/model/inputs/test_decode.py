@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from model.inputs import (
     decode_uncropped,
     sample_indices,
 )
-from model.inputs.container import NamelessFile
+from model.inputs.source import FileView, SharedFile
 
 FRAMES = 60
 SPEC = InputSpec(num_frames=4, image_size=32, resize_short_side=40)
@@ -107,6 +110,22 @@ def test_threads_do_not_change_the_frames(video: io.BytesIO) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["plain", "unbuffered", "gzip", "temporary"])
+def test_any_seekable_binary_file_will_do(kind: str, video: io.BytesIO, tmp_path: Path) -> None:
+    path = tmp_path / "clip"
+    path.write_bytes(gzip.compress(video.getvalue()) if kind == "gzip" else video.getvalue())
+    with tempfile.NamedTemporaryFile() as temporary:
+        temporary.write(video.getvalue())
+        openers: dict[str, Callable[[], Any]] = {
+            "plain": lambda: path.open("rb"),
+            "unbuffered": lambda: path.open("rb", buffering=0),
+            "gzip": partial(gzip.open, path),
+            "temporary": lambda: temporary,
+        }
+        with openers[kind]() as source:
+            assert decode_clip(source, SPEC).info.frames == FRAMES
+
+
 def test_source_is_read_from_its_beginning_wherever_it_stands(video: io.BytesIO) -> None:
     video.seek(100)
     assert decode_clip(video, SPEC).info.frames == FRAMES
@@ -114,7 +133,7 @@ def test_source_is_read_from_its_beginning_wherever_it_stands(video: io.BytesIO)
 
 def test_name_of_the_source_is_out_of_reach(video: io.BytesIO) -> None:
     video.name = "/etc/canary_%03d.png"
-    assert not hasattr(NamelessFile(video), "name")
+    assert not hasattr(FileView(SharedFile(video)), "name")
     assert decode_clip(video, SPEC).info.frames == FRAMES
 
 

@@ -234,6 +234,23 @@ def test_random_damage_never_gives_anything_but_frames_or_a_video_error(make: Ma
             assert clip.frames.shape == (1, 8, 48, 48, 3)
 
 
+def test_threads_share_the_groups_of_an_index(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", 100)
+    source = make(PLANNED[0])
+    expected = decode_clip(source, SPEC, views=3, plan="full")
+    for threads in (1, 2, 3, 64):
+        assert same(decode_clip(source, SPEC, views=3, threads=threads), expected)
+
+
+def test_packets_over_the_same_bytes_are_refused(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.inputs.packets, "FREE_BYTES", 0)
+    monkeypatch.setattr(model.inputs.packets, "MOST_OF_FILE", 0.5)
+    with pytest.raises(VideoError, match="hold more than the file"):
+        decode_clip(make(PLANNED[0]), SPEC)
+
+
 def test_regular_files_are_recognised(make: Make) -> None:
     with open_video(make(PLANNED[0]), VideoLimits()) as video:
         order = schedule(list_packets(video, VideoLimits()))

@@ -28,7 +28,7 @@ def official_names(net: XClip) -> dict[str, str]:
 
 
 def released_rule(name: str, dimensions: int) -> tuple[float, bool]:
-    """Factor of the learning rate and whether there is decay, as facts §5.1 states it."""
+    """Factor of the learning rate and whether there is decay, as the released builder has it."""
     new = any(part in name for part in ("prompts", "mit", "message_"))
     plain = dimensions == 1 or name.endswith(".bias") or "positional_embedding" in name
     return (10.0 if new else 1.0), not plain
