@@ -1,6 +1,7 @@
 """Draw a set of moving shapes.
 
 python -m model.data.shapes OUT --clips 6000 --seed 0
+python -m model.data.shapes OUT --new-shapes 8      # five shapes that the demo does not know
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 from rich.progress import Progress
 
 from model.data.shapes.backgrounds import find_pictures
-from model.data.shapes.dataset import ShapesOptions, make_dataset
+from model.data.shapes.dataset import ShapesOptions, make_dataset, make_new_shapes
 from model.data.shapes.scene import SceneOptions
 
 LOG_EVERY = 500
+NEW_VAL = 20
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,7 +28,10 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     try:
         options = _options(given)
-        _draw(given.output, options, given.workers)
+        if given.new_shapes:
+            _draw_new(given, options)
+        else:
+            _draw(given.output, options, given.workers)
     except (ValueError, OSError) as error:
         print(f"shapes: {error}", file=sys.stderr)
         return 1
@@ -41,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=1000, help="training clips (1000)")
     parser.add_argument("--val-clips", type=int, default=200, help="of seen combinations (200)")
     parser.add_argument("--unseen-clips", type=int, default=300, help="of unseen ones (300)")
+    parser.add_argument(
+        "--new-shapes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead: N training and 20 validation clips of each of five other shapes",
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other clips (0)")
     parser.add_argument("--pictures", type=Path, help="folder of photographs for backgrounds")
     parser.add_argument("--largest", type=int, default=256, help="largest short side (256)")
@@ -50,8 +62,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(given: argparse.Namespace) -> ShapesOptions:
-    if min(given.clips, given.val_clips, given.unseen_clips, given.seed) < 0:
-        raise ValueError("--clips, --val-clips, --unseen-clips and --seed must not be negative")
+    counts = (given.clips, given.val_clips, given.unseen_clips, given.new_shapes, given.seed)
+    if min(counts) < 0:
+        raise ValueError(
+            "--clips, --val-clips, --unseen-clips, --new-shapes and --seed must not be negative"
+        )
     if given.largest < 64:
         raise ValueError(f"--largest must be 64 or more, not {given.largest}")
     pictures = find_pictures(given.pictures) if given.pictures else ()
@@ -63,6 +78,11 @@ def _options(given: argparse.Namespace) -> ShapesOptions:
         scenes=SceneOptions(short_side=(64, given.largest), pictures=pictures),
         h264_only=given.h264_only,
     )
+
+
+def _draw_new(given: argparse.Namespace, options: ShapesOptions) -> None:
+    make_new_shapes(given.output, given.new_shapes, NEW_VAL, options.seed, options.scenes)
+    print(f"{given.output}: clips of new shapes, tables train.csv, val.csv, labels.csv")
 
 
 def _draw(output: Path, options: ShapesOptions, workers: int) -> None:

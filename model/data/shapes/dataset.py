@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,15 @@ import numpy as np
 from model.data.labels import write_labels
 from model.data.shapes.drawing import draw_frames
 from model.data.shapes.files import FORMATS, draw_format, write_video
+from model.data.shapes.outlines import NEW
 from model.data.shapes.scene import SceneOptions, draw_scene
-from model.data.shapes.vocabulary import Subject, all_subjects, is_held_out
+from model.data.shapes.vocabulary import (
+    COLOUR_NAMES,
+    DIRECTIONS,
+    Subject,
+    all_subjects,
+    is_held_out,
+)
 from model.data.shapes.wordings import (
     held_out_wordings,
     plain_label,
@@ -38,6 +46,7 @@ from model.data.shapes.wordings import (
 )
 
 CLIPS_OF_A_FOLDER = 1000
+PLAIN_MOTIONS = (*DIRECTIONS, "growing", "shrinking")
 SPLITS = ("train", "val", "unseen")
 STILLS = {"train": "stills.csv", "val": "stills_val.csv"}
 
@@ -111,6 +120,29 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
     write_video(output / name, draw_frames(scene), rate=scene.rate, encoding=form, quality=quality)
     captions = tuple(wordings(subject, scene.sizes, scene.also))
     return ShapeClip(name, subject, captions, tuple(still_wordings(subject, scene.sizes)))
+
+
+def make_new_shapes(
+    output: Path, per_shape: int, val_per_shape: int, seed: int, scenes: SceneOptions
+) -> None:
+    """Clips of outlines that the demo does not know, in any colour, and their tables: train.csv,
+    val.csv (path,label) and labels.csv (id,name).
+    """
+    for number, (split, count) in enumerate((("train", per_shape), ("val", val_per_shape))):
+        rows = []
+        for place, (outline, turn) in enumerate(product(NEW, range(count))):
+            name = f"{split}/{outline}/{turn:03d}.mp4"
+            (output / name).parent.mkdir(parents=True, exist_ok=True)
+            rng = np.random.default_rng([seed, len(SPLITS) + number, place])
+            subject = Subject(
+                str(rng.choice(COLOUR_NAMES)), outline, str(rng.choice(PLAIN_MOTIONS))
+            )
+            scene = draw_scene(rng, subject, scenes)
+            write_video(output / name, draw_frames(scene), rate=scene.rate)
+            rows.append((name, f"a {outline}"))
+        with (output / f"{split}.csv").open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows([("path", "label"), *rows])
+    write_labels(output / "labels.csv", [f"a {outline}" for outline in NEW])
 
 
 def write_table(path: Path, clips: Iterable[ShapeClip]) -> None:

@@ -46,6 +46,34 @@ def test_unseen_clips_are_under_labels_that_training_lacks(made):
     assert not train & unseen
 
 
+def test_stills_are_called_by_what_each_frame_shows(made):
+    for split, stills in (("train", "stills"), ("val", "stills_val")):
+        with (
+            (made / f"{split}.csv").open(newline="") as one,
+            (made / f"{stills}.csv").open(newline="") as other,
+        ):
+            for row, still in zip(csv.DictReader(one), csv.DictReader(other), strict=True):
+                assert row["path"] == still["path"]
+                assert row["label"].startswith(still["label"] + " ")
+                assert len(still["label"].split()) == 3
+                captions = json.loads(still["captions"])
+                assert captions[0] == still["label"]
+                assert set(captions) - set(json.loads(row["captions"])) <= {
+                    c for c in captions if c.split()[1] in ("small", "large", "big")
+                }
+
+
+def test_shapes_that_the_demo_does_not_know(tmp_path):
+    assert main([str(tmp_path), "--new-shapes", "2", "--largest", "64"]) == 0
+    labels = read_labels(tmp_path / "labels.csv")
+    assert len(labels.names) == 5
+    for split, count in (("train", 10), ("val", 100)):
+        clips = read_clips([tmp_path / f"{split}.csv"], tmp_path, labels)
+        assert np.bincount([s.label for s in clips.samples]).tolist() == [count // 5] * 5
+        with clips.files.open(clips.samples[-1].name) as stream:
+            assert decode_clip(stream, InputSpec.official(8, 64)).info.frames >= 8
+
+
 def test_captions_begin_with_the_label_in_training_and_never_in_unseen_wordings(made):
     for split, expected in (("train", True), ("wordings", False)):
         with (made / f"{split}.csv").open(newline="") as stream:
