@@ -19,32 +19,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 
-from model.data.shapes import COLOURS, MOTIONS, OUTLINES, Subject, plain_label
+from benchmarks import _questions as questions
+from benchmarks._questions import Question
+from model.data.shapes import Subject
 from model.data.shapes.dataset import ShapeClip, ShapesOptions, make_clip
 from model.data.shapes.scene import SceneOptions
-from model.data.shapes.vocabulary import OPPOSITES, all_subjects
-from model.data.shapes.wordings import held_out_wordings
 from tests.model.data.shapes.other_renderer import draw_clips, stills_of
 
-LABELS = 24
 START_S = 120
 RESULT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks" / "demo_accuracy.json"
-OPPOSITE = {a: b for pair in OPPOSITES for a, b in (pair, pair[::-1])}
-
-
-@dataclass(frozen=True)
-class Question:
-    """A clip, the labels to choose from, and the right one."""
-
-    clip: Path
-    labels: tuple[str, ...]
-    right: str
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,21 +43,26 @@ def main(argv: Sequence[str]) -> int:
         others = _other_clips(Path(folder), given.clips, given.seed, given.videos)
         rng = np.random.default_rng(given.seed)
         rounds = {
-            "unseen combinations": [_plain(rng, path, clip) for path, clip in ours],
-            "unseen wordings": [_reworded(rng, path, clip) for path, clip in ours],
-            "opposites in time": [_pair(path, clip) for path, clip in ours],
-            "colour alone, of 8": [_colour(path, clip) for path, clip in ours],
-            "shape alone, of 4": [_shape(path, clip) for path, clip in ours],
-            "another renderer": [_foreign(rng, path, subject) for path, subject in others],
+            "unseen combinations": [questions.plain(rng, path, clip) for path, clip in ours],
+            "unseen wordings": [questions.reworded(rng, path, clip) for path, clip in ours],
+            "opposites in time": [questions.pair(path, clip) for path, clip in ours],
+            "colour alone, of 8": [questions.colour(path, clip) for path, clip in ours],
+            "shape alone, of 4": [questions.shape(path, clip) for path, clip in ours],
+            "another renderer": [questions.foreign(rng, path, subject) for path, subject in others],
         }
         with _server(given.bundle) as client:
-            shares = {name: _share(client, questions) for name, questions in rounds.items()}
+            shares = {name: _share(client, asked) for name, asked in rounds.items()}
             model = client.get("/model").json()
     for name, (right, count) in shares.items():
         print(f"{name:22} {right / count:6.1%}  ({right} of {count})")
     if given.write:
         found = {n: {"right": r, "of": c, "share": r / c} for n, (r, c) in shares.items()}
-        content = {"model": model.get("name"), "labels": LABELS, "seed": given.seed, **found}
+        content = {
+            "model": model.get("name"),
+            "labels": questions.LABELS,
+            "seed": given.seed,
+            **found,
+        }
         RESULT.write_text(json.dumps(content, indent=1) + "\n")
     return 0
 
@@ -106,64 +99,10 @@ def _other_clips(
     ]
 
 
-def _plain(rng: np.random.Generator, path: Path, clip: ShapeClip) -> Question:
-    return _question(rng, path, clip.subject, frozenset(clip.captions))
-
-
-def _foreign(rng: np.random.Generator, path: Path, subject: Subject) -> Question:
-    kept = tuple(m for m in MOTIONS if "ing " not in m)  # speeds are no part of its vocabulary
-    return _question(rng, path, subject, frozenset(), kept)
-
-
-def _question(
-    rng: np.random.Generator,
-    path: Path,
-    subject: Subject,
-    also_true: frozenset[str],
-    motions: tuple[str, ...] = MOTIONS,
-) -> Question:
-    """The right label, its opposite, and others at random that are not true as well."""
-    right, opposite = plain_label(subject), plain_label(_opposite(subject))
-    pool = [plain_label(s) for s in all_subjects() if s.motion in motions]
-    wrong = [p for p in pool if p not in (right, opposite) and p not in also_true]
-    drawn = rng.choice(wrong, LABELS - 2, replace=False)
-    return Question(path, (right, opposite, *map(str, drawn)), right)
-
-
-def _reworded(rng: np.random.Generator, path: Path, clip: ShapeClip) -> Question:
-    """The same question with every label in a wording that training never shows."""
-    plain = _plain(rng, path, clip)
-    subjects = {plain_label(s): s for s in all_subjects()}
-    worded = {}
-    for label in plain.labels:
-        choices = held_out_wordings(subjects[label])
-        worded[label] = choices[int(rng.integers(len(choices)))]
-    return Question(path, tuple(worded.values()), worded[plain.right])
-
-
-def _pair(path: Path, clip: ShapeClip) -> Question:
-    right = plain_label(clip.subject)
-    return Question(path, (right, plain_label(_opposite(clip.subject))), right)
-
-
-def _colour(path: Path, clip: ShapeClip) -> Question:
-    labels = {c: f"{'an' if c[0] in 'aeiou' else 'a'} {c} shape" for c in COLOURS}
-    return Question(path, tuple(labels.values()), labels[clip.subject.colour])
-
-
-def _shape(path: Path, clip: ShapeClip) -> Question:
-    labels = {outline: f"a {outline}" for outline in OUTLINES}
-    return Question(path, tuple(labels.values()), labels[clip.subject.outline])
-
-
-def _opposite(subject: Subject) -> Subject:
-    return Subject(subject.colour, subject.outline, OPPOSITE[subject.motion])
-
-
-def _share(client: httpx.Client, questions: Sequence[Question]) -> tuple[int, int]:
+def _share(client: httpx.Client, asked: Sequence[Question]) -> tuple[int, int]:
     """How many of the questions are answered right."""
     right = 0
-    for question in questions:
+    for question in asked:
         with question.clip.open("rb") as stream:
             answer = client.post(
                 "/classify",
@@ -172,7 +111,7 @@ def _share(client: httpx.Client, questions: Sequence[Question]) -> tuple[int, in
             )
         answer.raise_for_status()
         right += answer.json()["predictions"][0]["label"] == question.right
-    return right, len(questions)
+    return right, len(asked)
 
 
 @contextmanager

@@ -1,0 +1,166 @@
+"""What each part of X-CLIP adds, on moving shapes: the same start, data and budget for all.
+
+    python -m benchmarks.ablation [--epochs 1] [--seeds 3] [--jobs 2]
+
+Every network starts from the CLIP of configs/demo_clip.yaml and is trained with configs/demo.yaml,
+shortened. Then it is asked about clips of unseen combinations: 24 labels, and a label against its
+opposite in time. Needs what `make demo` leaves in build/. Runs that are there are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import _questions as questions
+from benchmarks._questions import Question
+from benchmarks._timing import machine
+from model.checkpoint import read_checkpoint
+from model.data.shapes.dataset import ShapeClip
+from model.data.shapes.vocabulary import OPPOSITES, all_subjects
+from model.data.shapes.wordings import plain_label
+from model.evaluate.scorer import TorchScorer
+from model.inputs import Tokenizer, decode_clip
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS, SHAPES = ROOT / "build" / "ablation", ROOT / "build" / "shapes"
+RESULT = ROOT / "docs" / "benchmarks" / "ablation.json"
+FULL = {"mit_layers": 1, "prompt_layers": 1, "cross_frame_messages": True}
+VARIANTS = {
+    "X-CLIP": FULL,
+    "without MIT": FULL | {"mit_layers": 0},
+    "without cross-frame messages": FULL | {"cross_frame_messages": False},
+    "without video-specific prompts": FULL | {"prompt_layers": 0},
+    "frame-averaged CLIP": {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False},
+}
+AT_ONCE = 16
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train what is missing, ask everybody, print and write the table."""
+    given = _parser().parse_args(argv)
+    jobs = [(name, seed) for seed in range(given.seeds) for name in VARIANTS]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(partial(_train, epochs=given.epochs), jobs))
+    clips = list(_unseen_clips())
+    found = {
+        name: [_asked(_folder(name, s), clips) for s in range(given.seeds)] for name in VARIANTS
+    }
+    rows = {name: _summary(results) for name, results in found.items()}
+    print(_table(rows))
+    content = {
+        "command": f"python -m benchmarks.ablation --epochs {given.epochs} --seeds {given.seeds}",
+        "machine": machine(),
+        "clips": len(clips),
+        "rows": rows,
+    }
+    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation")
+    parser.add_argument("--epochs", type=float, default=1, help="of the training clips (1)")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (2)")
+    return parser
+
+
+def _folder(name: str, seed: int) -> Path:
+    return RUNS / f"{name.replace(' ', '-')}-{seed}"
+
+
+def _train(job: tuple[str, int], epochs: float) -> None:
+    name, seed = job
+    if (_folder(name, seed) / "checkpoint").exists():
+        return
+    command = [sys.executable, "-m", "model.train", "--config", "configs/demo.yaml"]
+    command += ["--output", str(_folder(name, seed)), "--seed", str(seed), "--compute.threads", "1"]
+    command += ["--schedule.epochs", str(epochs), "--schedule.warmup_epochs", "0.05"]
+    command += [f"--start.parts.{part}={value}" for part, value in VARIANTS[name].items()]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def _unseen_clips() -> Iterator[tuple[Path, ShapeClip]]:
+    subjects = {plain_label(subject): subject for subject in all_subjects()}
+    with (SHAPES / "unseen.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            captions = tuple(json.loads(row["captions"]))
+            yield SHAPES / row["path"], ShapeClip(row["path"], subjects[row["label"]], captions)
+
+
+def _asked(run: Path, clips: Sequence[tuple[Path, ShapeClip]]) -> dict[str, float]:
+    """Shares of right answers, by question; opposites also by pair."""
+    found = read_checkpoint(run / "checkpoint")
+    scorer = TorchScorer(found.net, found.tokenizer or Tokenizer.clip())
+    frames = _frames(scorer, [path for path, _ in clips])
+    rng = np.random.default_rng(0)
+    share: Callable[[list[Question]], NDArray[np.bool_]] = partial(_right, scorer, frames)
+    pairs = share([questions.pair(path, clip) for path, clip in clips])
+    result = {
+        "unseen combinations": share([questions.plain(rng, *clip) for clip in clips]).mean(),
+        "opposites in time": pairs.mean(),
+    }
+    for pair in OPPOSITES:
+        of_pair = np.array([clip.subject.motion in pair for _, clip in clips])
+        result["/".join(pair)] = pairs[of_pair].mean()
+    return {name: float(value) for name, value in result.items()}
+
+
+def _frames(scorer: TorchScorer, paths: Sequence[Path]) -> NDArray[np.uint8]:
+    decoded = []
+    for path in paths:
+        with path.open("rb") as stream:
+            decoded.append(decode_clip(stream, scorer.inputs).frames)
+    return np.concatenate(decoded)
+
+
+def _right(
+    scorer: TorchScorer, frames: NDArray[np.uint8], asked: list[Question]
+) -> NDArray[np.bool_]:
+    texts = sorted({label for question in asked for label in question.labels})
+    place = {text: i for i, text in enumerate(texts)}
+    vectors = scorer.texts(texts)
+    parts = range(0, len(frames), AT_ONCE)
+    logits = np.concatenate([scorer.logits(frames[i : i + AT_ONCE], vectors) for i in parts])
+    best = [
+        question.labels[int(np.argmax(row[[place[label] for label in question.labels]]))]
+        for question, row in zip(asked, logits, strict=True)
+    ]
+    return np.array([b == q.right for b, q in zip(best, asked, strict=True)])
+
+
+def _summary(results: Sequence[dict[str, float]]) -> dict[str, Any]:
+    return {
+        name: {
+            "mean": mean(values := [result[name] for result in results]),
+            "std": stdev(values) if len(values) > 1 else 0.0,
+        }
+        for name in results[0]
+    }
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> str:
+    """Markdown, in per cent."""
+    columns = list(next(iter(rows.values())))
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name, row in rows.items():
+        cells = [f"{100 * row[c]['mean']:.1f} ± {100 * row[c]['std']:.1f}" for c in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
