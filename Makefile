@@ -19,6 +19,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 VENV := .venv
 SERVE_VENV := .venv-serve
 PY := $(VENV)/bin/python
+# One process for each CPU core; on a GPU give DEMO_PROCESSES=1.
+DEMO_PROCESSES ?= 2
+DEMO_TRAIN = $(VENV)/bin/torchrun --nproc-per-node $(DEMO_PROCESSES) -m model.train --compute.threads 1
 PIP_FLAGS := --quiet --constraint constraints.txt
 
 ##@ Use it
@@ -49,11 +52,12 @@ format: $(VENV)/.installed ## Format the code and fix what ruff can fix
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-demo: $(VENV)/.installed ## Train the embedded demo on moving shapes and export it
+demo: $(VENV)/.installed ## Train the embedded demo on moving shapes and export it (DEMO_PROCESSES=)
 	$(PY) -m model.data.shapes build/shapes --clips 16000 --val-clips 400 --unseen-clips 600 --largest 160
-	$(PY) -m model.train --config configs/demo_clip.yaml
-	$(PY) -m model.train --config configs/demo.yaml
-	$(PY) -m export build/demo/checkpoint --output service/demo_bundle --labels build/shapes/labels.csv --overwrite
+	$(DEMO_TRAIN) --config configs/demo_clip.yaml
+	$(DEMO_TRAIN) --config configs/demo.yaml
+	rm -rf model/demo && cp -r build/demo/checkpoint model/demo
+	$(PY) -m export model/demo --output service/demo_bundle --labels build/shapes/labels.csv --overwrite
 
 bench: $(VENV)/.installed ## Run the benchmarks; tables on screen, JSON in docs/benchmarks/
 	$(PY) -m benchmarks

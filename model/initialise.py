@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model.xclip import XClip
 
 LOGIT_SCALE = math.log(1 / 0.07)
+TIME_TABLE_STD = 0.02
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def initialise(net: XClip, config: ModelConfig, generator: torch.Generator | Non
     net.logit_scale.fill_(LOGIT_SCALE)
     if isinstance(net.mit, MultiframeIntegration):
         _new_part(net.mit, draw)
-        draw.truncated(net.mit.positional_embedding, 0.02)
+        draw.truncated(net.mit.positional_embedding, TIME_TABLE_STD)
     if net.prompt is not None and net.patch_context is not None:
         _new_part(net.prompt, draw)
         draw.normal(net.patch_context.proj, 1.0)

@@ -31,6 +31,9 @@ class AddedParts(Section):
     """Layers of the video-specific prompts."""
     cross_frame_messages: bool = True
     """Whether frames see each other."""
+    time_table_std: Annotated[float, Field(ge=0)] = 0.02
+    """Spread of the first values of the time table, where it is new. With little data order is
+    found sooner when they are as large as the features, about 1."""
 
 
 class StartConfig(Section):
@@ -203,6 +206,8 @@ class TrainConfig(Section):
     """Where the weights come from."""
     text: Literal["frozen", "trainable"] = "frozen"
     """The text tower; frozen, as published, the label vectors are computed once."""
+    vision: Literal["trainable", "frozen"] = "trainable"
+    """The vision tower with its messages; frozen, an update takes a third of the time."""
     data: DataConfig = DataConfig()
     """Clips and labels."""
     augment: AugmentConfig = AugmentConfig()

@@ -22,6 +22,12 @@ class Group:
     parameters: dict[str, nn.Parameter]
 
 
+def freeze_vision(net: XClip) -> None:
+    """Leave the vision tower as it is, the messages between frames included."""
+    for parameter in net.visual.parameters():
+        parameter.requires_grad_(False)
+
+
 def freeze_text(net: XClip, trainable: bool) -> None:
     """The text tower and the scale of the logits are trained together or not at all."""
     for parameter in (*net.text.parameters(), net.logit_scale):

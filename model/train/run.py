@@ -18,7 +18,7 @@ from model.train.broken import BrokenClips
 from model.train.clips import training_clips, validation_clips
 from model.train.config import TrainConfig
 from model.train.errors import TrainError
-from model.train.groups import freeze_text, parameter_groups
+from model.train.groups import freeze_text, freeze_vision, parameter_groups
 from model.train.objective import Comparison, Objective, Texts, tokenised
 from model.train.resume import check_same_run, restore
 from model.train.schedule import Schedule
@@ -147,6 +147,8 @@ def _updater(
     net = start.net.to(processes.device).train()
     net.visual.checkpoint_segments = config.compute.checkpoint_segments
     freeze_text(net, config.text == "trainable")
+    if config.vision == "frozen":
+        freeze_vision(net)
     groups = parameter_groups(net, config.optim)
     comparison: nn.Module = Comparison(net)
     if config.compute.compile:

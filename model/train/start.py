@@ -8,7 +8,9 @@ import torch
 
 from model.checkpoint import CheckpointError, read_checkpoint
 from model.clip_start import with_parts
+from model.initialise import TIME_TABLE_STD
 from model.inputs import InputSpec, Tokenizer
+from model.mit import MultiframeIntegration
 from model.train.config import StartConfig
 from model.train.errors import TrainError
 from model.xclip import XClip, assemble, build_xclip
@@ -45,7 +47,12 @@ def _loaded(config: StartConfig, seed: int) -> Start:
     tokenizer = found.tokenizer or Tokenizer.clip()
     net, notes = found.net, found.notes
     if config.parts is not None:
-        net, note = with_parts(net, config.parts.model_dump(), seed)
+        parts = config.parts.model_dump(exclude={"time_table_std"})
+        had_table = net.config.mit_layers > 0
+        net, note = with_parts(net, parts, seed)
+        if isinstance(net.mit, MultiframeIntegration) and not had_table:
+            scale = config.parts.time_table_std / TIME_TABLE_STD
+            net.mit.positional_embedding.data.mul_(scale)
         notes = (*notes, note)
     return Start(net, tokenizer, found.tokenizer is not None, found.source or found.name, notes)
 

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=1000, help="training clips (1000)")
     parser.add_argument("--val-clips", type=int, default=200, help="of seen combinations (200)")
     parser.add_argument("--unseen-clips", type=int, default=300, help="of unseen ones (300)")
+    parser.add_argument("--place-clips", type=int, default=0, help="of things at rest (0)")
     parser.add_argument(
         "--new-shapes",
         type=int,
@@ -62,11 +63,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(given: argparse.Namespace) -> ShapesOptions:
-    counts = (given.clips, given.val_clips, given.unseen_clips, given.new_shapes, given.seed)
-    if min(counts) < 0:
-        raise ValueError(
-            "--clips, --val-clips, --unseen-clips, --new-shapes and --seed must not be negative"
-        )
+    numbers = ("clips", "val_clips", "unseen_clips", "place_clips", "new_shapes", "seed")
+    for name in numbers:
+        if getattr(given, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} must not be negative")
     if given.largest < 64:
         raise ValueError(f"--largest must be 64 or more, not {given.largest}")
     pictures = find_pictures(given.pictures) if given.pictures else ()
@@ -74,6 +74,7 @@ def _options(given: argparse.Namespace) -> ShapesOptions:
         clips=given.clips,
         val_clips=given.val_clips,
         unseen_clips=given.unseen_clips,
+        place_clips=given.place_clips,
         seed=given.seed,
         scenes=SceneOptions(short_side=(64, given.largest), pictures=pictures),
         h264_only=given.h264_only,
@@ -86,7 +87,7 @@ def _draw_new(given: argparse.Namespace, options: ShapesOptions) -> None:
 
 
 def _draw(output: Path, options: ShapesOptions, workers: int) -> None:
-    total = options.clips + options.val_clips + options.unseen_clips
+    total = options.clips + options.val_clips + options.unseen_clips + options.place_clips
     if sys.stdout.isatty():
         with Progress() as bar:
             task = bar.add_task("drawing", total=total)

@@ -7,6 +7,7 @@
     wordings.csv            clips of unseen combinations under phrases that training does not have
     stills.csv              the clips of train.csv under what can be seen in each frame alone
     stills_val.csv          those of val.csv in the same way
+    places.csv              clips of things at rest, under phrases that tell where they are
     labels.csv              every label (id,name)
 
 The place of a clip in the set and the seed decide it, so a longer set begins like a shorter one.
@@ -33,12 +34,15 @@ from model.data.shapes.scene import SceneOptions, draw_scene
 from model.data.shapes.vocabulary import (
     COLOUR_NAMES,
     DIRECTIONS,
+    OUTLINES,
+    REST,
     Subject,
     all_subjects,
     is_held_out,
 )
 from model.data.shapes.wordings import (
     held_out_wordings,
+    place_wordings,
     plain_label,
     still_label,
     still_wordings,
@@ -47,7 +51,7 @@ from model.data.shapes.wordings import (
 
 CLIPS_OF_A_FOLDER = 1000
 PLAIN_MOTIONS = (*DIRECTIONS, "growing", "shrinking")
-SPLITS = ("train", "val", "unseen")
+SPLITS = ("train", "val", "unseen", "places")
 STILLS = {"train": "stills.csv", "val": "stills_val.csv"}
 
 
@@ -58,6 +62,7 @@ class ShapesOptions:
     clips: int
     val_clips: int = 200
     unseen_clips: int = 300
+    place_clips: int = 0
     seed: int = 0
     scenes: SceneOptions = field(default_factory=SceneOptions)
     h264_only: bool = False
@@ -71,6 +76,7 @@ class ShapeClip:
     subject: Subject
     captions: tuple[str, ...]
     stills: tuple[str, ...] = ()
+    label: str = ""
 
 
 def make_dataset(
@@ -85,7 +91,11 @@ def make_dataset(
     `progress` is called with the number of clips that are done.
     """
     counts = dict(
-        zip(SPLITS, (options.clips, options.val_clips, options.unseen_clips), strict=True)
+        zip(
+            SPLITS,
+            (options.clips, options.val_clips, options.unseen_clips, options.place_clips),
+            strict=True,
+        )
     )
     jobs = [(split, i) for split, count in counts.items() for i in range(count)]
     for split, count in counts.items():
@@ -98,11 +108,13 @@ def make_dataset(
         progress(len(clips))
     done = 0
     for split, count in counts.items():
-        write_table(output / f"{split}.csv", clips[done : done + count])
+        of_split = clips[done : done + count]
+        write_table(output / f"{split}.csv", of_split)
         if split in STILLS:
-            _write_stills(output / STILLS[split], clips[done : done + count])
+            _write_stills(output / STILLS[split], of_split)
+        if split == "unseen":
+            write_table(output / "wordings.csv", _unseen_wordings(of_split))
         done += count
-    write_table(output / "wordings.csv", _unseen_wordings(clips[done - options.unseen_clips :]))
     write_labels(output / "labels.csv", [plain_label(subject) for subject in all_subjects()])
 
 
@@ -110,16 +122,25 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
     """Draw and encode one clip: its split and its place in it."""
     split, place = job
     rng = np.random.default_rng([options.seed, SPLITS.index(split), place])
-    wanted = [s for s in all_subjects() if is_held_out(s) == (split == "unseen")]
-    subject = wanted[int(rng.integers(len(wanted)))]
+    subject = _draw_subject(rng, split)
     scene = draw_scene(rng, subject, options.scenes)
     form, quality = draw_format(rng)
     if options.h264_only:
         form, quality = "h264", int(np.clip(quality, *FORMATS["h264"].quality))
     name = f"{_folder(split, place)}/{place:06d}{FORMATS[form].suffix}"
     write_video(output / name, draw_frames(scene), rate=scene.rate, encoding=form, quality=quality)
+    if scene.places:
+        captions = tuple(place_wordings(subject, scene.places, scene.sizes))
+        return ShapeClip(name, subject, captions, label=captions[0])
     captions = tuple(wordings(subject, scene.sizes, scene.also))
     return ShapeClip(name, subject, captions, tuple(still_wordings(subject, scene.sizes)))
+
+
+def _draw_subject(rng: np.random.Generator, split: str) -> Subject:
+    if split == "places":
+        return Subject(str(rng.choice(COLOUR_NAMES)), str(rng.choice(OUTLINES)), REST)
+    wanted = [s for s in all_subjects() if is_held_out(s) == (split == "unseen")]
+    return wanted[int(rng.integers(len(wanted)))]
 
 
 def make_new_shapes(
@@ -147,7 +168,7 @@ def make_new_shapes(
 
 def write_table(path: Path, clips: Iterable[ShapeClip]) -> None:
     """A table as `model.data` reads it: path, label, captions as a JSON list."""
-    _write(path, ((clip.path, plain_label(clip.subject), clip.captions) for clip in clips))
+    _write(path, ((c.path, c.label or plain_label(c.subject), c.captions) for c in clips))
 
 
 def _write_stills(path: Path, clips: Iterable[ShapeClip]) -> None:

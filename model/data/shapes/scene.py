@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.shapes.backgrounds import Picture, draw_background
+from model.data.shapes.places import draw_rest
 from model.data.shapes.tracks import Motion, draw_motion
-from model.data.shapes.vocabulary import COLOURS, OUTLINES, TURNS, Subject
+from model.data.shapes.vocabulary import COLOURS, OUTLINES, REST, TURNS, Subject
 
 Colour = NDArray[np.float32]
 ASPECTS = ((1, 1), (4, 3), (16, 9), (3, 4), (9, 16), (3, 2), (21, 9))
@@ -75,6 +76,7 @@ class Scene:
     noise: float = 0.0
     blur: float = 0.0
     seed: int = field(default=0)
+    places: tuple[str, ...] = ()
 
 
 def draw_scene(
@@ -86,7 +88,12 @@ def draw_scene(
     rate, frames = _timing(rng, options)
     short = min(size)
     room = (size[1] / short / 2, size[0] / short / 2)
-    motion, also = draw_motion(rng, subject.motion, subject.outline, room)
+    also: str | None = None
+    places: tuple[str, ...] = ()
+    if subject.motion == REST:
+        motion, places = draw_rest(rng)
+    else:
+        motion, also = draw_motion(rng, subject.motion, subject.outline, room)
     figure = _figure(rng, subject)
     margin = int(np.ceil(short * 0.08))
     pan = rng.uniform(-0.05, 0.05, 2) * short if rng.random() < 0.12 else np.zeros(2)
@@ -107,6 +114,7 @@ def draw_scene(
         float(rng.uniform(1, 14)) if rng.random() < 0.35 else 0.0,
         float(rng.uniform(0.003, 0.012) * short) if rng.random() < 0.2 else 0.0,
         int(rng.integers(1 << 40)),
+        places,
     )
 
 

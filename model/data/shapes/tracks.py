@@ -68,8 +68,7 @@ def draw_motion(
 
     `room` is half the width and height of the picture.
     """
-    radius = float(np.exp(rng.uniform(math.log(0.085), math.log(0.32))))
-    tilt = _tilt(rng)
+    radius, tilt = draw_looks(rng)
     if motion in DIRECTIONS:
         ease = str(rng.choice(["even", "soft"], p=[0.8, 0.2]))
         return _travel(rng, motion, ease, rng.uniform(0.3, 0.8), radius, tilt, room), None
@@ -91,6 +90,11 @@ def draw_motion(
     radii = radii if motion == "growing" else radii[::-1]
     ease = str(rng.choice(["even", "geometric"]))
     return Motion(place, _near(rng, place), ease, 1, radii, (tilt, tilt)), None
+
+
+def draw_looks(rng: np.random.Generator) -> tuple[float, float]:
+    """A radius and an angle."""
+    return float(np.exp(rng.uniform(math.log(0.085), math.log(0.32)))), _tilt(rng)
 
 
 def _travel(

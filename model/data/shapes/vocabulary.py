@@ -29,6 +29,8 @@ MOTIONS = (
     "speeding up",
     "slowing down",
 )
+# Nothing moves: for clips whose labels tell the place.
+REST = "at rest"
 OPPOSITES = (
     ("left", "right"),
     ("up", "down"),

@@ -114,6 +114,13 @@ def still_wordings(subject: Subject, sizes: Iterable[str] = ()) -> list[str]:
     return [_articled(text) for text in texts]
 
 
+def place_wordings(subject: Subject, places: Iterable[str], sizes: Iterable[str] = ()) -> list[str]:
+    """Every training phrase that is true of a clip of something at rest, its label first."""
+    things = (*_still(subject), "something")
+    placed = [f"{thing} {place}" for place in places for thing in things]
+    return [*(_articled(text) for text in placed), *still_wordings(subject, sizes)]
+
+
 def held_out_wordings(subject: Subject) -> list[str]:
     """Phrases for the same thing that training never shows, made of words that it does."""
     noun = f"{subject.colour} {subject.outline}"

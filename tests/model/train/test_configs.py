@@ -10,7 +10,9 @@ from model.train.config import TrainConfig
 from model.train.settings import read_config
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs"
-OWN = {"demo", "demo_clip", "few_shot_shapes", "finetune"}  # not from the paper
+OWN = {
+    "demo", "demo_clip", "demo_order", "demo_places", "few_shot_shapes", "finetune",
+}  # not from the paper  # fmt: skip
 GPUS = 8  # of the released commands
 # name: frames, per GPU, accumulated, epochs, base rate, CLIP that it starts from
 FULL = (30, 8e-6)

@@ -6,7 +6,7 @@ import pytest
 
 from model.config import ModelConfig
 from model.train.config import OptimConfig
-from model.train.groups import Group, freeze_text, parameter_groups
+from model.train.groups import Group, freeze_text, freeze_vision, parameter_groups
 from model.weights import rule_for
 from model.xclip import XClip, build_xclip
 
@@ -85,3 +85,12 @@ def test_networks_without_a_part_have_complete_groups_too(changes: dict[str, obj
     assert (
         placed(parameter_groups(net, OptimConfig())).keys() == dict(net.named_parameters()).keys()
     )
+
+
+def test_frozen_vision_leaves_what_comes_after_it() -> None:
+    net = network()
+    freeze_vision(net)
+    left = placed(parameter_groups(net, OptimConfig()))
+    assert left
+    assert not any(name.startswith("visual.") for name in left)
+    assert {"mit.positional_embedding", "prompt.alpha"} <= set(left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,32 @@ from model.train.settings import read_config
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 
 
-@pytest.mark.parametrize("name", ["demo_clip.yaml", "demo.yaml"])
+PARTS = ("demo_clip", "demo_places", "demo_order", "demo")
+
+
+def read(name):
+    return read_config(["--config", str(CONFIGS / f"{name}.yaml")])
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_nothing_contradicts_the_labels_of_moving_shapes(name):
-    config = read_config(["--config", str(CONFIGS / name)])
+    config = read(name)
     assert config.augment.flip == config.augment.hue == config.augment.grey == 0
     assert config.mixing.probability == 0
     assert config.text == "trainable"
     assert config.loss.over == "captions"
 
 
-def test_the_second_half_goes_on_where_the_first_ended():
-    first = read_config(["--config", str(CONFIGS / "demo_clip.yaml")])
-    second = read_config(["--config", str(CONFIGS / "demo.yaml")])
+@pytest.mark.parametrize(("before", "after"), [*pairwise(PARTS)])
+def test_each_part_goes_on_where_the_one_before_ended(before, after):
+    first, second = read(before), read(after)
     assert second.start.source == str(first.output / "checkpoint")
     assert second.data.root == first.data.root
     assert second.data.cache == first.data.cache
-    assert (first.start.architecture.num_frames, second.start.frames) == (1, 8)
+
+
+def test_frames_come_with_the_integration_transformer():
+    assert read("demo_clip").start.architecture.num_frames == 1
+    order = read("demo_order")
+    assert (order.start.frames, order.start.parts.mit_layers, order.vision) == (8, 1, "frozen")
+    assert read("demo").vision == "trainable"
