@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class BundleError(Exception):
+class BundleError(ValueError):
     """A bundle that cannot be used; the message names the file and says what to do."""

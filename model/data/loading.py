@@ -88,6 +88,8 @@ def worker_options(config: DataConfig) -> dict[str, Any]:
         "num_workers": config.workers,
         "worker_init_fn": _settle_in,
         "pin_memory": torch.cuda.is_available(),
+        # Draws the seeds of workers, which have their own; the global state is left alone.
+        "generator": torch.Generator(),
     }
     if config.workers:
         options["prefetch_factor"] = config.prefetch

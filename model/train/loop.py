@@ -72,8 +72,8 @@ def _go_through(
             )
         if run.evaluation_due(number + 1):
             scores = _evaluate(run, display, record, number + 1)
-    if scores is None and run.validation is not None:  # it was all done before
-        scores = _evaluate(run, display, record, run.updates)
+    if scores is None and run.validation is not None:  # it was all done and recorded before
+        scores = _evaluate(run, display, None, run.updates)
     return scores
 
 

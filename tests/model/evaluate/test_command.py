@@ -1,0 +1,124 @@
+"""The command: protocols on a real checkpoint and on the bundle made of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.config import ModelConfig
+from model.evaluate.__main__ import main
+from model.inputs import Tokenizer
+from model.native import save_checkpoint
+from model.xclip import build_xclip
+from tests.model.clip_sets import write_table
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network with a vocabulary of its own."""
+    tokenizer = Tokenizer.truncated(300)
+    config = ModelConfig(
+        image_size=48, patch_size=16, num_frames=4, vision_width=64, vision_layers=1,
+        embed_dim=64, text_width=64, text_layers=1, vocab_size=tokenizer.vocab_size,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("checkpoint") / "net"
+    return save_checkpoint(build_xclip(config, seed=0), folder, tokenizer=tokenizer, name="tiny")
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a bundle, made by the command that people use."""
+    from export.cli import main as export
+
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    assert export([str(checkpoint), "--output", str(folder)]) == 0
+    return folder
+
+
+def measured(clip_set: Path, tmp_path: Path, *arguments: str) -> dict[str, object]:
+    file = tmp_path / "figures.json"
+    lists = () if "--list" in arguments else ("--list", str(clip_set / "val.csv"))
+    places = ("--root", str(clip_set / "clips"), "--workers", "0", "--json", str(file))
+    assert main([*arguments, *lists, *places]) == 0
+    content: dict[str, object] = json.loads(file.read_text())
+    return content
+
+
+def test_a_bundle_is_as_accurate_as_its_checkpoint(
+    clip_set: Path, tmp_path: Path, checkpoint: Path, bundle: Path
+) -> None:
+    options = ("--protocol", "supervised")
+    ours = measured(clip_set, tmp_path, str(checkpoint), *options)
+    theirs = measured(clip_set, tmp_path, "--bundle", str(bundle), *options)
+    assert ours["figures"] == theirs["figures"]
+    assert ours["parts"] == theirs["parts"]
+    assert (ours["views"], ours["crops"]) == (4, 3)
+    assert theirs["networks"] == ["tiny (onnxruntime-cpu, fp32)"]
+
+
+def test_zero_shot_over_splits_with_their_own_labels(
+    clip_set: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = []
+    for colours in (("red", "blue"), ("green", "dark", "blue")):
+        rows = [(f"{c} clip 6.mp4", f"{c} clip") for c in colours]
+        splits.append(str(write_table(tmp_path / f"{len(colours)}.csv", rows)))
+    found = measured(
+        clip_set, tmp_path, str(checkpoint), "--protocol", "zero-shot", "--list", *splits
+    )
+    parts = found["parts"]
+    assert isinstance(parts, list)
+    assert [(p["labels"], p["clips"], p["broken"]) for p in parts] == [(2, 2, 0), (3, 3, 0)]
+    figures = found["figures"]
+    assert isinstance(figures, dict)
+    assert figures["mean"] == pytest.approx((parts[0]["top1"] + parts[1]["top1"]) / 2)
+    assert "zero-shot" in capsys.readouterr().out
+
+
+def test_base_to_novel_of_two_seeds(clip_set: Path, tmp_path: Path, checkpoint: Path) -> None:
+    halves = []
+    for name, colours in (("base", ("red", "blue")), ("novel", ("green", "dark"))):
+        rows = [(f"{c} clip 6.mp4", f"{c} clip") for c in colours]
+        halves.append(str(write_table(tmp_path / f"{name}.csv", rows)))
+    arguments = ("--protocol", "base-to-novel", "--dataset", "ucf101", "--list", *halves)
+    found = measured(clip_set, tmp_path, str(checkpoint), str(checkpoint), *arguments)
+    assert set(found["figures"]) == {"base", "novel", "harmonic"}  # type: ignore[call-overload]
+    assert len(found["parts"]) == 4  # type: ignore[arg-type]
+    assert found["paper"] == {}  # another network than the paper's
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--protocol", "supervised"], "give either a CHECKPOINT or --bundle DIR"),
+        (["CHECKPOINT", "--bundle", "x", "--protocol", "supervised"], "give either a CHECKPOINT"),
+        (["nothere.pth", "--protocol", "supervised"], "nothere.pth is no checkpoint"),
+        (["--bundle", "nowhere", "--protocol", "supervised"], "nowhere"),
+        (["CHECKPOINT", "--precision", "int8", "--protocol", "few-shot"], "fp32, bf16 or fp16"),
+        (["CHECKPOINT", "CHECKPOINT", "--protocol", "few-shot"], "one checkpoint at a time"),
+        (["CHECKPOINT", "--protocol", "base-to-novel"], "--list BASE NOVEL"),
+        (["CHECKPOINT", "--protocol", "few-shot", "--labels", "a", "b"], "2 label files for 1"),
+        (["CHECKPOINT", "--protocol", "few-shot", "--root", "nowhere"], "nowhere is neither"),
+    ],
+)
+def test_mistakes_are_one_line(
+    clip_set: Path,
+    checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    given = [str(checkpoint) if word == "CHECKPOINT" else word for word in arguments]
+    assert main([*given, "--list", str(clip_set / "val.csv")]) == 1
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == 1
+
+
+def test_an_unknown_protocol_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["x", "--protocol", "guessing", "--list", "y"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

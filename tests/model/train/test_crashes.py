@@ -1,0 +1,198 @@
+"""Runs that are killed, whose disk fills up, whose snapshots rot, whose loss explodes.
+
+The processes are real: each run is started as a person starts it.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model import load_checkpoint
+from model.train.__main__ import main
+from model.train.record import read_metrics
+from tests.model.clip_sets import tiny_run
+from tests.model.train.processes import command, finished, stopped_after
+
+UPDATES = 18
+# Everything that draws random numbers is on.
+EVERYTHING = {
+    "schedule__epochs": 6,
+    "mixing__probability": 1,
+    "start__drop_path": 0.2,
+    "augment__jitter_by": "frame",
+    "augment__grey": 0.2,
+    "data__workers": 1,
+    "log__every_updates": 1,
+    "save__every_updates": 4,
+    "evaluate__every_epochs": 3,
+}
+
+
+def figures(folder: Path) -> list[dict[str, Any]]:
+    """All metrics but those that measure time."""
+    return [
+        {key: value for key, value in line.items() if key not in ("clips_per_s", "data_wait")}
+        for line in read_metrics(folder / "metrics.jsonl")
+    ]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = (load_checkpoint(folder / "checkpoint").state_dict() for folder in (one, other))
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def unbroken(clip_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("crashes") / "unbroken"
+    run = finished(command(tiny_run(clip_set, folder, **EVERYTHING)))
+    assert run.returncode == 0, run.stderr
+    assert len([line for line in figures(folder) if "loss" in line]) == UPDATES
+    return folder
+
+
+@pytest.mark.parametrize("kill_after", [3, 10])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    clip_set: Path, unbroken: Path, tmp_path: Path, kill_after: int
+) -> None:
+    """Before its first snapshot, and between two of them."""
+    folder = tmp_path / "killed"
+    arguments = command(tiny_run(clip_set, folder, **EVERYTHING))
+    status, _ = stopped_after(arguments, kill_after, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    assert not (folder / "checkpoint").exists()
+    again = finished(arguments)
+    assert again.returncode == 0, again.stderr
+    assert ("going on after update" in again.stderr) == (kill_after > 4)
+    assert figures(folder) == figures(unbroken)
+    assert same_weights(folder, unbroken)
+
+
+def test_asked_to_stop_it_saves_first_and_goes_on_from_there(
+    clip_set: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stopped"
+    arguments = command(tiny_run(clip_set, folder, **EVERYTHING))
+    status, said = stopped_after(arguments, 5, signal.SIGTERM)
+    assert status == 130
+    assert "saved; the same command goes on from there" in said
+    done = len([line for line in figures(folder) if "loss" in line])
+    again = finished(arguments)
+    assert f"going on after update {done}," in again.stderr
+    assert figures(folder) == figures(unbroken)
+    assert same_weights(folder, unbroken)
+
+
+def test_a_rotten_last_snapshot_costs_the_way_from_the_one_before(
+    clip_set: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rotten"
+    arguments = command(tiny_run(clip_set, folder, **EVERYTHING))
+    stopped_after(arguments, 10, signal.SIGTERM)
+    before, newest = sorted((folder / "snapshots").iterdir())
+    last = newest / "training.pt"
+    content = bytearray(last.read_bytes())
+    content[1000] ^= 0xFF
+    last.write_bytes(bytes(content))
+    again = finished(arguments)
+    assert f"snapshot {last.parent} is damaged" in again.stderr
+    assert f"going on after update {int(before.name.split('-')[1])}," in again.stderr
+    assert figures(folder) == figures(unbroken)
+    assert same_weights(folder, unbroken)
+
+
+@pytest.fixture
+def small_disk(unbroken: Path, tmp_path: Path) -> Iterator[Path]:
+    """A disk on which two snapshots of the tiny network fit, but not three."""
+    snapshot = sorted((unbroken / "snapshots").iterdir())[-1]
+    size = sum(file.stat().st_size for file in snapshot.iterdir())
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size * 5 // 2}", "tmpfs", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a file system is not permitted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_stops_the_run_with_the_last_snapshot_intact(
+    clip_set: Path, unbroken: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    folder = small_disk / "run"
+    config = tiny_run(clip_set, folder, **EVERYTHING)
+    arguments = command(config)
+    full = finished(arguments)
+    assert full.returncode == 1
+    last = full.stderr.splitlines()[-1]
+    assert last.startswith("model.train: the snapshot of update 6 cannot be written")
+    assert "No space left" in last
+    assert "the last good one is" in last
+    assert "update-000000004: free some space" in last
+    assert "Traceback" not in full.stderr
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    again = finished(arguments)
+    assert "going on after update 4," in again.stderr, again.stderr
+    assert figures(folder) == figures(unbroken)
+    assert same_weights(folder, unbroken)
+
+
+def test_a_file_that_may_not_grow_stops_the_run_as_well(clip_set: Path, tmp_path: Path) -> None:
+    """Where no small disk can be had: the system refuses every file over 3 MB."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
+
+    folder = tmp_path / "limited"
+    config = tiny_run(clip_set, folder, schedule__epochs=1, data__val=[])
+    run = finished(command(config), limit)
+    assert run.returncode == 1
+    assert "cannot be written" in run.stderr.splitlines()[-1]
+    assert "Traceback" not in run.stderr
+    assert list((folder / "snapshots").iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_clips(
+    clip_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "exploding"
+    tiny_run(clip_set, folder)
+    config = tiny_run(
+        clip_set, folder, optim__lr=1e30, save__every_updates=1, schedule__warmup_epochs=0
+    )
+    status = main(command(config)[3:])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert status == 1
+    assert "is not finite, the weights stay as they were before it" in last
+    losses = [line["loss"] for line in figures(folder)]
+    assert f"in update {len(losses)} " in last
+    if "the loss" in last:
+        assert last.count(".mp4") == 8
+
+
+def test_another_configuration_does_not_go_on_with_a_run(
+    clip_set: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_run(clip_set, unbroken, **{**EVERYTHING, "optim__lr": 5e-4})
+    assert main(command(config)[3:]) == 1
+    said = capsys.readouterr().err
+    assert "holds a run with optim.lr 0.001, now it is 0.0005: give another --output" in said
+    assert said.count("\n") == 1
+
+
+def test_a_finished_run_is_not_trained_any_further(
+    clip_set: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = figures(unbroken)
+    assert main(command(tiny_run(clip_set, unbroken, **EVERYTHING))[3:]) == 0
+    assert "going on after update 18," in capsys.readouterr().err
+    assert figures(unbroken) == before

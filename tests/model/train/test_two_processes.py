@@ -1,0 +1,68 @@
+"""Two processes under torch's own launcher do what one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.train.record import read_metrics
+from tests.model.clip_sets import tiny_run, write_table
+from tests.model.train.processes import command, finished
+
+
+@pytest.fixture(scope="module")
+def odd_val(clip_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven clips, which two processes cannot share equally, and one that is not there."""
+    rows = [(f"{c} clip {i}.mp4", f"{c} clip") for c in ("red", "green", "blue") for i in (6, 7)]
+    rows += [("dark clip 6.mp4", "dark clip"), ("none.mp4", "dark clip")]
+    return write_table(tmp_path_factory.mktemp("odd") / "val.csv", rows)
+
+
+def ran(clip_set: Path, folder: Path, processes: int, **changes: Any) -> list[dict[str, Any]]:
+    run = finished(command(tiny_run(clip_set, folder, **changes), processes))
+    assert run.returncode == 0, run.stderr
+    return read_metrics(folder / "metrics.jsonl")
+
+
+@pytest.mark.parametrize("over", ["labels", "captions"])
+def test_losses_and_accuracy_are_those_of_one_process(
+    clip_set: Path, odd_val: Path, tmp_path: Path, over: str
+) -> None:
+    changes = {
+        "mixing__probability": 1,
+        "mixing__group": 4,
+        "loss__over": over,
+        "data__val": [str(odd_val)],
+        "data__max_broken_share": 0.2,
+        "schedule__epochs": 3,
+    }
+    one = ran(clip_set, tmp_path / "one", 1, **changes)
+    two = ran(clip_set, tmp_path / "two", 2, **changes)
+    assert [line["update"] for line in one] == [line["update"] for line in two]
+    for a, b in zip(one, two, strict=True):
+        for key in a.keys() - {"clips_per_s", "data_wait"}:
+            assert b[key] == pytest.approx(a[key], rel=2e-4, abs=1e-6), (key, a, b)
+    assert (tmp_path / "two" / "report" / "confusion.png").exists()
+    import json
+
+    report = json.loads((tmp_path / "two" / "report" / "report.json").read_text())
+    assert report["clips"] == 7
+    assert [broken["path"] for broken in report["broken"]] == ["none.mp4"]
+
+
+def test_a_mistake_is_said_once(clip_set: Path, tmp_path: Path) -> None:
+    config = tiny_run(clip_set, tmp_path / "run", optim__lr=1e30, schedule__warmup_epochs=0)
+    run = finished(command(config, 2))
+    assert run.returncode != 0
+    said = [line for line in run.stderr.splitlines() if line.startswith("model.train:")]
+    assert len(said) == 1
+    assert "is not finite" in said[0]
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(clip_set: Path, tmp_path: Path) -> None:
+    config = tiny_run(clip_set, tmp_path / "run", batch__size=7)
+    run = finished(command(config, 2))
+    assert run.returncode != 0
+    assert "batch.size 7 cannot be cut into micro-batches of 3 for 2 processes" in run.stderr
