@@ -24,6 +24,8 @@ from model.native import read_native
 from model.train.errors import TrainError
 
 SEAL, STATE = "snapshot.json", "training.pt"
+# What torch.save says when the system takes only a part; the system's own error is lost in it.
+TORN = "unexpected pos"
 PREFIX, DRAFT = "update-", ".draft-"
 
 
@@ -102,6 +104,8 @@ class Snapshots:
         kept = self.found()
         left = f"the last good one is {kept[0]}" if kept else "there is none before it"
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        if TORN in reason:
+            reason = "No space left: only a part of it was taken"
         return (
             f"the snapshot of update {update} cannot be written to {self.folder} ({reason}); "
             f"{left}: free some space and give the same command again"
@@ -162,5 +166,5 @@ def _update_of(folder: Path) -> int:
 def _is_disk(error: Exception) -> bool:
     """Libraries wrap the system's error in their own."""
     text = str(error).lower()
-    marks = ("no space", "file too large", "disk quota", "i/o error", "enospc", "unexpected pos")
+    marks = ("no space", "file too large", "disk quota", "i/o error", "enospc", TORN)
     return isinstance(error, OSError) or any(mark in text for mark in marks)

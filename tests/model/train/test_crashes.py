@@ -117,7 +117,8 @@ def small_disk(unbroken: Path, tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size * 5 // 2}", "tmpfs", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", f"size={size * 5 // 2}", "tmpfs", str(place)],
+        capture_output=True,
     )
     if mounted.returncode:
         pytest.skip("mounting a file system is not permitted here")
