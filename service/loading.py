@@ -10,6 +10,7 @@ from export.runtime import Runtime, available_cpus, open_runtime
 from model.inputs import InputSpec, VideoLimits
 from service.decode import DecodePool, PoolOptions
 from service.engine import Engine
+from service.errors import ApiError
 from service.label_store import SharedLabels
 from service.metrics import Metrics
 from service.settings import Settings
@@ -66,7 +67,10 @@ class Loader:
         if prompts:
             if self.cache is not None:
                 await self.cache.asked()
-            await engine.labels.get(prompts)
+            try:
+                await engine.labels.get(prompts)
+            except ApiError as error:
+                raise ValueError(f"warm_labels {file}: {error.detail}") from None
 
     def _open_runtime(self, bundle: Bundle) -> Runtime:
         settings = self.settings

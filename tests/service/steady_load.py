@@ -74,7 +74,7 @@ class SteadyLoad:
             response = self.ask(client, question)
             status, body, error = response.status_code, response.json(), ""
         except httpx.TransportError as problem:
-            status, body, error = 0, {}, type(problem).__name__
+            status, body, error = 0, {}, f"{type(problem).__name__}: {problem}"
         return Sample(began, time.perf_counter() - began, status, body, question, error)
 
 
