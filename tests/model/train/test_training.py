@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from model import load_checkpoint
-from model.checkpoint import read_checkpoint
+from model.checkpoint import read_checkpoint, save_checkpoint
+from model.train.config import StartConfig
 from model.train.loop import train
 from model.train.record import read_metrics
 from model.train.start import make_start
@@ -173,3 +174,27 @@ def test_broken_clips_are_passed_over_counted_and_listed(
     listed = (tmp_path / "a" / "report" / "broken.csv").read_text().splitlines()
     assert listed == ["path,reason", "none.mp4,missing"]
     assert "1 training clips could not be decoded" in capsys.readouterr().err
+
+
+def test_parts_of_the_start_come_go_and_keep_what_is_there(run: Path, tmp_path: Path) -> None:
+    source = str(run / "checkpoint")
+    bare = {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False}
+    without = make_start(StartConfig.model_validate({"source": source, "parts": bare}), 0).net
+    save_checkpoint(without, tmp_path / "bare", tokenizer=None, name="bare", source="a test")
+    again = {**bare, "mit_layers": 1, "time_table_std": 1.0}
+    config = {"source": str(tmp_path / "bare"), "parts": again}
+    fresh = make_start(StartConfig.model_validate(config), 0).net
+    assert 0.8 < fresh.mit.positional_embedding.std() < 1.2
+    kept = make_start(StartConfig.model_validate({"source": source, "parts": again}), 0).net
+    table = load_checkpoint(source).mit.positional_embedding
+    assert torch.equal(kept.mit.positional_embedding, table)
+
+
+def test_frozen_vision_stays_as_it_was(clip_set: Path, tmp_path: Path) -> None:
+    config = tiny_config(clip_set, tmp_path / "a", vision="frozen", schedule__epochs=1)
+    train(config)
+    before = make_start(config.start, config.seed).net.state_dict()
+    after = load_checkpoint(tmp_path / "a" / "checkpoint").state_dict()
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith("visual.")} <= still
+    assert "mit.positional_embedding" not in still

@@ -12,7 +12,7 @@ from model.train.settings import read_config
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 
 
-PARTS = ("demo_clip", "demo_places", "demo_order", "demo")
+PARTS = ("demo_clip", "demo_places", "demo_order", "demo_motion", "demo")
 
 
 def read(name):
@@ -25,7 +25,6 @@ def test_nothing_contradicts_the_labels_of_moving_shapes(name):
     assert config.augment.flip == config.augment.hue == config.augment.grey == 0
     assert config.mixing.probability == 0
     assert config.text == "trainable"
-    assert config.loss.over == "captions"
 
 
 @pytest.mark.parametrize(("before", "after"), [*pairwise(PARTS)])
