@@ -47,9 +47,6 @@ ENV_FILE=.env
 #PROMETHEUS_PORT=9090
 #GRAFANA_PORT=3000
 #GRAFANA_PASSWORD=admin
-# traces, where the image has the packages (it does): an OTLP collector
-#OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318
-#OTEL_SERVICE_NAME=xclip-serve
 
 # --- the server ---------------------------------------------------------------------------------
 # In the container XCLIP_HOST is 0.0.0.0, and compose sets XCLIP_REDIS_URL and XCLIP_PORT itself.
