@@ -152,7 +152,8 @@ def test_a_spare_takes_over_at_once(with_pool, order):
     """The clip behind a killed worker does not wait for a new one to load."""
 
     async def scenario(pool):
-        bad = asyncio.create_task(pool.decode(order("hang")))
+        soon = time.monotonic() + 0.3
+        bad = asyncio.create_task(pool.decode(order("hang"), deadline=soon))
         good = asyncio.create_task(pool.decode(order("fine")))
         await until(lambda: bad.done())
         await good
@@ -160,7 +161,7 @@ def test_a_spare_takes_over_at_once(with_pool, order):
         assert pool.stats.started == 3
         assert len(pool.pids) == 2
 
-    with_pool(scenario, options={"spares": 1, "max_decode_s": 0.2})
+    with_pool(scenario, options={"spares": 1, "slow_after_s": 60})
 
 
 def test_clips_behind_a_slow_one_go_to_the_spare(with_pool, order):
