@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import io
+import shutil
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -140,6 +144,43 @@ def plain_logs() -> Iterator[None]:
     )
     yield
     structlog.reset_defaults()
+
+
+# Where the hostile files of the corpus look for something to steal, and where they call.
+CANARIES = Path("/tmp/serve_canary")
+ADDRESS = ("127.0.0.1", 18999)
+
+
+def listener_at(address: tuple[str, int], wait_s: float = 60) -> socket.socket:
+    """A listener at this very address, also when somebody else has it for a moment."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return socket.create_server(address)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def bait(shared_dir: Path) -> Iterator[socket.socket]:
+    """Files where hostile uploads look for them, and a listener that nobody may call.
+
+    Path and address are written in the corpus, so there is one of each on a machine: a lock
+    keeps the test workers, and other runs beside this one, from each other's.
+    """
+    with (Path(tempfile.gettempdir()) / "xclip-serve-bait.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        CANARIES.mkdir(exist_ok=True)
+        source = shared_dir / "corpus"
+        for name in ("canary.ts", "canary.mp4"):
+            shutil.copy(source / name, CANARIES)
+        for i in range(3):
+            shutil.copy(source / "canary.png", CANARIES / f"canary_{i:03}.png")
+        with listener_at(ADDRESS) as listener:
+            yield listener
+        shutil.rmtree(CANARIES)
 
 
 @pytest.fixture(scope="session")

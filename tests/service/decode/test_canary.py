@@ -21,9 +21,8 @@ from model.inputs import InputSpec, VideoError
 from service.decode import DecodePool, PoolOptions
 from service.decode.process import WORKER
 
-# Where the hostile files look for something to steal, and where they call.
+# The bait that `bait` lays out, and a file of the corpus looks for.
 CANARIES = Path("/tmp/serve_canary")
-ADDRESS = ("127.0.0.1", 18999)
 WATCHED = "trace=%file,%network,%process,bpf,io_uring_setup"
 # After this the worker is locked and files come in.
 READY = re.compile(r'^sendto\(0, "\{\\"kind\\":\\"ready')
@@ -37,8 +36,6 @@ CHARACTER_SETS = re.compile(r'^openat\(AT_FDCWD, "[^"]*/gconv/[A-Za-z0-9_.-]+"')
 
 SPEC = InputSpec.official(8, 112)
 
-pytestmark = pytest.mark.xdist_group("canary")
-
 
 @pytest.fixture
 def strace():
@@ -51,23 +48,16 @@ def strace():
 
 
 @pytest.fixture
-def canaries(shared_dir, tmp_path):
-    """Bait beside the uploads, at the absolute path, and behind the address; yields who called."""
-    source = shared_dir / "corpus"
-    CANARIES.mkdir(exist_ok=True)
-    for folder in (CANARIES, tmp_path, tmp_path / "serve_canary"):
-        folder.mkdir(exist_ok=True)
-        for name in ("canary.ts", "canary.mp4"):
-            shutil.copy(source / name, folder)
-        for i in range(3):
-            shutil.copy(source / "canary.png", folder / f"canary_{i:03}.png")
+def canaries(bait, tmp_path):
+    """Bait beside the uploads too, and somebody who answers calls; yields what callers said."""
+    for folder in (tmp_path, tmp_path / "serve_canary"):
+        shutil.copytree(CANARIES, folder, dirs_exist_ok=True)
     calls = []
-    listener = socket.create_server(ADDRESS)
 
     def listen():
         while True:
             try:
-                connection, _ = listener.accept()
+                connection, _ = bait.accept()
             except OSError:
                 return
             calls.append(connection.recv(200))
@@ -76,10 +66,8 @@ def canaries(shared_dir, tmp_path):
     thread = threading.Thread(target=listen)
     thread.start()
     yield calls
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
+    bait.shutdown(socket.SHUT_RDWR)
     thread.join()
-    shutil.rmtree(CANARIES)
 
 
 def traced(strace, folder):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import sys
 import sysconfig
 from pathlib import Path
@@ -17,14 +16,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-CANARIES = Path("/tmp/serve_canary")
-ADDRESS = ("127.0.0.1", 18999)
 CALL = re.compile(r"^(\w+)\((.*)\) += (-?\w+)")
 OPENING = ("open", "openat", "openat2", "creat")
 REACHING = ("connect", "bind", "sendmmsg")
 FIRST_PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
-
-pytestmark = pytest.mark.xdist_group("canary")
 
 
 @pytest.fixture
@@ -35,20 +30,6 @@ def strace():
             pytest.fail("strace is missing, and CI may not skip")
         pytest.skip("strace is missing")
     return found
-
-
-@pytest.fixture
-def bait(shared_dir):
-    """Files where hostile uploads look for them, and an address that nobody may call."""
-    CANARIES.mkdir(exist_ok=True)
-    for name in ("canary.ts", "canary.mp4"):
-        shutil.copy(shared_dir / "corpus" / name, CANARIES)
-    for i in range(3):
-        shutil.copy(shared_dir / "corpus" / "canary.png", CANARIES / f"canary_{i:03}.png")
-    with socket.create_server(ADDRESS) as listener:
-        listener.setblocking(False)
-        yield listener
-    shutil.rmtree(CANARIES)
 
 
 def own_files(uploads):
@@ -105,6 +86,7 @@ def test_a_server_opens_and_calls_nothing_of_what_uploads_name(
     opened = [line for lines in served.values() for line in lines if "/proc/self/fd/" in line]
     assert len(opened) >= len({entry.path.read_bytes() for entry in reaching})
     assert found == []
+    bait.setblocking(False)
     with pytest.raises(BlockingIOError):
         bait.accept()
     assert not Path("/tmp/pwned.mp4").exists()
