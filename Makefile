@@ -61,6 +61,17 @@ demo: $(VENV)/.installed ## Train the embedded demo on moving shapes and export 
 bench: $(VENV)/.installed ## Run the benchmarks; tables on screen, JSON in docs/benchmarks/
 	$(PY) -m benchmarks
 
+##@ Supply chain
+lock: $(VENV)/.installed ## Pin the images' packages with every hash (deploy/requirements-*.lock)
+	deploy/lock.sh $(VENV)/bin/pip-compile cpu gpu
+
+audit: $(VENV)/.installed ## Look the images' packages up among known vulnerabilities (needs a network)
+	for kind in cpu gpu; do $(VENV)/bin/pip-audit --disable-pip --require-hashes --requirement deploy/requirements-$$kind.lock; done
+
+sbom: $(VENV)/.installed ## Write what is in the images as CycloneDX (build/sbom-*.json)
+	mkdir -p build
+	for kind in cpu gpu; do $(VENV)/bin/cyclonedx-py requirements deploy/requirements-$$kind.lock --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom-$$kind.json; done
+
 clean: ## Remove environments and caches
 	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 

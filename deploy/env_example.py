@@ -1,4 +1,4 @@
-"""Write .env.example anew from the server's settings: python deploy/env_example.py (make env).
+"""Write .env.example anew from the server's settings: python deploy/env_example.py.
 
 Each variable stands there once, with what it means and its default; a test holds the file to this.
 """
@@ -43,6 +43,8 @@ ENV_FILE=.env
 # profile export: what to make a bundle from, and its name in the volume
 #EXPORT_CHECKPOINT=microsoft/xclip-base-patch16-zero-shot
 #EXPORT_NAME=current
+# traces: where an OpenTelemetry collector listens; its other standard variables count too
+#OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318
 # profile monitoring
 #PROMETHEUS_PORT=9090
 #GRAFANA_PORT=3000

@@ -10,18 +10,18 @@ from service.app import create_app
 from service.drain import DrainingServer
 from service.logs import configure_logs
 from service.server import Server
-from service.startup import Mistake, http_server, listen, read_settings
+from service.startup import Mistake, http_server, listen, listen_for_ops, read_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server until it is told to stop."""
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
-        listener = listen(settings)
+        listener, ops_listener = listen(settings), listen_for_ops(settings)
     except Mistake as mistake:
         return _complain(str(mistake))
     configure_logs(settings.log_level, settings.log_format)
-    app = create_app(settings)
+    app = create_app(settings, ops_listener=ops_listener)
     server: Server = app.state.server
     web = http_server(app, settings)
     server.on_ready = lambda: _greet(server, listener)

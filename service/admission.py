@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from service.errors import ApiError
@@ -20,11 +21,19 @@ class Admission:
     being answered: slow senders never take a place from work that could be done.
     """
 
-    def __init__(self, max_in_flight: int, max_uploads: int, deadline_s: float) -> None:
+    def __init__(
+        self,
+        max_in_flight: int,
+        max_uploads: int,
+        deadline_s: float,
+        max_uploads_per_client: int | None = None,
+    ) -> None:
         self.max_in_flight, self.max_uploads = max_in_flight, max_uploads
+        self.max_uploads_per_client = max_uploads_per_client or max_uploads
         self.deadline_s = deadline_s
         self.uploading = self.answering = 0
         self.draining = False
+        self._uploading_by: Counter[str] = Counter()
         self._seconds_each = 0.0  # from one answer to the next while there is work
         self._last_end = 0.0
 
@@ -34,18 +43,24 @@ class Admission:
         return self.uploading + self.answering
 
     @contextlib.contextmanager
-    def upload(self) -> Iterator[None]:
-        """A place to send a body; refused, too, where there would be none to answer it."""
+    def upload(self, client: str) -> Iterator[None]:
+        """A place for this client to send a body; refused, too, where none could answer it."""
         if self.draining:
             raise ApiError("draining", "the server is stopping; ask again", retry_after_s=1)
         self._check_queue()
         if self.uploading >= self.max_uploads:
             raise self._refusal(f"{self.uploading} uploads are under way")
+        if self._uploading_by[client] >= self.max_uploads_per_client:
+            raise self._refusal(f"{self._uploading_by[client]} uploads of yours are under way")
         self.uploading += 1
+        self._uploading_by[client] += 1
         try:
             yield
         finally:
             self.uploading -= 1
+            self._uploading_by[client] -= 1
+            if not self._uploading_by[client]:
+                del self._uploading_by[client]
 
     @contextlib.contextmanager
     def work(self) -> Iterator[None]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from export.runtime import Runtime
+from service.access import HEADER as KEY_HEADER
+from service.access import SECURITY_SCHEMES
 from service.errors import install_handlers
 from service.middleware import RequestContext
+from service.ops import add_ops, ops_port
 from service.reload import Reloader
 from service.routes import make_routes
 from service.server import Server
@@ -22,11 +26,16 @@ from service.settings import Settings
 
 VERSION = "0.1.0"
 PAGE = Path(__file__).parent / "page"
-DOCS_CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"  # fmt: skip # noqa: E501
 
 
-def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    runtime: Runtime | None = None,
+    ops_listener: socket.socket | None = None,
+) -> FastAPI:
     """The app for these settings; `runtime` stands for the bundle's own in tests.
+
+    `ops_listener` is where /metrics and /docs are served instead of beside the API.
 
     `app.state.server` is its Server. Loading begins with the app's lifespan, in the background.
     """
@@ -35,13 +44,16 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        server.begin()
-        reloader.listen()
-        try:
-            yield
-        finally:
-            await reloader.stop()
-            await server.stop()
+        async with contextlib.AsyncExitStack() as stack:
+            if ops_listener is not None:
+                await stack.enter_async_context(ops_port(server, ops_listener, app.openapi))
+            server.begin()
+            reloader.listen()
+            try:
+                yield
+            finally:
+                await reloader.stop()
+                await server.stop()
 
     app = FastAPI(
         title="xclip-serve",
@@ -50,18 +62,45 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json" if settings.docs else None,
+        openapi_url=None,
     )
     app.state.server, app.state.reloader = server, reloader
     install_handlers(app)
     app.include_router(make_routes(server))
     _add_page(app)
-    if settings.docs:
-        _add_docs(app)
+    if server.access.asks_for_key:
+        _document_keys(app)
+    if ops_listener is None:
+        add_ops(app, server, app.openapi)
     app.add_middleware(
-        RequestContext, metrics=server.metrics, draining=lambda: server.admission.draining
+        RequestContext,
+        metrics=server.metrics,
+        draining=lambda: server.admission.draining,
+        tracing=server.tracing,
     )
+    if settings.cors_origins:
+        # Outside of everything that may refuse, so that a page can read the refusal.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", KEY_HEADER, "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
     return app
+
+
+def _document_keys(app: FastAPI) -> None:
+    """Say in the OpenAPI document how a key is sent."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document["components"]["securitySchemes"] = SECURITY_SCHEMES
+        document["security"] = [{name: []} for name in SECURITY_SCHEMES]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
 def _add_page(app: FastAPI) -> None:
@@ -71,21 +110,3 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html")
-
-
-def _add_docs(app: FastAPI) -> None:
-    """Swagger UI from files in the environment: no other host is asked for anything."""
-    assets = importlib.resources.files("fastapi_offline") / "static"
-    app.mount("/docs/assets", StaticFiles(directory=str(assets)), name="docs")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        page = get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="xclip-serve",
-            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
-            swagger_css_url="/docs/assets/swagger-ui.css",
-            swagger_favicon_url="/docs/assets/favicon.png",
-        )
-        page.headers["Content-Security-Policy"] = DOCS_CSP
-        return page

@@ -31,6 +31,7 @@ from service.scoring import rank
 from service.settings import Settings
 from service.stopwatch import Stopwatch
 from service.text import TextEncoder
+from service.tracing import NoTracing, Tracing
 from service.upload import Upload
 
 GPU_BATCH = 16  # clips
@@ -48,6 +49,7 @@ class Engine:
         settings: Settings,
         metrics: Metrics,
         store: LabelStore | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         manifest = bundle.manifest
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
@@ -65,7 +67,7 @@ class Engine:
         entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
         self.labels = LabelCache(encoder.encode, max(1, entries), store, encoder.check_time)
         self._probe_ids = tokenizer.encode(["a"])
-        self._metrics = metrics
+        self._metrics, self._tracing = metrics, tracing or NoTracing()
         # Now, while they are what the manifest says: the folder may be replaced while we serve.
         self._sets = {name: bundle.label_set(name) for name in manifest.labels}
         self._users = 0
@@ -110,7 +112,7 @@ class Engine:
 
     async def classify(self, request: ClassifyRequest, upload: Upload | None) -> Classification:
         """The answer to a request. VideoError or ApiError where there is none."""
-        watch = Stopwatch()
+        watch = Stopwatch(self._tracing.stage)
         text = asyncio.create_task(self._text(request, watch))
         video = asyncio.create_task(self._video(request, upload, watch))
         try:

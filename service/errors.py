@@ -20,6 +20,7 @@ PROBLEM_JSON = "application/problem+json"
 STATUS = {
     "malformed_request": 400,
     "client_disconnected": 400,  # for logs and metrics: nobody is there to read it
+    "unauthorized": 401,
     "bad_field": 422,
     "unknown_field": 422,
     "missing_field": 422,
@@ -32,6 +33,8 @@ STATUS = {
     "bad_template": 422,
     "too_many_templates": 422,
     "video_url_disabled": 422,
+    "video_url_refused": 422,
+    "video_url_failed": 422,
     "start_past_end": 422,
     "unknown_label_set": 404,
     "unknown_video_id": 404,
@@ -53,6 +56,7 @@ STATUS = {
     "decode_timeout": 422,
     "decode_crashed": 422,
     "queue_full": 429,
+    "rate_limited": 429,
     "headers_too_large": 431,
     "internal_error": 500,
     "not_ready": 503,
@@ -77,6 +81,8 @@ class ApiError(Exception):
 def problem(error: ApiError, request_id: str) -> JSONResponse:
     """The response for an error."""
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.status == http.HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     body = {
         "type": f"urn:xclip-serve:error:{error.code}",
         "title": http.HTTPStatus(error.status).phrase,

@@ -15,6 +15,7 @@ from service.label_store import SharedLabels
 from service.metrics import Metrics
 from service.settings import Settings
 from service.shared_cache import SharedCache
+from service.tracing import Tracing
 from service.warm_labels import read_warm_labels
 
 
@@ -26,6 +27,7 @@ class Loader:
     metrics: Metrics
     cache: SharedCache | None = None
     given_runtime: Runtime | None = None
+    tracing: Tracing | None = None
 
     async def open_bundle(self) -> Bundle:
         """The bundle that the settings name now; every file of it is checked.
@@ -48,7 +50,7 @@ class Loader:
                 await pool.start()
             runtime = await asyncio.to_thread(self._open_runtime, bundle)
             store = SharedLabels(self.cache, bundle, runtime) if self.cache else None
-            engine = Engine(bundle, runtime, pool, self.settings, self.metrics, store)
+            engine = Engine(bundle, runtime, pool, self.settings, self.metrics, store, self.tracing)
             await engine.lane.run(runtime.warm_up)
             await engine.probe()
             await self.warm(engine)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ApiError, answer_error
 from service.metrics import Metrics
+from service.tracing import NoTracing, RequestSpan, Tracing
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 QUIET_ROUTES = ("/healthz", "/readyz", "/metrics")
@@ -30,8 +31,15 @@ SAFE_HEADERS = {
 class RequestContext:
     """ASGI middleware, no copy of any body: the response passes through as it comes."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        draining: Callable[[], bool],
+        tracing: Tracing | None = None,
+    ) -> None:
         self._app, self._metrics, self._draining = app, metrics, draining
+        self._tracing = tracing or NoTracing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -41,6 +49,12 @@ class RequestContext:
         exchange = _Exchange(scope, receive, send, self._draining)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        with self._tracing.request(
+            scope["method"], Headers(scope=scope), exchange.request_id
+        ) as span:
+            await self._pass_on(scope, exchange, span)
+
+    async def _pass_on(self, scope: Scope, exchange: _Exchange, span: RequestSpan) -> None:
         started = time.perf_counter()
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -49,13 +63,14 @@ class RequestContext:
         except Exception as error:
             await exchange.fail(error)
         finally:
-            self._record(scope, exchange.status, time.perf_counter() - started)
+            self._record(scope, exchange.status, time.perf_counter() - started, span)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, span: RequestSpan) -> None:
         route = getattr(scope.get("route"), "path", "other")
         code = scope["state"].get("error_code", "")
         self._metrics.requests.labels(route, str(status or "gone"), code).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
+        span.finish(route, status, code)
         log = structlog.get_logger("service")
         (log.debug if route in QUIET_ROUTES else log.info)(
             "request", route=route, status=status, code=code, ms=round(1000 * seconds, 1)

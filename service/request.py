@@ -30,7 +30,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ClassifyRequest:
-    """A valid request. Exactly one of `labels` and `label_set`; `video_id` None means an upload.
+    """A valid request. Exactly one of `labels` and `label_set`; at most one of `video_id` and
+    `video_url`, neither means an upload.
 
     `prompts` holds, for each label, the texts whose vectors are averaged.
     """
@@ -41,6 +42,7 @@ class ClassifyRequest:
     top_k: int | None
     sampling: Sampling
     video_id: str | None
+    video_url: str | None = None
 
 
 def parse_request(form: Form, settings: Settings) -> ClassifyRequest:
@@ -49,7 +51,8 @@ def parse_request(form: Form, settings: Settings) -> ClassifyRequest:
     for name in TEXT_FIELDS - {"labels", "template"}:
         if len(fields.get(name, [])) > 1:
             raise ApiError("duplicate_field", f"{name} is given twice; give it once")
-    video_id = _video(form)
+    _check_video(form, settings)
+    video_id, video_url = _one(fields, "video_id"), _one(fields, "video_url")
     label_set = _one(fields, "label_set")
     if label_set is not None and ("labels" in fields or "template" in fields):
         raise ApiError("bad_field", "label_set stands for labels and template; give one or other")
@@ -67,23 +70,25 @@ def parse_request(form: Form, settings: Settings) -> ClassifyRequest:
             "upload the clip again",
         )
     top_k = _integer(fields, "top_k", 1, settings.max_labels)
-    return ClassifyRequest(labels, prompts, label_set, top_k, sampling, video_id)
+    return ClassifyRequest(labels, prompts, label_set, top_k, sampling, video_id, video_url)
 
 
-def _video(form: Form) -> str | None:
-    if "video_url" in form.fields:
+def _check_video(form: Form, settings: Settings) -> None:
+    """Exactly one clip must be named, in a way that is open here."""
+    video_id, video_url = _one(form.fields, "video_id"), _one(form.fields, "video_url")
+    if video_url is not None and not settings.video_url_hosts:
         raise ApiError("video_url_disabled", "video_url is not enabled here; upload the clip")
-    video_id = _one(form.fields, "video_id")
-    if (form.upload is None) == (video_id is None):
+    given = sum(way is not None for way in (form.upload, video_id, video_url))
+    if given != 1:
         raise ApiError(
-            "missing_field" if video_id is None else "bad_field",
-            "give either video (a file) or video_id (from an earlier answer)",
+            "bad_field" if given else "missing_field",
+            "give either video (a file) or video_id (from an earlier answer)"
+            + (" or video_url" if settings.video_url_hosts else ""),
         )
     if form.upload is not None and form.upload.size == 0:
         raise ApiError("bad_field", "video is an empty file")
     if video_id is not None and not VIDEO_ID.fullmatch(video_id):
         raise ApiError("bad_field", "video_id is not one of ours; copy it from an earlier answer")
-    return video_id
 
 
 def _one(fields: dict[str, list[str]], name: str) -> str | None:

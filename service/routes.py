@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from service.engine import Engine
 from service.errors import STATUS, ApiError
 from service.multipart import Form, FormLimits, read_form
 from service.openapi import CLASSIFY_BODY, problem_responses
-from service.request import FILE_FIELD, TEXT_FIELDS, parse_request
+from service.request import FILE_FIELD, TEXT_FIELDS, ClassifyRequest, parse_request
 from service.schemas import Classification, LabelSetFacts, LabelSetLabels
 from service.server import Server
 from service.settings import Settings
@@ -24,12 +24,12 @@ Result = TypeVar("Result")
 
 
 def make_routes(server: Server) -> APIRouter:
-    """Every route, on this server."""
-    router = APIRouter()
+    """Every route, on this server. All but the health checks ask for a key where there are keys."""
+    open_router, router = APIRouter(), APIRouter(dependencies=[Depends(server.access.identify)])
     limits = form_limits(server.settings)
     timeout_s = server.settings.request_timeout_s
 
-    @router.post(
+    @open_router.post(
         "/classify",
         summary="Rank labels for a clip",
         response_model=Classification,
@@ -38,20 +38,21 @@ def make_routes(server: Server) -> APIRouter:
     )
     async def classify(request: Request) -> Response:
         """A clip and labels in, ranked labels out."""
+        client = await server.access.admit(request)
         _ = server.engine  # there before anything is uploaded
-        with server.admission.upload():
-            form = await _form(request, limits)
+        with server.admission.upload(client):
+            wanted, form = await _received(request, server, limits)
         with contextlib.closing(form), server.admission.work(), server.engine.use() as engine:
-            work = _answer(form, server.settings, engine)
+            work = _answer(wanted, form, engine)
             answer = await _unless_gone(request, _in_time(work, timeout_s))
         return Response(answer, media_type="application/json")
 
-    @router.get("/healthz", summary="The process lives")
+    @open_router.get("/healthz", summary="The process lives")
     async def healthz() -> dict[str, str]:
         """Answers as long as the process does."""
         return {"status": "ok"}
 
-    @router.get(
+    @open_router.get(
         "/readyz",
         summary="The server can classify",
         responses=problem_responses(["not_ready", "draining"]),
@@ -97,13 +98,8 @@ def make_routes(server: Server) -> APIRouter:
         stored = server.engine.label_set(name)
         return LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
 
-    if server.settings.metrics:
-
-        @router.get("/metrics", include_in_schema=False)
-        async def metrics() -> Response:
-            return Response(server.metrics.render(), media_type=server.metrics.content_type)
-
-    return router
+    open_router.include_router(router)
+    return open_router
 
 
 def form_limits(settings: Settings) -> FormLimits:
@@ -120,17 +116,27 @@ def form_limits(settings: Settings) -> FormLimits:
     )
 
 
-async def _form(request: Request, limits: FormLimits) -> Form:
+async def _received(
+    request: Request, server: Server, limits: FormLimits
+) -> tuple[ClassifyRequest, Form]:
+    """What is wanted, and the form with its clip, uploaded or fetched; the caller closes it."""
     headers = request.headers
-    return await read_form(
+    form = await read_form(
         request.stream(), headers.get("content-type"), headers.get("content-length"), limits
     )
+    try:
+        # in a thread: ten thousand labels would hold up everybody else
+        wanted = await asyncio.to_thread(parse_request, form, server.settings)
+        if wanted.video_url is not None:
+            form.upload = await _unless_gone(request, server.fetcher.fetch(wanted.video_url))
+    except BaseException:
+        form.close()
+        raise
+    return wanted, form
 
 
-async def _answer(form: Form, settings: Settings, engine: Engine) -> str:
-    """Check the fields, classify, write the answer out."""
-    # in a thread: ten thousand labels would hold up everybody else
-    wanted = await asyncio.to_thread(parse_request, form, settings)
+async def _answer(wanted: ClassifyRequest, form: Form, engine: Engine) -> str:
+    """Classify, write the answer out."""
     answer = await engine.classify(wanted, form.upload)
     return answer.model_dump_json()
 

@@ -9,14 +9,17 @@ from collections.abc import Callable
 import structlog
 
 from export.runtime import Runtime
+from service.access import Access
 from service.admission import Admission
 from service.engine import Engine
 from service.errors import ApiError
+from service.fetch import Fetcher
 from service.loading import Loader
 from service.metrics import Metrics
 from service.readiness import Readiness
 from service.settings import Settings
 from service.shared_cache import SharedCache
+from service.tracing import open_tracing
 from service.watching import watch_server
 
 
@@ -27,7 +30,17 @@ class Server:
         self.settings = settings
         self.metrics = Metrics()
         self.admission = Admission(
-            settings.max_in_flight, settings.max_uploads, settings.request_timeout_s
+            settings.max_in_flight,
+            settings.max_uploads,
+            settings.request_timeout_s,
+            settings.max_uploads_per_client,
+        )
+        self.access = Access(settings)
+        self.fetcher = Fetcher(
+            settings.video_url_hosts,
+            timeout_s=settings.video_url_timeout_s,
+            max_bytes=settings.max_upload_bytes,
+            directory=settings.upload_dir,
         )
         self.readiness = Readiness()
         self.failure = ""  # why loading failed, for the operator: it may name paths
@@ -35,7 +48,8 @@ class Server:
         self.on_ready: Callable[[], None] | None = None
         self.last_reload = ""  # what became of the last SIGHUP
         self.cache = _shared_cache(settings)
-        self.loader = Loader(settings, self.metrics, self.cache, runtime)
+        self.tracing = open_tracing()
+        self.loader = Loader(settings, self.metrics, self.cache, runtime, self.tracing)
         self._engine: Engine | None = None
         self._starting: asyncio.Task[None] | None = None
 
@@ -49,6 +63,7 @@ class Server:
 
     def begin(self) -> None:
         """Load in the background; the server listens meanwhile and answers 503."""
+        self.access.start()
         if self.cache is not None:
             self.cache.start()
         self._starting = asyncio.create_task(self._start())
@@ -121,6 +136,8 @@ class Server:
         if self._engine is not None:
             await self._engine.pool.stop()
             await asyncio.to_thread(self._engine.close)
+        await self.access.stop()
+        await asyncio.to_thread(self.tracing.close)
         if self.cache is not None:
             await self.cache.stop()
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.rates import parse_rate
 from service.shared_cache import check_url
 
 MIB = 1 << 20
 DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
+HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?")
 
 Count = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+Names = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -60,6 +65,9 @@ class Settings(BaseSettings):
     max_connections: Count = Field(1000, description="open connections")
     header_timeout_s: Seconds = Field(10.0, description="time for a request's headers")
     max_uploads: Count = Field(64, description="requests whose body is being received")
+    max_uploads_per_client: Count = Field(
+        32, description="requests of one key or address whose body is being received"
+    )
     max_in_flight: Count = Field(64, description="requests being answered or waiting for it")
     max_batch_clips: Count | None = Field(
         None, description="clips encoded together; default: 1 on a processor, 16 on a GPU"
@@ -81,12 +89,67 @@ class Settings(BaseSettings):
         None, description="text file of labels to embed before the server is ready, one a line"
     )
 
+    api_keys_file: Path | None = Field(
+        None, description="file of hashed API keys; without one nobody is asked for a key"
+    )
+    rate_limit: str | None = Field(
+        None, description="requests to classify of one key or address, such as 60/minute"
+    )
+    cors_origins: Names = Field(
+        (), description="origins whose pages may ask, with commas between; default: none"
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="addresses or networks whose X-Forwarded-For is believed"
+    )
+    ops_port: int | None = Field(
+        None, ge=0, le=65535, description="port for /metrics and /docs, away from the API's"
+    )
+    ops_host: str | None = Field(None, description="address of the ops port; default: host")
+    video_url_hosts: Names = Field(
+        (), description="hosts that video_url may name, with commas between; default: it is off"
+    )
+    video_url_timeout_s: Seconds = Field(30.0, description="time to fetch a video_url")
+
     docs: bool = Field(True, description="serve /docs and /openapi.json")
     metrics: bool = Field(True, description="serve /metrics")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON elsewhere"
     )
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _check_rate(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_rate(value)
+        return value
+
+    @field_validator("cors_origins", "video_url_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """One text with commas, as variables and flags have it, is several names."""
+        parts = [value] if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            return value
+        return tuple(
+            name.strip() for part in parts for name in str(part).split(",") if name.strip()
+        )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f'{origin[:80]!r} is no origin; write https://host or "*"')
+        return value
+
+    @field_validator("video_url_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not HOST.fullmatch(host):
+                raise ValueError(f"{host[:80]!r} is no host name; write cdn.example.com")
+        return value
 
     @field_validator("redis_url")
     @classmethod

@@ -73,6 +73,21 @@ def check_url(url: str) -> str:
     return url
 
 
+def connection_pool(url: str, timeout_s: float) -> BlockingConnectionPool:
+    """Connections to a Redis that may go: nothing is tried twice, nothing waits for long."""
+    return BlockingConnectionPool.from_url(
+        check_url(url),
+        max_connections=CONNECTIONS,
+        timeout=timeout_s,
+        # Our callers' own limits come first; these end what is left of a call that was given up.
+        socket_timeout=BACKGROUND_TIMEOUT_S,
+        socket_connect_timeout=BACKGROUND_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        driver_info=None,
+    )
+
+
 def error_kind(error: Exception) -> str:
     """One of the kinds that CacheStats counts."""
     return next((kind for kind, types in KINDS if isinstance(error, types)), OTHER_KIND)
@@ -87,17 +102,7 @@ class SharedCache:
     def __init__(self, url: str, *, timeout_s: float, ttl_s: float) -> None:
         self.stats = CacheStats()
         self._timeout_s, self._ttl_s = timeout_s, round(ttl_s)
-        self._pool = BlockingConnectionPool.from_url(
-            check_url(url),
-            max_connections=CONNECTIONS,
-            timeout=timeout_s,
-            # Ours come first; these end what is left of a call that was given up.
-            socket_timeout=BACKGROUND_TIMEOUT_S,
-            socket_connect_timeout=BACKGROUND_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            driver_info=None,
-        )
+        self._pool = connection_pool(url, timeout_s)
         self._redis: Redis = Redis(connection_pool=self._pool)
         self._circuit = Circuit(self._probe, self._changed)
         self._writer = WriteBehind(self._write)

@@ -12,6 +12,7 @@ from pydantic_settings import CliApp, SettingsError
 
 from service.connection import connections
 from service.drain import DrainingServer
+from service.keys import read_keys
 from service.settings import Settings
 
 PREFIX = "XCLIP_"
@@ -45,23 +46,38 @@ def read_settings(arguments: list[str]) -> Settings:
     folder = settings.upload_dir
     if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
         raise Mistake(f"upload_dir {folder} is no folder that can be written to")
+    if settings.api_keys_file is not None:
+        try:
+            read_keys(settings.api_keys_file)
+        except ValueError as error:
+            raise Mistake(f"api_keys_file {error}") from None
     return settings
 
 
 def listen(settings: Settings) -> socket.socket:
     """The listening socket. Mistake where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return _listen(settings.host, settings.port, "--port or --host")
+
+
+def listen_for_ops(settings: Settings) -> socket.socket | None:
+    """The one for /metrics and /docs, where they have a port of their own."""
+    if settings.ops_port is None:
+        return None
+    return _listen(settings.ops_host or settings.host, settings.ops_port, "--ops-port")
+
+
+def _listen(host: str, port: int, flags: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted inherits it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_TIMEOUT_MS)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise Mistake(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
-            "choose another --port or --host"
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another {flags}"
         ) from None
     listener.listen(BACKLOG)
     listener.setblocking(False)
@@ -79,5 +95,6 @@ def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
+        forwarded_allow_ips=settings.trusted_proxies,
     )
     return DrainingServer(config, app.state.server, settings.shutdown_grace_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.schemas import Timing
@@ -10,14 +11,16 @@ from service.schemas import Timing
 
 @dataclass
 class Stopwatch:
-    """Seconds by stage; a stage that is entered twice adds up."""
+    """Seconds by stage; a stage that is entered twice adds up. `tell` hears of each as it ends."""
 
+    tell: Callable[[str, float], None]
     started: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, stage: str, seconds: float) -> None:
         """More time in a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.tell(stage, seconds)
 
     def timing(self) -> Timing:
         """As the answer gives it."""

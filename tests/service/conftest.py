@@ -8,6 +8,7 @@ import fcntl
 import io
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -26,7 +27,8 @@ from export.runtime import FakeRuntime, Runtime
 from service.app import create_app
 from service.server import Server
 from service.settings import DEMO_BUNDLE, Settings
-from service.startup import http_server, listen
+from service.startup import http_server, listen, listen_for_ops
+from tests.conftest import missing
 
 
 class RunningServer:
@@ -34,8 +36,8 @@ class RunningServer:
 
     def __init__(self, runtime: Runtime | None = None, **settings: Any) -> None:
         self.settings = Settings(**{"port": 0, "decode_workers": 1, **settings})
-        self.app = create_app(self.settings, runtime)
-        self.listener = listen(self.settings)
+        self.listener, self.ops_listener = listen(self.settings), listen_for_ops(self.settings)
+        self.app = create_app(self.settings, runtime, self.ops_listener)
         self.port: int = self.listener.getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._web = http_server(self.app, self.settings)
@@ -200,3 +202,26 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made = asyncio.new_event_loop()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ca.crt, server.crt and server.key for localhost, made by openssl."""
+    if shutil.which("openssl") is None:
+        missing("openssl (Debian package openssl)")
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder, "ca", ["-x509", "-subj", "/CN=test authority"])
+    make_certificate(
+        folder, "server",
+        ["-x509", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-CA", "ca.crt", "-CAkey", "ca.key"],
+    )  # fmt: skip
+    return folder
+
+
+def make_certificate(folder: Path, name: str, options: list[str]) -> None:
+    subprocess.run(
+        ["openssl", "req", "-newkey", "rsa:2048", "-noenc", "-days", "2",
+         "-keyout", f"{name}.key", "-out", f"{name}.crt", *options],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import pytest
 
@@ -35,12 +36,12 @@ def answer(admission: Admission, clock: Clock, seconds: float, times: int) -> No
 
 def test_places_are_counted_and_given_back() -> None:
     admission = Admission(2, 1, 60)
-    with admission.upload():
-        with pytest.raises(ApiError, match="1 uploads"), admission.upload():
+    with admission.upload("somebody"):
+        with pytest.raises(ApiError, match="1 uploads"), admission.upload("somebody"):
             pass
         assert admission.in_flight == 1
     with admission.work(), admission.work():
-        for enter in (admission.work, admission.upload):
+        for enter in (admission.work, partial(admission.upload, "somebody")):
             with pytest.raises(ApiError) as refusal, enter():
                 pass
             assert (refusal.value.code, refusal.value.status) == ("queue_full", 429)
@@ -49,17 +50,28 @@ def test_places_are_counted_and_given_back() -> None:
 
 def test_a_place_is_given_back_after_a_failure() -> None:
     admission = Admission(1, 1, 60)
-    for enter in (admission.upload, admission.work):
+    for enter in (partial(admission.upload, "somebody"), admission.work):
         with pytest.raises(RuntimeError), enter():
             raise RuntimeError
     assert admission.in_flight == 0
+
+
+def test_one_client_leaves_places_to_the_others() -> None:
+    admission = Admission(9, 9, 60, max_uploads_per_client=2)
+    with admission.upload("greedy"), admission.upload("greedy"):
+        with pytest.raises(ApiError, match="2 uploads of yours"), admission.upload("greedy"):
+            pass
+        with admission.upload("modest"):
+            assert admission.uploading == 3
+    with admission.upload("greedy"):
+        assert admission.uploading == 1
 
 
 def test_senders_take_no_place_from_work() -> None:
     admission = Admission(1, 50, 60)
     with contextlib.ExitStack() as uploads:
         for _ in range(50):
-            uploads.enter_context(admission.upload())
+            uploads.enter_context(admission.upload("somebody"))
         with admission.work():
             pass
 
@@ -96,9 +108,9 @@ def test_retry_after_is_bounded(clock: Clock) -> None:
 
 def test_a_draining_server_takes_nothing_new_and_finishes_what_it_has() -> None:
     admission = Admission(2, 2, 60)
-    with admission.upload():
+    with admission.upload("somebody"):
         admission.draining = True
-        with pytest.raises(ApiError) as refusal, admission.upload():
+        with pytest.raises(ApiError) as refusal, admission.upload("somebody"):
             pass
     assert (refusal.value.code, refusal.value.status) == ("draining", 503)
     with admission.work():  # its upload was accepted before

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.shapes.backgrounds import Picture, draw_background
-from model.data.shapes.places import draw_rest
+from model.data.shapes.places import draw_rest, draw_stand
 from model.data.shapes.tracks import Motion, draw_motion
 from model.data.shapes.vocabulary import COLOURS, OUTLINES, REST, TURNS, Subject
 
@@ -20,6 +20,7 @@ ASPECT_SHARES = (0.34, 0.22, 0.22, 0.06, 0.06, 0.07, 0.03)
 RATES = (8, 10, 12, 15, 20, 24, 25, 30, 50, 60)
 LEAST_CONTRAST = 95.0
 BACKGROUND_TRIES = 5
+STAND_SHARE = 0.5  # of the shapes at rest, whose phrases tell how they are turned, not where
 SMALL, LARGE = 0.11, 0.2  # radius, as part of the short side, up to and from which one says so
 
 
@@ -90,11 +91,13 @@ def draw_scene(
     room = (size[1] / short / 2, size[0] / short / 2)
     also: str | None = None
     places: tuple[str, ...] = ()
+    turns = subject.motion in TURNS
     if subject.motion == REST:
-        motion, places = draw_rest(rng)
+        turns = rng.random() < STAND_SHARE
+        motion, places = draw_stand(rng, subject.outline) if turns else draw_rest(rng)
     else:
         motion, also = draw_motion(rng, subject.motion, subject.outline, room)
-    figure = _figure(rng, subject)
+    figure = _figure(rng, subject, turns)
     margin = int(np.ceil(short * 0.08))
     pan = rng.uniform(-0.05, 0.05, 2) * short if rng.random() < 0.12 else np.zeros(2)
     return Scene(
@@ -148,15 +151,14 @@ def _size_words(subject: Subject, motion: Motion) -> tuple[str, ...]:
     return ("large", "big") if motion.radii[0] >= LARGE else ()
 
 
-def _figure(rng: np.random.Generator, subject: Subject) -> Figure:
+def _figure(rng: np.random.Generator, subject: Subject, turns: bool) -> Figure:
     colour = named_colour(rng, subject.colour)
     bright = float(colour.mean()) > 110
     against = np.full(3, 20.0 if bright else 235.0, np.float32)
     kind, stroke, width, bar = rng.random(), None, 0.0, None
     if kind < 0.18:
         stroke, width = against, float(rng.uniform(0.05, 0.14))
-    turning = subject.motion in TURNS
-    if turning and (subject.outline == "circle" or rng.random() < 0.2):
+    if turns and (subject.outline == "circle" or rng.random() < 0.2):
         bar = against if rng.random() < 0.7 else 255 - colour
     softness = float(rng.uniform(0.6, 2.5)) if rng.random() < 0.4 else 1.0
     shine = float(rng.uniform(-0.25, 0.25)) if rng.random() < 0.2 else 0.0

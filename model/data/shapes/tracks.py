@@ -18,6 +18,7 @@ Values = NDArray[np.float64]
 # The angle after which an outline looks the same again.
 SYMMETRY = {"circle": 2 * math.pi, "square": math.pi / 2, "triangle": 2 * math.pi / 3,
             "star": 2 * math.pi / 5}  # fmt: skip
+LEAST_TURNING = 0.11  # radius below which one cannot see how a shape is turned
 LOOKS = 8  # frames that a network may take of a clip: turns must stay readable at that rate
 
 
@@ -78,7 +79,7 @@ def draw_motion(
         moves = _travel(rng, way, ease, rng.uniform(1.9, 3.6), radius, tilt, room, least=0.55)
         return moves, way
     if motion in TURNS:
-        radius = max(radius, 0.11)
+        radius = max(radius, LEAST_TURNING)
         place = _place(rng, radius, room)
         turn = TURNS[motion] * _turn(rng, outline)
         return Motion(

@@ -129,26 +129,3 @@ def run(work: Coroutine[Any, Any, Result] | Awaitable[Result]) -> Result:
         return await work
 
     return asyncio.run(main())
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ca.crt, server.crt and server.key for localhost, made by openssl."""
-    if shutil.which("openssl") is None:
-        missing("openssl (Debian package openssl)")
-    folder = tmp_path_factory.mktemp("tls")
-    make_certificate(folder, "ca", ["-x509", "-subj", "/CN=test authority"])
-    make_certificate(
-        folder, "server",
-        ["-x509", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-         "-CA", "ca.crt", "-CAkey", "ca.key"],
-    )  # fmt: skip
-    return folder
-
-
-def make_certificate(folder: Path, name: str, options: list[str]) -> None:
-    subprocess.run(
-        ["openssl", "req", "-newkey", "rsa:2048", "-noenc", "-days", "2",
-         "-keyout", f"{name}.key", "-out", f"{name}.crt", *options],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip

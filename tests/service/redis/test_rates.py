@@ -1,0 +1,108 @@
+"""Rates that several servers count together, in a real Redis that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from service.errors import ApiError
+from service.rates import RateLimiter, parse_rate
+from tests.service.redis.conftest import RedisServer, run
+
+RATE = parse_rate("3/hour")
+TIMEOUT_S = 1.0
+
+
+async def counted(limiter: RateLimiter, client: str, times: int) -> int:
+    """How many of so many requests are let in."""
+    let_in, refusals = 0, []
+    for _ in range(times):
+        try:
+            await limiter.count(RATE, client)
+        except ApiError as error:
+            refusals.append(error)
+        else:
+            let_in += 1
+    assert {refusal.code for refusal in refusals} <= {"rate_limited"}
+    assert all(1 <= (refusal.retry_after_s or 0) <= 3600 for refusal in refusals)
+    return let_in
+
+
+async def with_limiters(url: str | None, number: int, work: Callable[..., Awaitable[None]]) -> None:
+    limiters = [RateLimiter(url, TIMEOUT_S) for _ in range(number)]
+    for limiter in limiters:
+        limiter.start()
+    try:
+        if url is not None:
+            for limiter in limiters:
+                await until_shared(limiter, True)
+        await work(*limiters)
+    finally:
+        for limiter in limiters:
+            await limiter.stop()
+
+
+async def until_shared(limiter: RateLimiter, shared: bool) -> None:
+    while limiter.shared is not shared:
+        await asyncio.sleep(0.01)
+
+
+def test_two_servers_count_together(redis_server: RedisServer) -> None:
+    async def work(one: RateLimiter, other: RateLimiter) -> None:
+        assert await counted(one, "alice", 2) == 2
+        assert await counted(other, "alice", 5) == 1
+        assert await counted(one, "alice", 1) == 0
+        assert await counted(one, "bob", 4) == 3
+
+    run(with_limiters(redis_server.url, 2, work))
+
+
+def test_a_server_alone_counts_too() -> None:
+    async def work(one: RateLimiter) -> None:
+        assert await counted(one, "alice", 5) == 3
+
+    run(with_limiters(None, 1, work))
+
+
+def test_without_redis_each_counts_for_itself_and_comes_back(redis_server: RedisServer) -> None:
+    async def work(one: RateLimiter) -> None:
+        assert await counted(one, "alice", 3) == 3
+        redis_server.stop()
+        # Nobody is refused because of the loss, and nobody gets more than a rate again.
+        assert await counted(one, "alice", 8) == 3
+        assert not one.shared
+        redis_server.start()
+        await until_shared(one, True)
+
+    run(with_limiters(redis_server.url, 1, work))
+
+
+def test_a_redis_that_hangs_holds_up_one_request(redis_server: RedisServer) -> None:
+    async def work(one: RateLimiter) -> None:
+        redis_server.pause()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        assert await counted(one, "alice", 50) == 3
+        assert loop.time() - started < 10 * TIMEOUT_S
+        redis_server.resume()
+        await until_shared(one, True)
+
+    run(with_limiters(redis_server.url, 1, work))
+
+
+@pytest.mark.parametrize("text", ["often", "", "5", "-1/minute", "5/fortnight"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="write it like"):
+        parse_rate(text)
+
+
+def test_tls_and_password(make_redis: Callable[..., RedisServer], certificates: Path) -> None:
+    server = make_redis(password="secret", tls=certificates)
+
+    async def work(one: RateLimiter) -> None:
+        assert await counted(one, "alice", 4) == 3
+
+    run(with_limiters(server.url, 1, work))

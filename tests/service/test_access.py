@@ -1,0 +1,195 @@
+"""Who may ask, from which pages, and where operators look: against a real server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service import keys as under_test
+from service.keys import KeyFile, read_keys
+from tests.service.conftest import RunningServer, fake_runtime, running, until
+
+ALICE, BOB = "xclip_alice", "xclip_bob"
+
+
+def line(key: str, name: str, rate: str = "") -> str:
+    return f"{hashlib.sha256(key.encode()).hexdigest()} {name} {rate}\n"
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text("# who may ask\n\n" + line(ALICE, "alice") + line(BOB, "bob", "2/hour"))
+    return path
+
+
+def ask(server: RunningServer, clip: bytes, headers: dict[str, str]) -> httpx.Response:
+    return server.client.post(
+        "/classify", files={"video": clip}, data={"labels": ["a", "b"]}, headers=headers
+    )
+
+
+def test_only_known_keys_are_let_in(key_file: Path, clip: bytes) -> None:
+    with running(fake_runtime(), api_keys_file=key_file) as server:
+        for headers in (
+            {"Authorization": f"Bearer {ALICE}"},
+            {"Authorization": f"bearer  {ALICE}"},
+            {"X-API-Key": ALICE},
+        ):
+            assert ask(server, clip, headers).status_code == 200
+        wrong = (
+            {},
+            {"X-API-Key": ""},
+            {"X-API-Key": ALICE + "x"},
+            {"Authorization": f"Basic {ALICE}"},
+            {"X-API-Key": hashlib.sha256(ALICE.encode()).hexdigest()},
+        )
+        for headers in wrong:
+            refused = ask(server, clip, headers)
+            assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+            assert ALICE not in refused.text
+        for address in ("/model", "/labels", "/labels/labels", "/metrics"):
+            assert server.client.get(address).status_code == 401
+            known = server.client.get(address, headers={"X-API-Key": ALICE})
+            assert known.status_code == 200, address
+        for address in ("/healthz", "/readyz", "/", "/docs", "/openapi.json"):
+            assert server.client.get(address).status_code == 200, address
+
+
+def test_a_body_without_a_key_is_not_read(key_file: Path) -> None:
+    with running(fake_runtime(), api_keys_file=key_file) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.settimeout(20)
+            client.sendall(
+                b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
+                b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b"
+            )
+            answer = client.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 401")
+        assert b"connection: close" in answer.lower()
+
+
+def test_the_document_says_how_a_key_is_sent(key_file: Path) -> None:
+    with running(fake_runtime(), api_keys_file=key_file) as server:
+        document = server.client.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["header"]["name"] == "X-API-Key"
+    assert {"bearer": []} in document["security"]
+
+
+def test_keys_change_while_the_server_runs(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(under_test, "LOOK_EVERY_S", 0.0)
+    keys = KeyFile(key_file)
+    assert keys.find("xclip_carol") is None
+    key_file.write_text(line("xclip_carol", "carol"))
+    found = keys.find("xclip_carol")
+    assert found is not None
+    assert found.name == "carol"
+    assert keys.find(ALICE) is None
+    for broken in ("nonsense\n", "", line("a", "x") * 2):
+        key_file.write_text(broken)
+        assert keys.find("xclip_carol") == found
+    key_file.unlink()
+    assert keys.find("xclip_carol") == found
+    assert sum("not read again" in record.getMessage() for record in caplog.records) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("abc alice\n", "line 1: must be a SHA-256"),
+        (line("a", "x").upper(), "line 1: must be a SHA-256"),
+        (line("a", "no/slash"), "line 1: must be"),
+        (line("a", "x") + line("b", "y", "often"), "line 2: 'often' is no rate"),
+        (line("a", "x") + line("b", "x"), "x stands there twice"),
+        ("# none\n", "no key in it"),
+    ],
+)
+def test_a_wrong_key_file_is_told_in_one_line(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=says):
+        read_keys(path)
+    started = subprocess.run(
+        [sys.executable, "-m", "service", "--api-keys-file", str(path), "--port", "0"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert started.returncode == 2
+    assert len(started.stderr.splitlines()) == 1
+    assert says in started.stderr
+
+
+def test_a_made_key_lets_in(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "service.keys", "carol", "5/minute"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    path = tmp_path / "keys"
+    path.write_text(made.stdout)
+    key = made.stderr.splitlines()[0].split()[-1]
+    found = KeyFile(path).find(key)
+    assert found is not None
+    assert (found.name, str(found.rate)) == ("carol", "5 per 1 minute")
+    assert key not in made.stdout
+
+
+def test_too_many_requests_of_one_key_wait(key_file: Path, clip: bytes) -> None:
+    with running(fake_runtime(), api_keys_file=key_file, rate_limit="1000/hour") as server:
+        answers = [ask(server, clip, {"X-API-Key": BOB}) for _ in range(3)]
+        assert [a.status_code for a in answers] == [200, 200, 429]
+        assert answers[2].json()["code"] == "rate_limited"
+        assert 1 <= int(answers[2].headers["Retry-After"]) <= 3600
+        assert ask(server, clip, {"X-API-Key": ALICE}).status_code == 200
+        assert server.client.get("/model", headers={"X-API-Key": BOB}).status_code == 200
+
+
+def test_without_keys_addresses_are_counted(clip: bytes) -> None:
+    with running(fake_runtime(), rate_limit="1/hour") as server:
+        told = {"X-Forwarded-For": "203.0.113.7"}  # from a proxy that is believed: loopback
+        assert [ask(server, clip, {}).status_code for _ in range(2)] == [200, 429]
+        assert [ask(server, clip, told).status_code for _ in range(2)] == [200, 429]
+    with running(fake_runtime(), rate_limit="1/hour", trusted_proxies="198.51.100.1") as server:
+        assert ask(server, clip, {}).status_code == 200
+        assert ask(server, clip, told).status_code == 429
+
+
+def test_other_pages_may_not_ask_unless_allowed(clip: bytes) -> None:
+    page = {"Origin": "https://page.example"}
+    preflight = page | {"Access-Control-Request-Method": "POST"}
+    with running(fake_runtime()) as server:
+        answer = ask(server, clip, page)
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert server.client.options("/classify", headers=preflight).status_code == 405
+    with running(fake_runtime(), cors_origins=("https://page.example",)) as server:
+        answer = ask(server, clip, page)
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://page.example"
+        assert server.client.options("/classify", headers=preflight).status_code == 200
+        refused = server.client.post("/classify", headers=page)
+        assert refused.status_code == 415
+        assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
+        other = ask(server, clip, {"Origin": "https://elsewhere.example"})
+        assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_operators_can_have_a_port_of_their_own(key_file: Path) -> None:
+    with running(fake_runtime(), ops_port=0, api_keys_file=key_file) as server:
+        assert server.ops_listener is not None
+        ops = f"http://127.0.0.1:{server.ops_listener.getsockname()[1]}"
+        for address in ("/metrics", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css"):
+            assert server.client.get(address).status_code == 404, address
+            until(lambda at=address: httpx.get(ops + at).status_code == 200)  # type: ignore[misc]
+        assert "/classify" in json.dumps(httpx.get(f"{ops}/openapi.json").json()["paths"])
+        assert "xclip_build_info" in httpx.get(f"{ops}/metrics").text
+        assert httpx.post(f"{ops}/classify").status_code == 404
+        assert server.client.get("/healthz").status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{ops}/metrics")
