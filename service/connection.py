@@ -71,8 +71,16 @@ class _Parser(HttpToolsProtocol):
         self.refuse(self.refusal or ApiError("malformed_request", "this is no valid HTTP request"))
 
     def refuse(self, error: ApiError) -> None:
-        """Answer in the application's place, if nothing else is being answered, and close."""
-        if self.cycle is None or self.cycle.response_complete:
+        """Answer in the application's place, if nothing else is being answered, and close.
+
+        A whole request that came before is answered first; what is wrong came after it.
+        """
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if cycle is None or cycle.response_complete:
             self.transport.write(_plain_response(error))
         self.transport.close()
 

@@ -209,8 +209,8 @@ async def _feed(reader: _Reader, stream: AsyncIterator[bytes], limits: FormLimit
             ) from None
         received += len(chunk)
         _check_size(received, limits)
-        if reader.complete and chunk.strip():
-            raise ApiError("malformed_request", "there is more after the form's last boundary")
+        if reader.complete:
+            continue  # what follows the last boundary means nothing (RFC 2046, 5.1.1)
         if received > IN_THREAD_AFTER_BYTES:
             await asyncio.to_thread(reader.parser.write, chunk)
         else:

@@ -28,6 +28,11 @@ CLASSIFY_BODY: dict[str, Any] = {
                             **TEXT,
                             "description": "instead of video: the id of an earlier answer",
                         },
+                        "video_url": {
+                            **TEXT,
+                            "description": "instead of video, where the operator allows it: "
+                            "an https address",
+                        },
                         "labels": {
                             "type": "array",
                             "items": TEXT,
