@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import PROBLEM_JSON, ApiError, problem
+from service.lingering import LingeringTransport
 from service.settings import Settings
 
 READ_BYTES = 64 << 10  # at a time; also the most that is read beyond what has been dealt with
@@ -36,7 +37,8 @@ def connections(settings: Settings) -> ConnectionFactory:
     ) -> Connection:
         parser = _Parser(config, server_state, app_state, _loop)
         full = len(server_state.connections) >= settings.max_connections
-        return Connection(parser, settings.header_timeout_s, full=full)
+        most = settings.max_upload_bytes + READ_BYTES
+        return Connection(parser, settings.header_timeout_s, most, full=full)
 
     return connect
 
@@ -47,11 +49,13 @@ class _Parser(HttpToolsProtocol):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.head_open = True
+        self.requests = 0
         self.refusal: ApiError | None = None
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self.head_open = True
+        self.requests += 1
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -70,7 +74,7 @@ class _Parser(HttpToolsProtocol):
         """Refuse what is no HTTP."""
         self.refuse(self.refusal or ApiError("malformed_request", "this is no valid HTTP request"))
 
-    def refuse(self, error: ApiError) -> None:
+    def refuse(self, error: ApiError, *, linger: bool = True) -> None:
         """Answer in the application's place, if nothing else is being answered, and close.
 
         A whole request that came before is answered first; what is wrong came after it.
@@ -82,37 +86,64 @@ class _Parser(HttpToolsProtocol):
             return
         if cycle is None or cycle.response_complete:
             self.transport.write(_plain_response(error))
-        self.transport.close()
+        if linger:
+            cast(LingeringTransport, self.transport).linger()
+        else:
+            self.transport.close()
+
+    @property
+    def body_unread(self) -> bool:
+        """Whether the request that was answered last is still being sent."""
+        return self.cycle is not None and self.cycle.more_body
 
 
 class Connection(asyncio.BufferedProtocol):
     """Passes to uvicorn's protocol what is within bounds."""
 
-    def __init__(self, parser: _Parser, head_timeout_s: float, *, full: bool) -> None:
+    def __init__(
+        self, parser: _Parser, head_timeout_s: float, most_bytes: int, *, full: bool
+    ) -> None:
         self._parser, self._head_timeout_s, self._full = parser, head_timeout_s, full
+        self._most_bytes, self._read = most_bytes, 0  # of one request
         self._buffer = bytearray(READ_BYTES)
         self._fruitless = 0  # bytes since the last that could be dealt with
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: its first head is due."""
-        self._parser.connection_made(cast(asyncio.Transport, transport))
+        parser = self._parser
+        self._transport = LingeringTransport(
+            cast(asyncio.Transport, transport),
+            parser.loop,
+            lambda: parser.body_unread,
+            lambda: self._most_bytes - self._read,
+        )
+        parser.connection_made(cast(asyncio.Transport, self._transport))
         if self._full:
-            self._parser.refuse(
-                ApiError("queue_full", "too many connections; ask again later", retry_after_s=1)
+            parser.refuse(
+                ApiError("queue_full", "too many connections; ask again later", retry_after_s=1),
+                linger=False,
             )
         self._watch_head()
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
-        return self._buffer
+        room = self._transport.left if self._transport.lingering else READ_BYTES
+        return memoryview(self._buffer)[: max(1, room)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have arrived."""
         parser = self._parser
-        if parser.transport.is_closing():
+        if self._transport.lingering:
+            self._transport.threw_away(nbytes)
             return
+        if self._transport.is_closing():
+            return
+        requests = parser.requests
+        self._read += nbytes
         parser.data_received(bytes(memoryview(self._buffer)[:nbytes]))
+        if parser.requests != requests:
+            self._read = nbytes
         self._fruitless = self._fruitless + nbytes if self._bore_nothing() else 0
         if self._fruitless > MAX_HEAD_BYTES:
             parser.refuse(
@@ -166,7 +197,8 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = None
         if not self._parser.transport.is_closing():
             self._parser.refuse(
-                ApiError("upload_timeout", f"no headers within {self._head_timeout_s:g} s")
+                ApiError("upload_timeout", f"no headers within {self._head_timeout_s:g} s"),
+                linger=False,
             )
 
 

@@ -40,11 +40,11 @@ class RunningServer:
         self.app = create_app(self.settings, runtime, self.ops_listener)
         self.port: int = self.listener.getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}"
-        self._web = http_server(self.app, self.settings)
+        self.web = http_server(self.app, self.settings)
         self._loaded = threading.Event()
         self.server.on_ready = self.server.on_failure = self._loaded.set
         self._thread = threading.Thread(
-            target=self._web.run, kwargs={"sockets": [self.listener]}, daemon=True
+            target=self.web.run, kwargs={"sockets": [self.listener]}, daemon=True
         )
         self.client = httpx.Client(base_url=self.base_url, timeout=60)
 
@@ -66,7 +66,7 @@ class RunningServer:
 
     def stop(self) -> None:
         self.client.close()
-        self._web.should_exit = True
+        self.web.should_exit = True
         self._thread.join(30)
         self.listener.close()
         assert not self._thread.is_alive(), "the server did not stop"

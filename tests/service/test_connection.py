@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from service import connection as under_test
+from service import lingering
 from service.connection import MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES, Connection
-from tests.service.conftest import RunningServer, fake_runtime, running
+from tests.service.conftest import RunningServer, fake_runtime, running, until
 
 HEAD_TIMEOUT_S = 0.5
 LIMIT = 300_000
@@ -116,6 +118,30 @@ def test_a_slow_second_head_ends_the_connection(server: RunningServer) -> None:
         answer = answer_of(connection)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 408 " in answer
+
+
+def test_who_is_still_sending_hears_the_answer(server: RunningServer) -> None:
+    """A client that sends all before it reads, as most libraries do, over a slow line."""
+    with connect(server) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 13)
+        connection.sendall(
+            b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LIMIT
+        )
+        for _ in range(10):
+            connection.sendall(b"x" * (LIMIT // 10))
+            time.sleep(0.02)
+        assert problem_of(answer_of(connection))["code"] == "not_found"
+    until(lambda: not server.web.server_state.connections)
+
+
+def test_nobody_is_listened_to_for_ever(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lingering, "LONGEST_S", 0.3)
+    with connect(server) as connection:
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
+        assert b" 404 " in answer_of(connection)
+        until(lambda: not server.web.server_state.connections)
 
 
 def test_too_many_connections_are_told_so() -> None:

@@ -97,8 +97,8 @@ def test_real_clips_among_them_are_classified(document: Any, clip: bytes) -> Non
         suppress_health_check=list(HealthCheck),
     )
     def ask(case: Any) -> None:
-        case.body = {k: v for k, v in case.body.items() if k not in ("video_id", "label_set")}
-        case.body["video"] = clip
+        others = ("video_id", "video_url", "label_set")
+        case.body = {k: v for k, v in case.body.items() if k not in others} | {"video": clip}
         response = case.call()
         case.validate_response(response, checks=CHECKS)
         statuses[response.status_code] += 1

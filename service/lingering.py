@@ -1,0 +1,74 @@
+"""Closing a connection on which the client is still speaking, so that it hears the answer.
+
+A socket that is closed with bytes unread resets the connection, and a client that is still sending
+may lose what was said to it before. So our side is closed first, and what comes is read and thrown
+away: for a few seconds, and never more than the request might have had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+LONGEST_S = 5.0
+
+
+class LingeringTransport:
+    """The transport of a connection, whose `close` lingers where something is unread.
+
+    `unread` says whether more may come, `allowance` how many bytes may still be read.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        unread: Callable[[], bool],
+        allowance: Callable[[], int],
+    ) -> None:
+        self._transport, self._loop = transport, loop
+        self._unread, self._allowance = unread, allowance
+        self.left = 0  # bytes that may still be thrown away
+        self.lingering = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send; nothing more after the close."""
+        if not self.lingering:
+            self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether it is closed as far as anybody else is concerned."""
+        return self.lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close: at once where all has been read."""
+        if self.lingering:
+            return
+        if self._unread():
+            self.linger()
+        else:
+            self._transport.close()
+
+    def linger(self) -> None:
+        """Close our side, and the other when nothing more comes."""
+        if self.is_closing():
+            return
+        self.left = self._allowance()
+        if self.left <= 0 or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self.lingering = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        # Closing twice does no harm: the timer need not be stopped.
+        self._loop.call_later(LONGEST_S, self._transport.close)
+
+    def threw_away(self, nbytes: int) -> None:
+        """So much more has come and gone."""
+        self.left -= nbytes
+        if self.left <= 0:
+            self._transport.close()
