@@ -7,8 +7,23 @@ function say(text, isError = false) {
   $("message").classList.toggle("error", isError);
 }
 
+// The key is kept in the page alone: it is gone with the tab.
+function headers() {
+  const key = $("key").value.trim();
+  return key ? { "X-API-Key": key } : {};
+}
+
+function askForKey() {
+  $("key-row").hidden = false;
+  $("model").textContent = "This server asks for an API key.";
+}
+
 async function describeModel() {
-  const response = await fetch("/model");
+  const response = await fetch("/model", { headers: headers() });
+  if (response.status === 401) {
+    askForKey();
+    return;
+  }
   if (response.status === 503) {
     setTimeout(describeModel, 1000);
     return;
@@ -62,8 +77,9 @@ async function classify(event) {
   $("go").disabled = true;
   say("Looking …");
   try {
-    const response = await fetch("/classify", { method: "POST", body: form });
+    const response = await fetch("/classify", { method: "POST", body: form, headers: headers() });
     const answer = await response.json();
+    if (response.status === 401) askForKey();
     if (response.ok) show(answer);
     else say(answer.detail, true);
   } catch {
@@ -74,6 +90,7 @@ async function classify(event) {
 }
 
 $("form").addEventListener("submit", classify);
+$("key").addEventListener("change", describeModel);
 $("video").addEventListener("change", () => {
   if ($("video").files[0]) preview($("video").files[0]);
 });

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -12,6 +14,7 @@ import pytest
 from service import connection as under_test
 from service import lingering
 from service.connection import MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES, Connection
+from tests.conftest import missing
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 
 HEAD_TIMEOUT_S = 0.5
@@ -196,11 +199,8 @@ def test_a_body_that_nobody_reads_closes_the_connection(server: RunningServer, p
 def test_curl_is_told_why_a_large_file_is_refused(
     server: RunningServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    import shutil
-    import subprocess
-
     if shutil.which("curl") is None:
-        pytest.skip("no curl here")
+        missing("curl")
     large = tmp_path_factory.mktemp("large") / "clip"
     large.write_bytes(b"\0" * 20_000_000)
     run = subprocess.run(

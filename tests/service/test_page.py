@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import missing
-from tests.service.conftest import RunningServer, clip_bytes
+from tests.service.conftest import RunningServer, clip_bytes, running
 
 FLAGS = [
     "--no-sandbox",
@@ -74,3 +75,20 @@ def test_the_documents_render_without_any_other_host(page: Page, server: Running
     page.goto(f"http://127.0.0.1:{server.port}/docs")
     expect(page.get_by_text("Rank labels for a clip")).to_be_visible()
     assert all(u.startswith((f"http://127.0.0.1:{server.port}/", "data:")) for u in asked)
+
+
+def test_the_page_asks_for_a_key_where_there_are_keys(page: Page, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"{hashlib.sha256(b'xclip_alice').hexdigest()} alice\n")
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(clip_bytes(shade=4))
+    with running(api_keys_file=keys) as guarded:
+        page.goto(f"http://127.0.0.1:{guarded.port}/")
+        expect(page.locator("#model")).to_have_text("This server asks for an API key.")
+        page.locator("#video").set_input_files(clip)
+        page.locator("#go").click()
+        expect(page.locator("#message")).to_contain_text("asks for an API key")
+        page.get_by_label("API key").fill("xclip_alice")
+        page.locator("#go").click()
+        expect(page.locator("#results li")).to_have_count(4)
+        expect(page.locator("#model")).to_contain_text("onnxruntime-cpu")

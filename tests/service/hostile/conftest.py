@@ -18,6 +18,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.service.redis.conftest import make_redis, redis_server  # noqa: F401  # fixtures
+
 ROOT = Path(__file__).resolve().parents[3]
 MIB = 1 << 20
 

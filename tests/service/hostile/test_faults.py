@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ import psutil
 import pytest
 
 from service.settings import DEMO_BUNDLE
+from tests.conftest import ROOT, missing
 
 log = logging.getLogger(__name__)
 pytestmark = pytest.mark.faults
@@ -256,14 +258,52 @@ def test_the_bundle_is_damaged_while_it_is_served(serving, good, tmp_path):
         assert after.status_code == 200
         assert after.json()["predictions"] == before
         assert server.client.get("/readyz").status_code == 200
-        log.info("bundle files cut to 100 bytes | answers unchanged | nothing to recover")
+        server.root.send_signal(signal.SIGHUP)
+        until(lambda: server.client.get("/readyz").json()["last_reload"] != "none")
+        told = server.client.get("/readyz").json()["last_reload"]
+        assert told.startswith("refused"), told
+        assert ask(server, good).json()["predictions"] == before
+        log.info("bundle files cut to 100 bytes | answers unchanged, a reload is refused | at once")
+    again = subprocess.run(
+        [sys.executable, "-m", "service", "--bundle", str(bundle), "--port", "0"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert again.returncode == 2
+    assert len(again.stderr.splitlines()) == 1
+    assert str(bundle) in again.stderr
+    log.info("a restart on the damaged bundle | it ends with: %s", again.stderr.strip())
+
+
+def test_redis_is_gone(serving, good, redis_server):
+    """Label vectors and rates are shared through it; without it each server has its own."""
+    # With no memory of labels of its own the server asks each time.
+    settings = {"redis_url": redis_server.url, "rate_limit": "1000/minute", "label_cache_bytes": 1}
+    with serving(**settings) as server:
+        until(lambda: server.client.get("/readyz").json()["shared_cache"] == "up")
+        before = ask(server, good).json()["predictions"]
+        redis_server.kill()
+        began = time.monotonic()
+        answers = [ask(server, good) for _ in range(5)]
+        without_s = time.monotonic() - began
+        assert [a.status_code for a in answers] == [200] * 5
+        assert all(a.json()["predictions"] == before for a in answers)
+        ready = server.client.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json()["shared_cache"].startswith("down")
+        redis_server.start()
+        back_s = until(lambda: server.client.get("/readyz").json()["shared_cache"] == "up")
+        assert ask(server, good).status_code == 200
+        log.info(
+            "Redis killed | five answers, right, in %.2f s | in use again %.2f s after its return",
+            without_s, back_s,
+        )  # fmt: skip
 
 
 def test_the_wall_clock_jumps(serving, good, tmp_path):
     """A day forward and two days back: nothing is measured by it that matters."""
     library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
     if library is None:
-        pytest.skip("libfaketime is not installed")
+        missing("libfaketime (Debian package libfaketime)")
     clock = tmp_path / "clock"
     clock.write_text("+0")
     before = (
