@@ -92,7 +92,7 @@ $(VENV)/.installed $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 system-packages:
-	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace faketime:faketime \
+	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace prometheus:prometheus faketime:faketime \
 		curl:curl openssl:openssl
 
 .PHONY: demo serve install test test-long fuzz check format bench lock audit sbom clean help system-packages

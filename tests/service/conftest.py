@@ -133,6 +133,18 @@ def clip_bytes(shade: int = 0, frames: int = 16, size: int = 64) -> bytes:
     return file.getvalue()
 
 
+def long_gop(path: Path, seconds: int = 60) -> bytes:
+    """A small file that takes long to decode: one key frame, and all others lean on it."""
+    subprocess.run(
+        ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "color=gray:size=1280x720:rate=60",
+         "-t", str(seconds), "-c:v", "libx264", "-preset", "ultrafast", "-g", "100000", str(path)],
+        check=True, timeout=120,
+    )  # fmt: skip
+    content = path.read_bytes()
+    assert len(content) < 200_000
+    return content
+
+
 @pytest.fixture(scope="session", autouse=True)
 def plain_logs() -> Iterator[None]:
     """Events go to the standard loggers, where pytest shows them with a test that fails."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.service.conftest import (
     RunningServer,
     clip_bytes,
     fake_runtime,
+    long_gop,
     multipart,
     running,
     until,
@@ -260,18 +260,6 @@ def test_who_hangs_up_in_mid_decode_stops_the_decoding(
         assert pool.stats.ended["cancelled"] == before + 1
     assert min(seconds) < 1
     assert server.classify(clip_bytes(shade=3), labels=["a"]).status_code == 200
-
-
-def long_gop(path: Path) -> bytes:
-    """A small file that takes seconds to decode: one key frame, and all others lean on it."""
-    subprocess.run(
-        ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "color=gray:size=1280x720:rate=60",
-         "-t", "60", "-c:v", "libx264", "-preset", "ultrafast", "-g", "100000", str(path)],
-        check=True, timeout=120,
-    )  # fmt: skip
-    content = path.read_bytes()
-    assert len(content) < LIMIT
-    return content
 
 
 def test_descriptors_are_given_back(server: RunningServer, clip: bytes) -> None:
