@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.settings import Settings
 from tests.service.conftest import clip_bytes
 from tests.service.redis.conftest import RedisServer
 from tests.service.steady_load import (
@@ -31,6 +32,7 @@ from tests.service.steady_load import (
 ROOT = Path(__file__).resolve().parents[3]
 LISTS = cycle_lists(20, 16)
 PHASE = 400  # requests
+TIMEOUT_S = Settings.model_fields["redis_timeout_s"].default
 
 
 @contextmanager
@@ -110,7 +112,8 @@ def test_answers_stay_right_and_quick(redis_server: RedisServer) -> None:
 
         with SteadyLoad(url, ask) as load:
             load.more(PHASE)
-            report("healthy", load.samples[:PHASE])
+            healthy = load.samples[:PHASE]
+            report("healthy", healthy)
             for name, fault in FAULTS:
                 began = time.perf_counter()
                 fault(redis_server)
@@ -119,6 +122,8 @@ def test_answers_stay_right_and_quick(redis_server: RedisServer) -> None:
                         pass
                 load.more(PHASE)
                 report(name, load.since(began))
+                added = percentile(load.since(began), 99) - percentile(healthy, 99)
+                assert added <= 1000 * TIMEOUT_S, name
             state = client.get("/readyz").json()["shared_cache"]
         assert statuses(load.samples) == {200: len(load.samples)}
         assert not [sample for sample in load.samples if wrong(sample)]
