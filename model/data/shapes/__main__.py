@@ -46,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=1000, help="training clips (1000)")
     parser.add_argument("--val-clips", type=int, default=200, help="of seen combinations (200)")
     parser.add_argument("--unseen-clips", type=int, default=300, help="of unseen ones (300)")
-    parser.add_argument("--place-clips", type=int, default=0, help="of things at rest (0)")
+    parser.add_argument("--place-clips", type=int, default=0, help="that tell where (0)")
+    parser.add_argument("--stand-clips", type=int, default=0, help="that tell how turned (0)")
     parser.add_argument(
         "--new-shapes",
         type=int,
@@ -63,7 +64,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(given: argparse.Namespace) -> ShapesOptions:
-    numbers = ("clips", "val_clips", "unseen_clips", "place_clips", "new_shapes", "seed")
+    numbers = (
+        "clips",
+        "val_clips",
+        "unseen_clips",
+        "place_clips",
+        "stand_clips",
+        "new_shapes",
+        "seed",
+    )
     for name in numbers:
         if getattr(given, name) < 0:
             raise ValueError(f"--{name.replace('_', '-')} must not be negative")
@@ -75,6 +84,7 @@ def _options(given: argparse.Namespace) -> ShapesOptions:
         val_clips=given.val_clips,
         unseen_clips=given.unseen_clips,
         place_clips=given.place_clips,
+        stand_clips=given.stand_clips,
         seed=given.seed,
         scenes=SceneOptions(short_side=(64, given.largest), pictures=pictures),
         h264_only=given.h264_only,
@@ -87,7 +97,8 @@ def _draw_new(given: argparse.Namespace, options: ShapesOptions) -> None:
 
 
 def _draw(output: Path, options: ShapesOptions, workers: int) -> None:
-    total = options.clips + options.val_clips + options.unseen_clips + options.place_clips
+    moving = options.clips + options.val_clips + options.unseen_clips
+    total = moving + options.place_clips + options.stand_clips
     if sys.stdout.isatty():
         with Progress() as bar:
             task = bar.add_task("drawing", total=total)

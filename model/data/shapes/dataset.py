@@ -36,6 +36,7 @@ from model.data.shapes.vocabulary import (
     DIRECTIONS,
     OUTLINES,
     REST,
+    STANDING,
     Subject,
     all_subjects,
     is_held_out,
@@ -51,7 +52,9 @@ from model.data.shapes.wordings import (
 
 CLIPS_OF_A_FOLDER = 1000
 PLAIN_MOTIONS = (*DIRECTIONS, "growing", "shrinking")
-SPLITS = ("train", "val", "unseen", "places")
+# With the number of each split's own random numbers; 4 and 5 are those of new shapes.
+SPLITS = {"train": 0, "val": 1, "unseen": 2, "places": 3, "stands": 6}
+AT_REST = {"places": REST, "stands": STANDING}
 STILLS = {"train": "stills.csv", "val": "stills_val.csv"}
 
 
@@ -63,6 +66,7 @@ class ShapesOptions:
     val_clips: int = 200
     unseen_clips: int = 300
     place_clips: int = 0
+    stand_clips: int = 0
     seed: int = 0
     scenes: SceneOptions = field(default_factory=SceneOptions)
     h264_only: bool = False
@@ -93,7 +97,13 @@ def make_dataset(
     counts = dict(
         zip(
             SPLITS,
-            (options.clips, options.val_clips, options.unseen_clips, options.place_clips),
+            (
+                options.clips,
+                options.val_clips,
+                options.unseen_clips,
+                options.place_clips,
+                options.stand_clips,
+            ),
             strict=True,
         )
     )
@@ -121,7 +131,7 @@ def make_dataset(
 def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> ShapeClip:
     """Draw and encode one clip: its split and its place in it."""
     split, place = job
-    rng = np.random.default_rng([options.seed, SPLITS.index(split), place])
+    rng = np.random.default_rng([options.seed, SPLITS[split], place])
     subject = _draw_subject(rng, split)
     scene = draw_scene(rng, subject, options.scenes)
     form, quality = draw_format(rng)
@@ -137,8 +147,8 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
 
 
 def _draw_subject(rng: np.random.Generator, split: str) -> Subject:
-    if split == "places":
-        return Subject(str(rng.choice(COLOUR_NAMES)), str(rng.choice(OUTLINES)), REST)
+    if split in AT_REST:
+        return Subject(str(rng.choice(COLOUR_NAMES)), str(rng.choice(OUTLINES)), AT_REST[split])
     wanted = [s for s in all_subjects() if is_held_out(s) == (split == "unseen")]
     return wanted[int(rng.integers(len(wanted)))]
 
@@ -154,7 +164,7 @@ def make_new_shapes(
         for place, (outline, turn) in enumerate(product(NEW, range(count))):
             name = f"{split}/{outline}/{turn:03d}.mp4"
             (output / name).parent.mkdir(parents=True, exist_ok=True)
-            rng = np.random.default_rng([seed, len(SPLITS) + number, place])
+            rng = np.random.default_rng([seed, 4 + number, place])
             subject = Subject(
                 str(rng.choice(COLOUR_NAMES)), outline, str(rng.choice(PLAIN_MOTIONS))
             )

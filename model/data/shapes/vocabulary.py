@@ -29,8 +29,8 @@ MOTIONS = (
     "speeding up",
     "slowing down",
 )
-# Nothing moves: for clips whose labels tell the place.
-REST = "at rest"
+# Nothing moves: for clips whose labels tell the place, and for those that tell the turn.
+REST, STANDING = "at rest", "standing"
 OPPOSITES = (
     ("left", "right"),
     ("up", "down"),

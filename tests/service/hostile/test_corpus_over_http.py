@@ -140,5 +140,6 @@ def test_the_corpus_twenty_times(serving, corpus, videos, memory_watch):
         time.sleep(2)
         after = sum(server.resident().values()) // MIB
     assert report["growth of one process MiB"] <= GROWTH_PER_WORKER_MIB
-    assert abs(after - report["before MiB"]) <= 0.1 * report["before MiB"]
+    # Less is no fault: workers that were large have been replaced.
+    assert after <= 1.1 * report["before MiB"]
     assert report["good, mixed p99 s"] <= SLOWER * report["good, quiet p99 s"]

@@ -11,7 +11,8 @@ from model.data.cliplist import read_clips
 from model.data.shapes import Subject, draw_scene
 from model.data.shapes.__main__ import main
 from model.data.shapes.places import place_words
-from model.data.shapes.vocabulary import REST
+from model.data.shapes.tracks import SYMMETRY
+from model.data.shapes.vocabulary import OUTLINES, REST, STANDING
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -28,6 +29,21 @@ def test_a_thing_at_rest_lies_where_its_phrases_say(seed):
     assert ("middle" in said) == (max(abs(x), abs(y)) < 0.15)
 
 
+@pytest.mark.parametrize("outline", OUTLINES)
+@pytest.mark.parametrize("seed", range(8))
+def test_a_thing_that_stands_is_turned_as_its_phrase_says(outline, seed):
+    scene = draw_scene(np.random.default_rng(seed), Subject("red", outline, STANDING))
+    track = scene.motion.at(np.linspace(0, 1, 5))
+    assert np.ptp(track.place, axis=0).max() == np.ptp(track.radius) == np.ptp(track.angle) == 0
+    turned = track.angle[0] / SYMMETRY[outline] % 1
+    words = ("upright", "tilted to the right", "upside down", "tilted to the left")
+    quarter = round(4 * turned) % 4
+    said = "standing on its corner" if (outline, quarter) == ("square", 2) else words[quarter]
+    assert scene.places == (said,)
+    # A circle looks the same however it is turned: a bar shows it.
+    assert outline != "circle" or scene.figure.bar is not None
+
+
 def test_a_corner_is_also_at_both_of_its_sides():
     assert place_words(1, -1) == ("in the top right corner", "on the right", "at the top")
     assert place_words(0, 1) == ("at the bottom",)
@@ -35,9 +51,10 @@ def test_a_corner_is_also_at_both_of_its_sides():
 
 def test_the_table_of_places_reads(tmp_path):
     counts = ["--clips", "0", "--val-clips", "0", "--unseen-clips", "0", "--place-clips", "3"]
+    counts += ["--stand-clips", "2"]
     assert main([str(tmp_path), *counts, "--largest", "64", "--workers", "1"]) == 0
-    clips = read_clips([tmp_path / "places.csv"], tmp_path)
-    assert len(clips) == 3
+    clips = read_clips([tmp_path / "places.csv", tmp_path / "stands.csv"], tmp_path)
+    assert len(clips) == 5
     for sample in clips.samples:
         own = [clips.wordings[i] for i in sample.wordings]
         assert own[0] == clips.labels.names[sample.label]
