@@ -3,8 +3,8 @@
     python -m benchmarks.training [--batch 4] [--updates 3] [--precision fp32]
 
 Both read the video files, take eight frames, and change the weights of an X-CLIP B/32 with AdamW;
-the text tower is frozen, as published. Ours is the trainer of `python -m model.train`, which computes
-frozen texts once. The peer is what the documentation of transformers shows: PyAV, the
+the text tower is frozen, as published. Ours is the trainer of `python -m model.train`, which
+computes frozen texts once. The peer is what the documentation of transformers shows: PyAV, the
 processor, the model, whose forward embeds the labels each time. Loading happens in the same
 process, so that its share can be told; with workers it goes on beside the step, in both.
 """
