@@ -25,7 +25,11 @@ Result = TypeVar("Result")
 
 def make_routes(server: Server) -> APIRouter:
     """Every route, on this server. All but the health checks ask for a key where there are keys."""
-    open_router, router = APIRouter(), APIRouter(dependencies=[Depends(server.access.identify)])
+    open_router = APIRouter()
+    router = APIRouter(
+        dependencies=[Depends(server.access.identify)],
+        responses=problem_responses(["unauthorized", "not_ready"]),
+    )
     limits = form_limits(server.settings)
     timeout_s = server.settings.request_timeout_s
 
