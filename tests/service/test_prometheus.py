@@ -135,8 +135,10 @@ def load(server: ServerProcess, slow: bytes, turn: int) -> None:
     assert server.classify(clip, labels=json.dumps([f"label {turn}", "b"])).status_code == 200
     assert server.classify(clip, labels='["a", "b"]').status_code == 200
     assert server.classify(b"no video").status_code == 415
-    if turn % 4 == 0:  # more than its half second: a worker is ended
-        assert server.classify(slow + bytes([turn % 256])).status_code == 422
+    if turn % 4 == 0:
+        # More than its half second, so that a worker is ended; a machine that is quick for once
+        # is no failure, as the panel of ended workers asks for one of them only.
+        assert server.classify(slow + bytes([turn % 256])).status_code in (200, 422)
 
 
 def test_panels_and_alerts_get_their_data(
