@@ -90,11 +90,13 @@ async def hang_ups(port, videos, rng, counts):
     while True:
         data = request(rng.choice(clips), {"labels": "a", "end": f"{rng.uniform(20, 400):.6f}"})
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(data[: rng.choice((50, len(data) // 2, len(data)))])
-        await asyncio.sleep(rng.uniform(0, 0.3))
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        try:
+            writer.write(data[: rng.choice((50, len(data) // 2, len(data)))])
+            await asyncio.sleep(rng.uniform(0, 0.3))
+        finally:  # also at the end of the test, which cancels this
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
         counts["hung up"] += 1
         await asyncio.sleep(0.2)
 
