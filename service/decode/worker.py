@@ -83,6 +83,7 @@ def run(decode: Decode = decode_upload) -> None:
             give_back(KEPT_AT_REST_BYTES)
         packet, fds, _, _ = socket.recv_fds(parent, MAX_MESSAGE_BYTES, FILES_PER_JOB)
         if not packet:
+            parent.detach()  # else its finaliser would ask for addresses, which the sandbox forbids
             return
         answer = work(packet, fds, decode, setup)
         # Before the answer, because the parent then looks at how much this process holds.
