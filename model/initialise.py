@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOGIT_SCALE = math.log(1 / 0.07)
 TIME_TABLE_STD = 0.02
+LONGEST_WAVE = 30.0  # of the table of sines, in patches and per 2 pi
 
 
 @torch.no_grad()
@@ -39,6 +40,19 @@ def initialise(net: XClip, config: ModelConfig, generator: torch.Generator | Non
         _new_part(net.prompt, draw)
         draw.normal(net.patch_context.proj, 1.0)
         net.prompt.alpha.fill_(config.prompt_alpha)
+
+
+def table_of_sines(side: int, width: int) -> Tensor:
+    """Places of `side` × `side` patches (P,D) as sines and cosines of their row and column.
+
+    The fixed table of plain vision transformers that learn from little data (Beyer, Zhai,
+    Kolesnikov, "Better plain ViT baselines", 2022), with shorter waves: a grid here has few places.
+    """
+    rates = LONGEST_WAVE ** (-torch.arange(width // 4) / (width // 4))
+    phases = torch.arange(side)[:, None] * rates
+    along = torch.cat([phases.sin(), phases.cos()], dim=1)
+    rows, columns = along.repeat_interleave(side, 0), along.repeat(side, 1)
+    return torch.cat([rows, columns], dim=1)
 
 
 class _Draw:

@@ -52,6 +52,9 @@ class StartConfig(Section):
     """Start from scratch, text tower included: widths and depths, or the name of a variant."""
     tokenizer_merges: Count | None = None
     """From scratch: a vocabulary of CLIP's first merges; it sets vocab_size. Default: all."""
+    position_table: Literal["noise", "sines"] = "noise"
+    """From scratch: first values of the vision tower's table of places, CLIP's noise or sines and
+    cosines of row and column. With little data noise hardly ever becomes a sense of place."""
     inputs: InputSpec | None = None
     """From scratch: how frames are prepared, if not as the official code does."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -70,8 +73,11 @@ class StartConfig(Section):
     def _check(self) -> Self:
         if (self.source is None) == (self.architecture is None):
             raise ValueError("set either start.source or start.architecture")
-        if self.source is not None and (self.tokenizer_merges, self.inputs) != (None, None):
-            raise ValueError("tokenizer_merges and inputs belong to a start from scratch")
+        scratch = (self.tokenizer_merges, self.inputs, self.position_table)
+        if self.source is not None and scratch != (None, None, "noise"):
+            raise ValueError(
+                "tokenizer_merges, inputs and position_table belong to a start from scratch"
+            )
         if self.architecture is not None and self.parts is not None:
             raise ValueError("parts belong to a source; from scratch, architecture has them")
         return self

@@ -8,7 +8,7 @@ import torch
 
 from model.checkpoint import CheckpointError, read_checkpoint
 from model.clip_start import with_parts
-from model.initialise import TIME_TABLE_STD
+from model.initialise import TIME_TABLE_STD, table_of_sines
 from model.inputs import InputSpec, Tokenizer
 from model.mit import MultiframeIntegration
 from model.train.config import StartConfig
@@ -73,6 +73,10 @@ def _from_scratch(config: StartConfig, seed: int) -> Start:
         net = build_xclip(architecture, inputs=inputs, seed=seed)
     except ValueError as error:
         raise TrainError(f"start: {error}") from None
+    if config.position_table == "sines":
+        side = architecture.image_size // architecture.patch_size
+        table = table_of_sines(side, architecture.vision_width)
+        net.visual.positional_embedding.data[1:] = table
     return Start(net, tokenizer, merges is not None, "trained from scratch")
 
 

@@ -46,8 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=1000, help="training clips (1000)")
     parser.add_argument("--val-clips", type=int, default=200, help="of seen combinations (200)")
     parser.add_argument("--unseen-clips", type=int, default=300, help="of unseen ones (300)")
-    parser.add_argument("--place-clips", type=int, default=0, help="that tell where (0)")
-    parser.add_argument("--stand-clips", type=int, default=0, help="that tell how turned (0)")
+    parser.add_argument("--place-clips", type=int, default=0, help="of things at rest (0)")
     parser.add_argument(
         "--new-shapes",
         type=int,
@@ -69,7 +68,6 @@ def _options(given: argparse.Namespace) -> ShapesOptions:
         "val_clips",
         "unseen_clips",
         "place_clips",
-        "stand_clips",
         "new_shapes",
         "seed",
     )
@@ -84,7 +82,6 @@ def _options(given: argparse.Namespace) -> ShapesOptions:
         val_clips=given.val_clips,
         unseen_clips=given.unseen_clips,
         place_clips=given.place_clips,
-        stand_clips=given.stand_clips,
         seed=given.seed,
         scenes=SceneOptions(short_side=(64, given.largest), pictures=pictures),
         h264_only=given.h264_only,
@@ -98,7 +95,7 @@ def _draw_new(given: argparse.Namespace, options: ShapesOptions) -> None:
 
 def _draw(output: Path, options: ShapesOptions, workers: int) -> None:
     moving = options.clips + options.val_clips + options.unseen_clips
-    total = moving + options.place_clips + options.stand_clips
+    total = moving + options.place_clips
     if sys.stdout.isatty():
         with Progress() as bar:
             task = bar.add_task("drawing", total=total)

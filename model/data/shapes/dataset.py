@@ -7,7 +7,7 @@
     wordings.csv            clips of unseen combinations under phrases that training does not have
     stills.csv              the clips of train.csv under what can be seen in each frame alone
     stills_val.csv          those of val.csv in the same way
-    places.csv              clips of things at rest, under phrases that tell where they are
+    places.csv              clips of things at rest, under phrases that tell where and how they are
     labels.csv              every label (id,name)
 
 The place of a clip in the set and the seed decide it, so a longer set begins like a shorter one.
@@ -19,7 +19,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -36,7 +36,6 @@ from model.data.shapes.vocabulary import (
     DIRECTIONS,
     OUTLINES,
     REST,
-    STANDING,
     Subject,
     all_subjects,
     is_held_out,
@@ -53,8 +52,8 @@ from model.data.shapes.wordings import (
 CLIPS_OF_A_FOLDER = 1000
 PLAIN_MOTIONS = (*DIRECTIONS, "growing", "shrinking")
 # With the number of each split's own random numbers; 4 and 5 are those of new shapes.
-SPLITS = {"train": 0, "val": 1, "unseen": 2, "places": 3, "stands": 6}
-AT_REST = {"places": REST, "stands": STANDING}
+SPLITS = {"train": 0, "val": 1, "unseen": 2, "places": 3}
+MOST_AT_REST = 8
 STILLS = {"train": "stills.csv", "val": "stills_val.csv"}
 
 
@@ -66,7 +65,6 @@ class ShapesOptions:
     val_clips: int = 200
     unseen_clips: int = 300
     place_clips: int = 0
-    stand_clips: int = 0
     seed: int = 0
     scenes: SceneOptions = field(default_factory=SceneOptions)
     h264_only: bool = False
@@ -102,7 +100,6 @@ def make_dataset(
                 options.val_clips,
                 options.unseen_clips,
                 options.place_clips,
-                options.stand_clips,
             ),
             strict=True,
         )
@@ -133,7 +130,10 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
     split, place = job
     rng = np.random.default_rng([options.seed, SPLITS[split], place])
     subject = _draw_subject(rng, split)
-    scene = draw_scene(rng, subject, options.scenes)
+    scenes = options.scenes
+    if split == "places":  # a frame is like the next
+        scenes = replace(scenes, most_frames=MOST_AT_REST)
+    scene = draw_scene(rng, subject, scenes)
     form, quality = draw_format(rng)
     if options.h264_only:
         form, quality = "h264", int(np.clip(quality, *FORMATS["h264"].quality))
@@ -147,8 +147,8 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
 
 
 def _draw_subject(rng: np.random.Generator, split: str) -> Subject:
-    if split in AT_REST:
-        return Subject(str(rng.choice(COLOUR_NAMES)), str(rng.choice(OUTLINES)), AT_REST[split])
+    if split == "places":
+        return Subject(str(rng.choice(COLOUR_NAMES)), str(rng.choice(OUTLINES)), REST)
     wanted = [s for s in all_subjects() if is_held_out(s) == (split == "unseen")]
     return wanted[int(rng.integers(len(wanted)))]
 

@@ -23,28 +23,37 @@ MIDDLE = "in the middle"
 STANDS = ("upright", "tilted to the right", "upside down", "tilted to the left")
 ON_CORNER = "standing on its corner"
 NEAR_STAND = 0.09  # how far from its stand, in units of that angle
+STANDING_SHARE = 0.75  # of things that are turned one of these ways; the others anyhow
 NEAR_MIDDLE, FAR = 0.1, (0.22, 0.42)  # from the centre, in units of the short side
 
 
-def draw_rest(rng: np.random.Generator) -> tuple[Motion, tuple[str, ...]]:
-    """A shape that stays where it is, and every phrase that is true of its place."""
+def draw_rest(
+    rng: np.random.Generator, outline: str, *, marked: bool
+) -> tuple[Motion, tuple[str, ...]]:
+    """A shape that stays as it is, and every phrase that is true of its place and its turn.
+
+    `marked`: it has a bar, so that a circle too is seen to be turned.
+    """
     column, row = (int(n) for n in rng.integers(-1, 2, size=2))
-    radius, tilt = draw_looks(rng)
+    radius, _ = draw_looks(rng)
     x, y = (_offset(rng, step) for step in (column, row))
-    motion = Motion((x, y), (x, y), "even", 1, (radius, radius), (tilt, tilt))
-    return motion, place_words(column, row)
+    turned = float(rng.integers(4) / 4 + rng.uniform(-NEAR_STAND, NEAR_STAND))
+    if rng.random() > STANDING_SHARE:
+        turned = float(rng.uniform(0, 1))
+    angle = turned * SYMMETRY[outline]
+    motion = Motion((x, y), (x, y), "even", 1, (radius, radius), (angle, angle))
+    seen = radius >= LEAST_TURNING and (outline != "circle" or marked)
+    return motion, (*place_words(column, row), *(stand_words(outline, turned) if seen else ()))
 
 
-def draw_stand(rng: np.random.Generator, outline: str) -> tuple[Motion, tuple[str, ...]]:
-    """A shape that stays as it is turned, anywhere, and the phrase that is true of that."""
-    quarter = int(rng.integers(4))
-    radius = max(draw_looks(rng)[0], LEAST_TURNING)
-    x, y = rng.uniform(-FAR[1], FAR[1], size=2)
-    away = rng.uniform(-NEAR_STAND, NEAR_STAND)
-    angle = (quarter / 4 + away) * SYMMETRY[outline]
-    place = (float(x), float(y))
-    words = ON_CORNER if (outline, quarter) == ("square", 2) else STANDS[quarter]
-    return Motion(place, place, "even", 1, (radius, radius), (angle, angle)), (words,)
+def stand_words(outline: str, turned: float) -> tuple[str, ...]:
+    """The phrase for a turn, in units of the angle after which the outline looks the same; none
+    where it is between two."""
+    quarter = round(4 * turned)
+    if abs(turned - quarter / 4) > NEAR_STAND:
+        return ()
+    on_corner = (outline, quarter % 4) == ("square", 2)
+    return (ON_CORNER if on_corner else STANDS[quarter % 4],)
 
 
 def place_words(column: int, row: int) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.shapes.backgrounds import Picture, draw_background
-from model.data.shapes.places import draw_rest, draw_stand
+from model.data.shapes.places import draw_rest
 from model.data.shapes.tracks import Motion, draw_motion
-from model.data.shapes.vocabulary import COLOURS, OUTLINES, REST, STANDING, TURNS, Subject
+from model.data.shapes.vocabulary import COLOURS, OUTLINES, REST, TURNS, Subject
 
 Colour = NDArray[np.float32]
 ASPECTS = ((1, 1), (4, 3), (16, 9), (3, 4), (9, 16), (3, 2), (21, 9))
@@ -20,6 +20,7 @@ ASPECT_SHARES = (0.34, 0.22, 0.22, 0.06, 0.06, 0.07, 0.03)
 RATES = (8, 10, 12, 15, 20, 24, 25, 30, 50, 60)
 LEAST_CONTRAST = 95.0
 BACKGROUND_TRIES = 5
+MARKED_SHARE = 0.5  # of things at rest that may have a bar, circles always
 SMALL, LARGE = 0.11, 0.2  # radius, as part of the short side, up to and from which one says so
 
 
@@ -90,11 +91,10 @@ def draw_scene(
     room = (size[1] / short / 2, size[0] / short / 2)
     also: str | None = None
     places: tuple[str, ...] = ()
-    turns = subject.motion in TURNS or subject.motion == STANDING
+    turns = subject.motion in TURNS
     if subject.motion == REST:
-        motion, places = draw_rest(rng)
-    elif subject.motion == STANDING:
-        motion, places = draw_stand(rng, subject.outline)
+        turns = rng.random() < MARKED_SHARE
+        motion, places = draw_rest(rng, subject.outline, marked=turns)
     else:
         motion, also = draw_motion(rng, subject.motion, subject.outline, room)
     figure = _figure(rng, subject, turns)

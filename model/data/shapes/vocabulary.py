@@ -29,8 +29,8 @@ MOTIONS = (
     "speeding up",
     "slowing down",
 )
-# Nothing moves: for clips whose labels tell the place, and for those that tell the turn.
-REST, STANDING = "at rest", "standing"
+# Nothing moves: for clips whose labels tell the place and the turn.
+REST = "at rest"
 OPPOSITES = (
     ("left", "right"),
     ("up", "down"),

@@ -190,6 +190,22 @@ def test_parts_of_the_start_come_go_and_keep_what_is_there(run: Path, tmp_path: 
     assert torch.equal(kept.mit.positional_embedding, table)
 
 
+def test_a_table_of_sines_tells_every_place_from_scratch(tmp_path: Path) -> None:
+    config = {"architecture": "tiny", "tokenizer_merges": 512, "position_table": "sines"}
+    net = make_start(StartConfig.model_validate(config), 0).net
+    side = net.config.image_size // net.config.patch_size
+    table = net.visual.positional_embedding[1:].detach()
+    rows, columns = table.reshape(side, side, 2, -1).unbind(2)
+    assert torch.allclose(rows, rows[:, :1].expand_as(rows))
+    assert torch.allclose(columns, columns[:1].expand_as(columns))
+    # As unlike as they are far apart, in both directions.
+    apart = (rows[0, 0] - rows[:, 0]).norm(dim=1)
+    assert torch.equal(apart.argsort(), torch.arange(side))
+    assert torch.equal(rows[:, 0], columns[0])
+    with pytest.raises(ValueError, match="position_table belong to a start from scratch"):
+        StartConfig(source="somewhere", position_table="sines")
+
+
 def test_frozen_vision_stays_as_it_was(clip_set: Path, tmp_path: Path) -> None:
     config = tiny_config(clip_set, tmp_path / "a", vision="frozen", schedule__epochs=1)
     train(config)
