@@ -102,8 +102,9 @@ class LossConfig(Section):
     """Cross-entropy over labels, with soft targets."""
 
     over: Literal["labels", "captions"] = "labels"
-    """All labels of the list; or the captions of the batch: every clip brings one of its
-    wordings, and what is also a wording of another clip counts as right for that one too."""
+    """All labels of the list, each in one of the wordings of its clips; or the captions of the
+    batch: every clip brings one of its wordings. A wording that is also true of another clip counts
+    as right for that one too."""
     extra_captions: Count = 0
     """Over captions: so many others, drawn from the whole list, stand beside the batch's own."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -79,15 +79,21 @@ class Objective:
         """Texts (K,E) or (K,L) and what is right (B,K), as booleans."""
         device = self.texts.ids.device
         if self.config.over == "labels":
-            right = torch.zeros(len(batch.labels), len(self._of_label), dtype=torch.bool)
-            right[torch.arange(len(right)), batch.labels] = True
             places = self._label_places(update)
+            right = self._true(batch, places)
+            # A wording of the label that is not this clip's is still the nearest there is.
+            missed = ~right.any(dim=1)
+            right[missed, batch.labels[missed]] = True
         else:
             drawn = processes.gathered(batch.wordings)
             places = torch.unique(torch.cat([drawn, self._extra_captions(update).to(drawn)]))
-            rows = [self._own[index] for index in batch.indices.tolist()]
-            right = torch.tensor([[p in row for p in places.tolist()] for row in rows])
+            right = self._true(batch, places)
         return self.texts.take(places.to(device)), right.to(device)
+
+    def _true(self, batch: Batch, places: Tensor) -> Tensor:
+        """Which of these wordings (K,) are those of each clip (B,K)."""
+        rows = [self._own[index] for index in batch.indices.tolist()]
+        return torch.tensor([[p in row for p in places.tolist()] for row in rows])
 
     def _extra_captions(self, update: int) -> Tensor:
         """Captions that no clip of the batch need have; the same in every process."""

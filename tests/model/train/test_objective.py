@@ -59,14 +59,35 @@ def read_back(ids: torch.Tensor, tokenizer: Tokenizer, texts: tuple[str, ...]) -
     return found
 
 
-def test_over_labels_every_label_is_a_candidate_and_the_clips_own_is_right(
+def test_over_labels_every_label_is_a_candidate_and_what_is_true_of_a_clip_is_right(
     clips: ClipList, start: Start
 ) -> None:
-    ids, right = objective(clips, start, "labels").candidates(batch([2, 0], [3, 0]), 0, ALONE)
-    assert right.tolist() == [[False, False, True, False], [True, False, False, False]]
-    texts = read_back(ids, start.tokenizer, TEXTS)
-    assert texts[0] in ("a red circle", "a circle moves")
-    assert texts[3] == "nod"  # no clip, so its own name
+    asked = objective(clips, start, "labels")
+    seen = set()
+    for update in range(40):
+        ids, right = asked.candidates(batch([2, 0, 1], [3, 0, 1]), update, ALONE)
+        texts = tuple(read_back(ids, start.tokenizer, TEXTS))
+        assert texts[0] in ("a red circle", "a circle moves")
+        assert texts[1] in ("a blue circle", "a circle moves")
+        assert texts[2:] == ("wave", "nod")  # no clip nods, so its own name
+        # "a circle moves" is true of both circles, whichever label it stands for.
+        moves = [text == "a circle moves" for text in texts]
+        red, blue = [True, moves[1], False, False], [moves[0], True, False, False]
+        assert right.tolist() == [[False, False, True, False], red, blue]
+        seen.add(texts[:2])
+    assert len(seen) == 4
+
+
+def test_a_label_in_the_words_of_another_clip_is_right_where_nothing_else_is(
+    start: Start, tmp_path: Path
+) -> None:
+    """Of two clips of one label one is small and one is large: neither is left without a label."""
+    samples = (Sample("0", 0, (0,)), Sample("1", 0, (2,)))
+    clips = ClipList(samples, LabelList(("circle", "wave")), WORDINGS, Folder(tmp_path))
+    asked = objective(clips, start, "labels")
+    for update in range(4):
+        _, right = asked.candidates(batch([0, 1], [0, 2]), update, ALONE)
+        assert right.tolist() == [[True, False], [True, False]]
 
 
 def test_each_update_draws_other_wordings_of_the_labels_and_the_same_again(
