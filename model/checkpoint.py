@@ -53,8 +53,10 @@ def read_checkpoint(
     own = checkpoint.net.config.num_frames
     if num_frames in (None, own):
         return checkpoint
-    note = f"time table resampled from {own} to {num_frames} frames: fine-tune before use"
     net = resample_frames(checkpoint.net, num_frames)
+    if not isinstance(net.mit, MultiframeIntegration):
+        return replace(checkpoint, net=net)
+    note = f"time table resampled from {own} to {num_frames} frames: fine-tune before use"
     return replace(checkpoint, net=net, notes=(*checkpoint.notes, note))
 
 

@@ -18,13 +18,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+from torch.utils.data import DataLoader, Dataset
 
 from model.data.labels import write_labels
 from model.data.shapes.drawing import draw_frames
@@ -50,6 +49,7 @@ from model.data.shapes.wordings import (
 )
 
 CLIPS_OF_A_FOLDER = 1000
+AHEAD = 16  # clips that a worker may be ahead
 PLAIN_MOTIONS = (*DIRECTIONS, "growing", "shrinking")
 # With the number of each split's own random numbers; 4 and 5 are those of new shapes.
 SPLITS = {"train": 0, "val": 1, "unseen": 2, "places": 3}
@@ -108,9 +108,8 @@ def make_dataset(
     for split, count in counts.items():
         for i in range(0, count, CLIPS_OF_A_FOLDER):
             (output / _folder(split, i)).mkdir(parents=True, exist_ok=True)
-    draw = partial(make_clip, output, options)
     clips: list[ShapeClip] = []
-    for clip in _mapped(draw, jobs, workers):
+    for clip in _drawn(_Drawing(output, options, jobs), workers):
         clips.append(clip)
         progress(len(clips))
     done = 0
@@ -201,11 +200,30 @@ def _folder(split: str, place: int) -> str:
     return f"clips/{split}-{place // CLIPS_OF_A_FOLDER:02d}"
 
 
-def _mapped(
-    draw: Callable[[tuple[str, int]], ShapeClip], jobs: list[tuple[str, int]], workers: int
-) -> Iterable[ShapeClip]:
-    if workers < 2:
-        yield from map(draw, jobs)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(draw, jobs, chunksize=16)
+class _Drawing(Dataset[ShapeClip]):
+    """Clips that are drawn when they are asked for."""
+
+    def __init__(self, output: Path, options: ShapesOptions, jobs: list[tuple[str, int]]) -> None:
+        self.output, self.options, self.jobs = output, options, jobs
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, index: int) -> ShapeClip:
+        return make_clip(self.output, self.options, self.jobs[index])
+
+
+def _drawn(drawing: _Drawing, workers: int) -> Iterable[ShapeClip]:
+    """All of them in order. The loader's workers end with their parent, however that ends."""
+    loader: DataLoader[ShapeClip] = DataLoader(
+        drawing,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers if workers > 1 else 0,
+        prefetch_factor=AHEAD if workers > 1 else None,
+    )
+    return iter(loader)
+
+
+def _as_it_is(clip: ShapeClip) -> ShapeClip:
+    return clip

@@ -1,0 +1,32 @@
+"""Drawing that is killed leaves no workers behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+WAIT_S = 60
+
+
+def _until(found, what: str) -> None:
+    until = time.monotonic() + WAIT_S
+    while not found():
+        assert time.monotonic() < until, f"{what} after {WAIT_S} s"
+        time.sleep(0.2)
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "model.data.shapes", str(tmp_path), "--clips", "100000"]
+    process = subprocess.Popen([*command, "--workers", "2"], stdout=subprocess.DEVNULL)
+    try:
+        _until(lambda: any(tmp_path.rglob("*.mp4")), "no clip")
+        workers = psutil.Process(process.pid).children()
+        assert len(workers) == 2
+    finally:
+        process.kill()
+        process.wait()
+    _until(lambda: not any(worker.is_running() for worker in workers), "workers are left")
