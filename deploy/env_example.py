@@ -38,7 +38,7 @@ ENV_FILE=.env
 #GRAFANA_IMAGE=docker.io/grafana/grafana:12.1.1
 # memory for uploads while they are used: uploads at once × their size
 #UPLOAD_SPACE=1g
-# memory for label vectors: about 2.3 KiB each for the B models, 3.3 KiB for the L models
+# memory for label vectors and clips: for the B models 2.3 KiB a label, 0.1 to 0.4 MiB a clip
 #REDIS_MAXMEMORY=256mb
 # profile export: what to make a bundle from, and its name in the volume
 #EXPORT_CHECKPOINT=microsoft/xclip-base-patch16-zero-shot

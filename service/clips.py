@@ -32,7 +32,7 @@ class Clips:
         self, network: str, pool: DecodePool, batcher: VideoBatcher, cache: FeatureCache
     ) -> None:
         self._network, self._pool, self._batcher, self._cache = network, pool, batcher, cache
-        self._coming: SingleFlight[str, EncodedClip] = SingleFlight()
+        self._coming: SingleFlight[str, FoundClip] = SingleFlight()
 
     async def held(self, identity: str) -> FoundClip:
         """The clip of an earlier answer; ApiError where it has been forgotten."""
@@ -46,21 +46,26 @@ class Clips:
     async def uploaded(self, upload: Upload, sampling: Sampling, watch: Stopwatch) -> FoundClip:
         """The clip of an upload; decoded and encoded once, however many ask at the same time."""
         identity = video_id(upload.sha256, sampling, self._network)
-        clip = await self._cache.get(identity)
-        if clip is not None:
-            return FoundClip(identity, clip, known=True)
 
-        def start() -> asyncio.Task[EncodedClip]:
+        def start() -> asyncio.Task[FoundClip]:
             source = upload.duplicate()  # others may wait for this clip longer than its sender
-            task = asyncio.create_task(self._encode(identity, source.fileno(), sampling, watch))
+            task = asyncio.create_task(self._find(identity, source.fileno(), sampling, watch))
             task.add_done_callback(lambda _: source.close())
             return task
 
-        return FoundClip(identity, await self._coming.run(identity, start), known=False)
+        return await self._coming.run(identity, start)
 
-    async def _encode(
+    async def _find(
         self, identity: str, source: int, sampling: Sampling, watch: Stopwatch
-    ) -> EncodedClip:
+    ) -> FoundClip:
+        clip = await self._cache.get(identity)
+        if clip is not None:
+            return FoundClip(identity, clip, known=True)
+        clip = await self._encode(source, sampling, watch)
+        await self._cache.put(identity, clip)
+        return FoundClip(identity, clip, known=False)
+
+    async def _encode(self, source: int, sampling: Sampling, watch: Stopwatch) -> EncodedClip:
         started = time.perf_counter()
         try:
             decoded = await self._pool.decode(
@@ -74,6 +79,4 @@ class Clips:
         encoded = await self._batcher.encode(decoded.frames)
         watch.add("queue", encoded.queued_s)
         watch.add("encode", encoded.ran_s)
-        clip = EncodedClip(encoded.features, decoded.info, decoded.frame_times_s)
-        await self._cache.put(identity, clip)
-        return clip
+        return EncodedClip(encoded.features, decoded.info, decoded.frame_times_s)

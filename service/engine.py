@@ -21,7 +21,7 @@ from service.batching import VideoBatcher
 from service.clips import Clips, FoundClip
 from service.decode import DecodePool
 from service.errors import ApiError
-from service.feature_cache import EncodedClip, FeatureCache
+from service.feature_cache import EncodedClip, FeatureCache, FeatureStore
 from service.label_cache import LabelCache, LabelStore, LabelVectors
 from service.lane import Lane
 from service.metrics import Metrics
@@ -48,13 +48,16 @@ class Engine:
         pool: DecodePool,
         settings: Settings,
         metrics: Metrics,
-        store: LabelStore | None = None,
+        label_store: LabelStore | None = None,
+        clip_store: FeatureStore | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         manifest = bundle.manifest
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
         self.lane = Lane()
-        self.features = FeatureCache(settings.video_cache_bytes, settings.video_cache_ttl_s)
+        self.features = FeatureCache(
+            settings.video_cache_bytes, settings.video_cache_ttl_s, clip_store
+        )
         batcher = VideoBatcher(
             self.lane,
             runtime.encode_video,
@@ -65,7 +68,7 @@ class Engine:
         tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
         encoder = TextEncoder(runtime, tokenizer, manifest.inputs, self.lane, limit_s)
         entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
-        self.labels = LabelCache(encoder.encode, max(1, entries), store, encoder.check_time)
+        self.labels = LabelCache(encoder.encode, max(1, entries), label_store, encoder.check_time)
         self._probe_ids = tokenizer.encode(["a"])
         self._metrics, self._tracing = metrics, tracing or NoTracing()
         # Now, while they are what the manifest says: the folder may be replaced while we serve.

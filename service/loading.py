@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from export.bundle import Bundle, open_bundle
 from export.runtime import Runtime, available_cpus, open_runtime
 from model.inputs import InputSpec, VideoLimits
+from service.clip_store import SharedClips
 from service.decode import DecodePool, PoolOptions
 from service.engine import Engine
 from service.errors import ApiError
@@ -49,8 +50,7 @@ class Loader:
             if pool is not shared:
                 await pool.start()
             runtime = await asyncio.to_thread(self._open_runtime, bundle)
-            store = SharedLabels(self.cache, bundle, runtime) if self.cache else None
-            engine = Engine(bundle, runtime, pool, self.settings, self.metrics, store, self.tracing)
+            engine = self._make_engine(bundle, runtime, pool)
             await engine.lane.run(runtime.warm_up)
             await engine.probe()
             await self.warm(engine)
@@ -78,6 +78,19 @@ class Loader:
         settings = self.settings
         return self.given_runtime or open_runtime(
             bundle, settings.runtime, settings.precision, settings.threads
+        )
+
+    def _make_engine(self, bundle: Bundle, runtime: Runtime, pool: DecodePool) -> Engine:
+        cache, clip_ttl_s = self.cache, self.settings.redis_clip_ttl_s
+        return Engine(
+            bundle,
+            runtime,
+            pool,
+            self.settings,
+            self.metrics,
+            SharedLabels(cache, bundle, runtime) if cache else None,
+            SharedClips(cache, bundle, runtime, clip_ttl_s) if cache and clip_ttl_s else None,
+            self.tracing,
         )
 
     def _make_pool(self, inputs: InputSpec) -> DecodePool:

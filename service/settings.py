@@ -77,14 +77,18 @@ class Settings(BaseSettings):
 
     label_cache_bytes: Count = Field(256 * MIB, description="label vectors kept in memory")
     video_cache_bytes: Count = Field(256 * MIB, description="clip features kept in memory")
-    video_cache_ttl_s: Seconds = Field(3600.0, description="how long clip features are kept")
+    video_cache_ttl_s: Seconds = Field(3600.0, description="how long memory keeps clip features")
 
     redis_url: SecretStr | None = Field(
         None,
-        description="Redis through which servers share label vectors: redis://, rediss:// (TLS)",
+        description="Redis through which servers share label vectors and clip features: redis://, "
+        "rediss:// (TLS)",
     )
     redis_timeout_s: Seconds = Field(0.05, description="longest wait for one read from Redis")
     redis_ttl_s: Seconds = Field(604_800.0, description="how long Redis keeps a label vector")
+    redis_clip_ttl_s: Annotated[float, Field(ge=0)] = Field(
+        3600.0, description="how long Redis keeps the features of a clip; 0: they are not shared"
+    )
     warm_labels: Path | None = Field(
         None, description="text file of labels to embed before the server is ready, one a line"
     )

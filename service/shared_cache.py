@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 
 from service.circuit import Circuit
 from service.patience import within
-from service.write_behind import WriteBehind
+from service.write_behind import Entry, WriteBehind
 
 CONNECTIONS = 8
 KEYS_PER_READ = 512  # about a megabyte of vectors: well within the time-out on a local network
@@ -36,6 +36,7 @@ KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
     ("connection", (lost.ConnectionError, OSError)),
 )
 OTHER_KIND = "protocol"
+VERDICTS = ("good", "other_version", "corrupt")
 
 
 def _zeros(*names: str) -> Counter[str]:
@@ -46,7 +47,7 @@ def _zeros(*names: str) -> Counter[str]:
 @dataclass
 class CacheStats:
     """Totals since the start: keys read, keys written, failed calls by kind, and what became of the
-    values that were found (which whoever reads them counts).
+    label vectors (`values`) and clips that were found (which whoever reads them counts).
     """
 
     reads: Counter[str] = field(
@@ -58,7 +59,8 @@ class CacheStats:
     errors: Counter[str] = field(
         default_factory=lambda: _zeros(*(kind for kind, _ in KINDS), OTHER_KIND)
     )
-    values: Counter[str] = field(default_factory=lambda: _zeros("good", "other_version", "corrupt"))
+    values: Counter[str] = field(default_factory=lambda: _zeros(*VERDICTS))
+    clips: Counter[str] = field(default_factory=lambda: _zeros(*VERDICTS))
 
 
 def check_url(url: str) -> str:
@@ -96,12 +98,13 @@ def error_kind(error: Exception) -> str:
 class SharedCache:
     """The client of one Redis. Make it, `start()` it on the event loop, `stop()` it.
 
-    `timeout_s` bounds one read; entries are forgotten after `ttl_s` without a write.
+    `timeout_s` bounds one read; entries are forgotten after `ttl_s` without a write, or what
+    `put_many` says.
     """
 
     def __init__(self, url: str, *, timeout_s: float, ttl_s: float) -> None:
         self.stats = CacheStats()
-        self._timeout_s, self._ttl_s = timeout_s, round(ttl_s)
+        self._timeout_s, self._ttl_s = timeout_s, ttl_s
         self._pool = connection_pool(url, timeout_s)
         self._redis: Redis = Redis(connection_pool=self._pool)
         self._circuit = Circuit(self._probe, self._changed)
@@ -155,24 +158,26 @@ class SharedCache:
         self.stats.reads["found"] += len(keys) - absent
         return values
 
-    def put_many(self, entries: Mapping[bytes, bytes]) -> None:
+    def put_many(self, entries: Mapping[bytes, bytes], ttl_s: float | None = None) -> None:
         """Have the entries written soon; dropped where too much waits or nothing can be written."""
         if self.writable:
-            self.stats.writes["dropped"] += self._writer.add(entries)
+            kept_s = max(1, round(ttl_s or self._ttl_s))
+            kept = {key: Entry(value, kept_s) for key, value in entries.items()}
+            self.stats.writes["dropped"] += self._writer.add(kept)
         else:
             self.stats.writes["dropped"] += len(entries)
 
     async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return cast("list[bytes | None]", await self._redis.mget(keys))
 
-    async def _write(self, batch: Mapping[bytes, bytes]) -> str:
+    async def _write(self, batch: Mapping[bytes, Entry]) -> str:
         """Write a batch; returns why it was refused, if it was."""
         if not self.up:
             self.stats.writes["dropped"] += len(batch)
             return ""
         pipeline = self._redis.pipeline(transaction=False)
-        for key, value in batch.items():
-            pipeline.set(key, value, ex=self._ttl_s)
+        for key, entry in batch.items():
+            pipeline.set(key, entry.value, ex=entry.ttl_s)
         try:
             answers = await within(BACKGROUND_TIMEOUT_S, pipeline.execute(raise_on_error=False))
         except Exception as error:  # as above

@@ -55,6 +55,11 @@ def _watch_cache(server: Server, cache: SharedCache) -> None:
     m.watch_totals("xclip_shared_cache_errors", "Failed calls to Redis.", lambda: stats.errors)
     m.watch_totals(
         "xclip_shared_cache_values",
-        "Values from Redis: used, or of another version, or corrupt.",
+        "Label vectors from Redis: used, or of another version, or corrupt.",
         lambda: stats.values,
+    )
+    m.watch_totals(
+        "xclip_shared_cache_clips",
+        "Clips from Redis: used, or of another version, or corrupt.",
+        lambda: stats.clips,
     )

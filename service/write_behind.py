@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 ENTRIES_PER_WRITE = 256
+BYTES_PER_WRITE = 4 << 20  # reads of requests wait behind a write in Redis itself
 MAX_WAITING_BYTES = 32 << 20
 PAUSE_S = 5.0
 STOP_TIMEOUT_S = 1.0
 
-Write = Callable[[Mapping[bytes, bytes]], Awaitable[str]]
+
+class Entry(NamedTuple):
+    """A value to be written, and the seconds that it is kept."""
+
+    value: bytes
+    ttl_s: int
+
+
+Write = Callable[[Mapping[bytes, Entry]], Awaitable[str]]
 
 
 class WriteBehind:
@@ -22,7 +32,7 @@ class WriteBehind:
     def __init__(self, write: Write) -> None:
         self.refusal = ""
         self._write = write
-        self._waiting: dict[bytes, bytes] = {}
+        self._waiting: dict[bytes, Entry] = {}
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._paused_until = 0.0
@@ -51,17 +61,17 @@ class WriteBehind:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def add(self, entries: Mapping[bytes, bytes]) -> int:
+    def add(self, entries: Mapping[bytes, Entry]) -> int:
         """Queue the entries; returns how many had no room."""
         dropped = 0
-        for key, value in entries.items():
+        for key, entry in entries.items():
             if key in self._waiting:
                 continue
-            if self._waiting_bytes + len(value) > MAX_WAITING_BYTES:
+            if self._waiting_bytes + len(entry.value) > MAX_WAITING_BYTES:
                 dropped += 1
                 continue
-            self._waiting[key] = value
-            self._waiting_bytes += len(value)
+            self._waiting[key] = entry
+            self._waiting_bytes += len(entry.value)
         self._wake.set()
         return dropped
 
@@ -73,11 +83,23 @@ class WriteBehind:
                 await self._write_batch()
 
     async def _write_batch(self) -> None:
-        keys = list(self._waiting)[:ENTRIES_PER_WRITE]
-        batch = {key: self._waiting.pop(key) for key in keys}
-        self._waiting_bytes -= sum(map(len, batch.values()))
+        batch = self._take()
         if self.pausing:
             return
         refusal = await self._write(batch)
         if refusal:
             self.refusal, self._paused_until = refusal, time.monotonic() + PAUSE_S
+
+    def _take(self) -> dict[bytes, Entry]:
+        """The next entries off the queue, in order: one at least, then up to the bounds."""
+        batch: dict[bytes, Entry] = {}
+        size = 0
+        for key, entry in self._waiting.items():
+            size += len(entry.value)
+            if batch and (size > BYTES_PER_WRITE or len(batch) == ENTRIES_PER_WRITE):
+                break
+            batch[key] = entry
+        for key, entry in batch.items():
+            del self._waiting[key]
+            self._waiting_bytes -= len(entry.value)
+        return batch

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import redis
 
 from service.shared_cache import SharedCache
 from tests.conftest import missing
+from tests.service.conftest import RunningServer, running
 
 Result = TypeVar("Result")
 
@@ -129,3 +130,16 @@ def run(work: Coroutine[Any, Any, Result] | Awaitable[Result]) -> Result:
         return await work
 
     return asyncio.run(main())
+
+
+@contextmanager
+def with_redis(redis_server: RedisServer, **settings: Any) -> Iterator[RunningServer]:
+    """A server whose Redis is in use."""
+    with running(
+        **{"redis_url": redis_server.url, "redis_timeout_s": 1.0, "decode_workers": 1, **settings}
+    ) as server:
+        cache = server.server.cache
+        assert cache is not None
+        while not cache.up:
+            server.client.get("/healthz")
+        yield server

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +13,8 @@ from service.label_record import pack_vector, record_size, unpack_vector
 from service.label_store import SharedLabels
 from service.settings import DEMO_BUNDLE
 from service.shared_cache import KEYS_PER_READ
-from tests.service.conftest import RunningServer, clip_bytes, fake_runtime, running
-from tests.service.redis.conftest import RedisServer, run, shared_cache, until
+from tests.service.conftest import RunningServer, clip_bytes, fake_runtime
+from tests.service.redis.conftest import RedisServer, run, shared_cache, until, with_redis
 
 LABELS = [f"label {i}" for i in range(40)]
 
@@ -133,19 +131,6 @@ def test_numbers_that_are_none_are_not_stored(redis_server: RedisServer, bundle:
 
 
 # --- whole servers ------------------------------------------------------------------------------
-
-
-@contextmanager
-def with_redis(redis_server: RedisServer, **settings: Any) -> Iterator[RunningServer]:
-    """A server whose Redis is in use."""
-    with running(
-        redis_url=redis_server.url, redis_timeout_s=1.0, decode_workers=1, **settings
-    ) as server:
-        cache = server.server.cache
-        assert cache is not None
-        while not cache.up:
-            server.client.get("/healthz")
-        yield server
 
 
 def answer(server: RunningServer, clip: bytes, labels: list[str]) -> tuple[list[Any], int, int]:

@@ -1,0 +1,364 @@
+"""Clip features through a real Redis: a second server decodes and encodes nothing, or all of it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from export.bundle import Bundle, open_bundle
+from export.runtime import FakeRuntime
+from model.inputs import VideoInfo
+from service.clip_record import ClipForm, pack_clip, unpack_clip
+from service.clip_store import MAX_CLIP_BYTES, SharedClips
+from service.feature_cache import EncodedClip
+from service.settings import DEMO_BUNDLE
+from service.write_behind import BYTES_PER_WRITE
+from tests.service.conftest import RunningServer, clip_bytes
+from tests.service.redis.conftest import RedisServer, run, shared_cache, until, with_redis
+
+LABELS = ["a red circle moving left", "a blue square growing"]
+FORM = ClipForm({"video": (6,), "context": (2, 3)}, frames_per_view=4)
+INFO = VideoInfo(10.0, None, 64, 48, "h264", 250)
+CLIPS = "xclip:clip:*"
+
+
+def encoded(form: ClipForm = FORM, views: int = 2, seed: int = 0) -> EncodedClip:
+    draw = np.random.default_rng(seed)
+    features = {
+        name: draw.standard_normal((views, *shape), np.float32) * np.float32(1e-30)
+        for name, shape in form.features.items()
+    }
+    times = tuple(0.1 * i + 1 / 3 for i in range(views * form.frames_per_view))
+    return EncodedClip(features, INFO, times)
+
+
+def same(clip: EncodedClip | None, other: EncodedClip) -> bool:
+    return (
+        clip is not None
+        and (clip.info, clip.frame_times_s) == (other.info, other.frame_times_s)
+        and clip.features.keys() == other.features.keys()
+        and all(
+            array.shape == other.features[name].shape
+            and array.tobytes() == other.features[name].tobytes()
+            for name, array in clip.features.items()
+        )
+    )
+
+
+# --- one record ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("views", [1, 2, 10])
+def test_a_record_holds_the_clip_to_the_last_bit(views: int) -> None:
+    clip = encoded(views=views)
+    found, verdict = unpack_clip(b"key", pack_clip(b"key", clip, FORM), FORM)
+    assert verdict == "good"
+    assert same(found, clip)
+
+
+def test_features_without_patches_are_kept_too() -> None:
+    form = ClipForm({"video": (6,), "context": (0, 6)}, frames_per_view=4)
+    clip = encoded(form)
+    assert same(unpack_clip(b"key", pack_clip(b"key", clip, form), form)[0], clip)
+
+
+def test_every_changed_bit_is_noticed() -> None:
+    record = pack_clip(b"key", encoded(), FORM)
+    for place in range(8 * len(record)):
+        changed = bytearray(record)
+        changed[place // 8] ^= 1 << place % 8
+        found, verdict = unpack_clip(b"key", bytes(changed), FORM)
+        assert found is None
+        assert verdict == ("other_version" if place // 8 == 3 else "corrupt")
+
+
+@pytest.mark.parametrize("garbage", [b"", b"xcc", b"rubbish", b"\x01" * 4096, bytes(100)])
+def test_what_is_no_record_is_refused(garbage: bytes) -> None:
+    assert unpack_clip(b"key", garbage, FORM) == (None, "corrupt")
+
+
+def test_a_record_counts_under_its_own_key_alone() -> None:
+    record = pack_clip(b"key", encoded(), FORM)
+    for key, changed in ((b"other", record), (b"key", record + b"\0"), (b"key", record[:-1])):
+        assert unpack_clip(key, changed, FORM) == (None, "corrupt")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ClipForm({"video": (6,), "context": (2, 4)}, 4),
+        ClipForm({"video": (6,)}, 4),
+        ClipForm({"video": (6,), "context": (2, 3)}, 8),
+        ClipForm({"video": (6,), "context": (2, 3)}, 3),
+        ClipForm({"video": (-1,), "context": (2, 3)}, 4),
+    ],
+)
+def test_a_clip_of_another_form_is_neither_read_nor_written(other: ClipForm) -> None:
+    assert unpack_clip(b"key", pack_clip(b"key", encoded(), FORM), other) == (None, "corrupt")
+    with pytest.raises(ValueError, match="look like"):
+        pack_clip(b"key", encoded(), other)
+
+
+def test_numbers_that_are_none_are_not_stored() -> None:
+    clip = encoded()
+    clip.features["context"][1, 0, 2] = np.inf
+    with pytest.raises(ValueError, match="look like"):
+        pack_clip(b"key", clip, FORM)
+
+
+# --- the store ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return open_bundle(DEMO_BUNDLE)
+
+
+def bundle_clip(bundle: Bundle, views: int = 1, seed: int = 0) -> EncodedClip:
+    outputs = bundle.manifest.graphs["video_encoder"].outputs
+    shapes: Any = {out.name: out.shape[1:] for out in outputs}
+    return encoded(ClipForm(shapes, bundle.manifest.inputs.num_frames), views, seed)
+
+
+def a_runtime(bundle: Bundle, name: str = "x", precision: str = "fp32") -> FakeRuntime:
+    runtime = FakeRuntime(bundle.manifest.inputs)
+    runtime.name, runtime.precision = name, precision
+    return runtime
+
+
+def test_servers_that_compute_differently_share_nothing(
+    redis_server: RedisServer, bundle: Bundle
+) -> None:
+    clip, identity = bundle_clip(bundle), "0" * 32
+    others = {
+        "bundle": (replace(bundle, hash="0" * 64), a_runtime(bundle)),
+        "precision": (bundle, a_runtime(bundle, precision="bf16")),
+        "runtime": (bundle, a_runtime(bundle, name="y")),
+    }
+
+    async def scenario() -> None:
+        async with shared_cache(redis_server.url) as cache:
+            await until(lambda: cache.up)
+            await SharedClips(cache, bundle, a_runtime(bundle), 60).put(identity, clip)
+            await until(lambda: cache.stats.writes["stored"] == 1)
+            found = await SharedClips(cache, bundle, a_runtime(bundle), 60).get(identity)
+            assert same(found, clip)
+            for what, (other, runtime) in others.items():
+                assert await SharedClips(cache, other, runtime, 60).get(identity) is None, what
+            assert cache.stats.clips == {"good": 1, "other_version": 0, "corrupt": 0}
+
+    run(scenario())
+
+
+def test_clips_are_forgotten_in_their_own_time(redis_server: RedisServer, bundle: Bundle) -> None:
+    async def scenario() -> None:
+        async with shared_cache(redis_server.url, ttl_s=5000) as cache:
+            await until(lambda: cache.up)
+            clips = SharedClips(cache, bundle, a_runtime(bundle), 70)
+            await clips.put("0" * 32, bundle_clip(bundle))
+            cache.put_many({b"label": b"vector"})
+            await until(lambda: cache.stats.writes["stored"] == 2)
+
+    run(scenario())
+    with redis_server.client() as client:
+        (key,) = client.keys(CLIPS)
+        assert 50 < client.ttl(key) <= 70
+        assert 4900 < client.ttl("label") <= 5000
+
+
+def test_a_clip_that_is_too_large_stays_here(redis_server: RedisServer, bundle: Bundle) -> None:
+    one = bundle_clip(bundle).nbytes
+    views = 2 * MAX_CLIP_BYTES // one
+
+    async def scenario() -> None:
+        async with shared_cache(redis_server.url, timeout_s=1) as cache:
+            await until(lambda: cache.up)
+            clips = SharedClips(cache, bundle, a_runtime(bundle), 60)
+            await clips.put("0" * 32, bundle_clip(bundle, views))
+            await clips.put("1" * 32, bundle_clip(bundle))
+            await until(lambda: cache.stats.writes["stored"] == 1)
+            assert await clips.get("0" * 32) is None
+            assert await clips.get("1" * 32) is not None
+
+    run(scenario())
+
+
+def test_many_large_clips_are_written_a_few_at_a_time(
+    redis_server: RedisServer, bundle: Bundle
+) -> None:
+    """So that the reads of requests never wait behind a long write."""
+    views = 300
+    clips = {f"{i:032}": bundle_clip(bundle, views, seed=i) for i in range(4)}
+    assert sum(clip.nbytes for clip in clips.values()) > BYTES_PER_WRITE
+
+    async def scenario() -> list[int]:
+        sizes: list[int] = []
+        async with shared_cache(redis_server.url, timeout_s=1) as cache:
+            await until(lambda: cache.up)
+            write = cache._writer._write
+
+            async def spied(batch: Any) -> str:
+                sizes.append(sum(len(entry.value) for entry in batch.values()))
+                return await write(batch)
+
+            cache._writer._write = spied
+            store = SharedClips(cache, bundle, a_runtime(bundle), 60)
+            for identity, clip in clips.items():
+                await store.put(identity, clip)
+            await until(lambda: cache.stats.writes["stored"] == len(clips))
+            for identity, clip in clips.items():
+                assert same(await store.get(identity), clip)
+        return sizes
+
+    sizes = run(scenario())
+    assert len(sizes) > 1
+    assert max(sizes) <= BYTES_PER_WRITE
+
+
+# --- whole servers ------------------------------------------------------------------------------
+
+
+def ask(server: RunningServer, video: bytes | None, **fields: Any) -> httpx.Response:
+    response = server.classify(video, labels=LABELS, **fields)
+    assert response.status_code == 200, response.text
+    return response
+
+
+def scraped(server: RunningServer, name: str) -> float:
+    lines = server.client.get("/metrics").text.splitlines()
+    (value,) = (line.rpartition(" ")[2] for line in lines if line.startswith(name + " "))
+    return float(value)
+
+
+def decoded(server: RunningServer) -> int:
+    return server.server.engine.pool.stats.decoded
+
+
+def stored(server: RunningServer) -> RunningServer:
+    """The server, once what it had to write is written."""
+    cache = server.server.cache
+    assert cache is not None
+    while cache._writer._waiting or cache.stats.writes["stored"] == 0:
+        pass
+    return server
+
+
+def test_a_second_server_decodes_and_encodes_nothing(redis_server: RedisServer) -> None:
+    clip = clip_bytes()
+    with with_redis(redis_server) as first, with_redis(redis_server) as second:
+        computed = ask(first, clip).json()
+        assert computed["cache"]["video"] == "miss"
+        stored(first)
+        while not redis_server.client().keys(CLIPS):
+            pass
+        by_id = ask(second, None, video_id=computed["video_id"]).json()
+        by_bytes = ask(second, clip).json()
+        assert decoded(second) == 0
+        for found in (by_id, by_bytes):
+            assert found["cache"]["video"] == "hit"
+            assert found["predictions"] == computed["predictions"], "to the last bit"
+            assert found["video"] == computed["video"]
+            assert found["video_id"] == computed["video_id"]
+            assert found["timing_ms"]["decode"] == found["timing_ms"]["encode"] == 0
+        # The second question was answered from the server's own memory.
+        assert scraped(second, 'xclip_shared_cache_clips_total{reason="good"}') == 1
+        other_part = ask(second, clip, end="1.5").json()
+        assert other_part["cache"]["video"] == "miss"
+        assert decoded(second) == 1
+
+
+def flush(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.flushall()
+
+
+def damage(redis_server: RedisServer, change: Callable[[bytes], bytes]) -> None:
+    with redis_server.client() as client:
+        keys = client.keys(CLIPS)
+        assert keys
+        for key in keys:
+            client.set(key, change(client.get(key)))
+
+
+FAULTS: dict[str, Callable[[RedisServer], None]] = {
+    "garbage": lambda server: damage(server, lambda _: b"garbage"),
+    "one bit": lambda server: damage(server, lambda r: r[:-1] + bytes([r[-1] ^ 1])),
+    "cut short": lambda server: damage(server, lambda r: r[: len(r) // 2]),
+    "another version": lambda server: damage(server, lambda r: r[:3] + b"\x63" + r[4:]),
+    "flushed": flush,
+    "suspended": RedisServer.pause,
+    "killed": RedisServer.kill,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_redis_is_like_the_answer_is_right(fault: str, redis_server: RedisServer) -> None:
+    clip = clip_bytes()
+    with with_redis(redis_server) as first:
+        computed = ask(first, clip).json()
+        stored(first)
+    with with_redis(redis_server, redis_timeout_s=0.1) as second:
+        FAULTS[fault](redis_server)
+        unknown = second.classify(None, labels=LABELS, video_id=computed["video_id"])
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_video_id")
+        found = ask(second, clip).json()
+        assert found["cache"]["video"] == "miss"
+        assert decoded(second) == 1
+        assert found["predictions"] == computed["predictions"]
+        assert ask(second, None, video_id=computed["video_id"]).json()["cache"]["video"] == "hit"
+        if fault == "another version":
+            assert scraped(second, 'xclip_shared_cache_clips_total{reason="other_version"}') == 2
+        if fault in ("garbage", "one bit", "cut short"):
+            assert scraped(second, 'xclip_shared_cache_clips_total{reason="corrupt"}') == 2
+
+
+def test_another_clip_under_the_key_is_not_taken(redis_server: RedisServer) -> None:
+    """Values that are whole and stand in the wrong place."""
+    one, other = clip_bytes(1), clip_bytes(2)
+    with with_redis(redis_server) as first:
+        answers = [ask(first, video).json() for video in (one, other)]
+        stored(first)
+    with redis_server.client() as client:
+        a, b = client.keys(CLIPS)
+        values = client.mget(a, b)
+        client.mset({a: values[1], b: values[0]})
+    with with_redis(redis_server) as second:
+        again = [ask(second, video).json() for video in (one, other)]
+        assert decoded(second) == 2
+    assert [a["predictions"] for a in again] == [a["predictions"] for a in answers]
+
+
+def test_a_redis_that_is_full_costs_speed_alone(make_redis: Callable[..., RedisServer]) -> None:
+    full = make_redis("--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    with with_redis(full) as first, with_redis(full) as second:
+        for server in (first, second):
+            assert ask(server, clip_bytes()).json()["cache"]["video"] == "miss"
+
+
+def test_sharing_of_clips_can_be_turned_off(redis_server: RedisServer) -> None:
+    with with_redis(redis_server, redis_clip_ttl_s=0) as server:
+        ask(server, clip_bytes())
+        stored(server)
+    with redis_server.client() as client:
+        assert client.keys("xclip:label:*")
+        assert not client.keys(CLIPS)
+
+
+def test_many_that_ask_at_once_for_a_shared_clip_read_it_once(redis_server: RedisServer) -> None:
+    clip = clip_bytes()
+    with with_redis(redis_server) as first:
+        ask(first, clip)
+        stored(first)
+    with (
+        with_redis(redis_server) as second,
+        concurrent.futures.ThreadPoolExecutor(6) as threads,
+    ):
+        answers = list(threads.map(lambda _: ask(second, clip).json(), range(12)))
+        assert {answer["cache"]["video"] for answer in answers} == {"hit"}
+        assert decoded(second) == 0
