@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from export.bundle import Bundle, LabelSet
 from export.runtime import Runtime
+from export.runtime.graph_runtime import PAIRS_PER_RUN
 from service.batching import VideoBatcher
 from service.clips import Clips, FoundClip
 from service.decode import DecodePool
@@ -26,15 +28,24 @@ from service.label_cache import LabelCache, LabelStore, LabelVectors
 from service.lane import Lane
 from service.metrics import Metrics
 from service.request import ClassifyRequest
-from service.schemas import CacheUse, Classification, ModelName, VideoFacts
+from service.schemas import (
+    CacheUse,
+    Classification,
+    ModelName,
+    Prediction,
+    Shortlist,
+    VideoFacts,
+)
 from service.scoring import rank
 from service.settings import Settings
+from service.shortlist import VIDEO, can_compare, nearest
 from service.stopwatch import Stopwatch
 from service.text import TextEncoder
 from service.tracing import NoTracing, Tracing
 from service.upload import Upload
 
 GPU_BATCH = 16  # clips
+RANKED_IN_THREAD_FROM = 1000  # labels; about a millisecond
 BYTES_BESIDE_VECTOR = 400  # prompt, array header and bookkeeping of a kept label
 
 
@@ -115,6 +126,12 @@ class Engine:
 
     async def classify(self, request: ClassifyRequest, upload: Upload | None) -> Classification:
         """The answer to a request. VideoError or ApiError where there is none."""
+        if request.shortlist is not None and not can_compare(self.bundle.manifest):
+            raise ApiError(
+                "bad_field",
+                "shortlist compares labels with the clip's vector, and this network gives none of "
+                "their length; leave it out",
+            )
         watch = Stopwatch(self._tracing.stage)
         text = asyncio.create_task(self._text(request, watch))
         video = asyncio.create_task(self._video(request, upload, watch))
@@ -122,17 +139,22 @@ class Engine:
             (labels, vectors), found = await asyncio.gather(text, video)
         finally:
             await _give_up(text, video)
-        logits = await self._score(found.clip, vectors.vectors, watch)
+        asked = len(labels)
+        labels, candidates = await self._shortlisted(
+            request.shortlist, found.clip, labels, vectors.vectors, watch
+        )
+        logits = await self._score(found.clip, candidates, watch)
         known: Literal["hit", "miss"] = "hit" if found.known else "miss"
         self._count(watch, known, vectors)
         scale = self.bundle.manifest.logit_scale
         return Classification(
             model=self._name,
             video_id=found.video_id,
-            predictions=rank(labels, logits, scale, request.top_k),
+            predictions=await _ranked(labels, logits, scale, request.top_k),
             video=_facts(found.clip),
             timing_ms=watch.timing(),
             cache=CacheUse(video=known, text_hits=vectors.hits, text_misses=vectors.misses),
+            shortlist=Shortlist(compared=asked, scored=len(labels)) if request.shortlist else None,
             warnings=self.bundle.manifest.warnings,
         )
 
@@ -160,12 +182,10 @@ class Engine:
             stored = self.label_set(request.label_set)
             return stored.labels, LabelVectors(stored.vectors, len(stored.labels), 0)
         started = time.perf_counter()
-        found = await self.labels.get([p for label in request.prompts for p in label])
-        each = len(request.prompts[0])
-        # Means of what the encoder gives, not of unit vectors: the prompt head reads their length.
-        vectors = found.vectors.reshape(len(request.labels), each, -1).mean(axis=1)
+        prompts = [prompt for label in request.prompts for prompt in label]
+        found = await self.labels.get(prompts, each=len(request.prompts[0]))
         watch.add("text", time.perf_counter() - started)
-        return request.labels, LabelVectors(vectors, found.hits, found.misses)
+        return request.labels, found
 
     async def _video(
         self, request: ClassifyRequest, upload: Upload | None, watch: Stopwatch
@@ -178,13 +198,37 @@ class Engine:
     async def _score(
         self, clip: EncodedClip, vectors: NDArray[np.float32], watch: Stopwatch
     ) -> NDArray[np.float32]:
-        """Logits (V,K) of every view and label."""
+        """Logits (V,K) of every view and label, a turn of the lane for each PAIRS_PER_RUN.
+
+        In between others have theirs: a hundred thousand labels do not hold up a clip.
+        """
         views = len(next(iter(clip.features.values())))
         text = np.broadcast_to(vectors, (views, *vectors.shape))
-        logits, queued, ran = await self.lane.run(lambda: self.runtime.score(clip.features, text))
-        watch.add("queue", queued)
-        watch.add("score", ran)
-        return logits
+        step = max(1, PAIRS_PER_RUN // views)  # as the runtime cuts: the result is the same
+        parts: list[NDArray[np.float32]] = []
+        for first in range(0, len(vectors), step):
+            turn = partial(self.runtime.score, clip.features, text[:, first : first + step])
+            logits, queued, ran = await self.lane.run(turn)
+            watch.add("queue", queued)
+            watch.add("score", ran)
+            parts.append(logits)
+        return np.concatenate(parts, axis=1)
+
+    async def _shortlisted(
+        self,
+        count: int | None,
+        clip: EncodedClip,
+        labels: Sequence[str],
+        vectors: NDArray[np.float32],
+        watch: Stopwatch,
+    ) -> tuple[Sequence[str], NDArray[np.float32]]:
+        """The `count` labels nearest to the clip and their vectors; all where that is no fewer."""
+        if count is None or count >= len(labels):
+            return labels, vectors
+        started = time.perf_counter()
+        places = await asyncio.to_thread(nearest, clip.features[VIDEO], vectors, count)
+        watch.add("score", time.perf_counter() - started)
+        return [labels[place] for place in places], vectors[places]
 
     def _count(self, watch: Stopwatch, video: Literal["hit", "miss"], text: LabelVectors) -> None:
         for stage, seconds in watch.seconds.items():
@@ -197,6 +241,15 @@ async def _give_up(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _ranked(
+    labels: Sequence[str], logits: NDArray[np.float32], scale: float, top_k: int | None
+) -> tuple[Prediction, ...]:
+    """Ranked predictions; in a thread where there are so many that others would be held up."""
+    if len(labels) < RANKED_IN_THREAD_FROM:
+        return rank(labels, logits, scale, top_k)
+    return await asyncio.to_thread(rank, labels, logits, scale, top_k)
 
 
 def _facts(clip: EncodedClip) -> VideoFacts:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 PART = 512  # texts computed before they are shared and the store is asked again
+STACKED_IN_THREAD_FROM = 1000  # prompts; about a millisecond
 
 EncodeTexts = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
 
@@ -33,7 +34,7 @@ class LabelStore(Protocol):
 
 @dataclass(frozen=True)
 class LabelVectors:
-    """Vectors (K,D) of K prompts, and where they came from."""
+    """Vectors (K,D) of K labels, and how many of their prompts were known and unknown."""
 
     vectors: NDArray[np.float32]
     hits: int
@@ -58,16 +59,23 @@ class LabelCache:
     def __len__(self) -> int:
         return len(self._known)
 
-    async def get(self, prompts: Sequence[str]) -> LabelVectors:
-        """Vectors of the prompts, in order."""
+    async def get(self, prompts: Sequence[str], each: int = 1) -> LabelVectors:
+        """Vectors of the prompts, in order; of every `each` prompts in a row, their mean."""
         unique = list(dict.fromkeys(prompts))
-        found = {p: self._known[p] for p in unique if p in self._known}
-        wanted = [p for p in unique if p not in found]
-        found |= await self._stored(wanted)
+        found: dict[str, Vector] = {}
+        for first in range(0, len(unique), PART):
+            if first:
+                await asyncio.sleep(0)  # others go on: there may be ten thousand
+            part = unique[first : first + PART]
+            known = {p: self._known[p] for p in part if p in self._known}
+            found |= known | await self._stored([p for p in part if p not in known])
         misses = [p for p in unique if p not in found]
         self._check(misses)
         found |= await self._compute(misses)
-        vectors = np.stack([found[p] for p in prompts])
+        if len(prompts) < STACKED_IN_THREAD_FROM:
+            vectors = _means(prompts, found, each)
+        else:
+            vectors = await asyncio.to_thread(_means, prompts, found, each)
         return LabelVectors(vectors, len(unique) - len(misses), len(misses))
 
     async def _compute(self, prompts: list[str]) -> dict[str, Vector]:
@@ -134,3 +142,18 @@ class LabelCache:
         found = {p: v for p, v in zip(prompts, stored, strict=True) if v is not None}
         self._known.update(found)
         return found
+
+
+def _means(prompts: Sequence[str], found: Mapping[str, Vector], each: int) -> Vector:
+    """Vectors (K,D) of the prompts, of every `each` in a row the mean.
+
+    Means of what the encoder gives, not of unit vectors: the prompt head reads their length.
+    """
+    dim = len(found[prompts[0]])
+    if each == 1:
+        return np.concatenate([found[prompt] for prompt in prompts]).reshape(-1, dim)
+    means = np.empty((len(prompts) // each, dim), np.float32)
+    for place in range(len(means)):
+        label = [found[prompt] for prompt in prompts[place * each : (place + 1) * each]]
+        means[place] = np.mean(label, axis=0)
+    return means

@@ -13,8 +13,9 @@ from service.multipart import Form
 from service.settings import Settings
 
 TEXT_FIELDS = frozenset(
-    ["video_id", "video_url", "labels", "label_set", "template", "top_k", "start", "end", "views"]
-)
+    ["video_id", "video_url", "labels", "label_set", "template", "top_k", "shortlist", "start",
+     "end", "views"]
+)  # fmt: skip
 FILE_FIELD = "video"
 VIDEO_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -33,13 +34,15 @@ class ClassifyRequest:
     """A valid request. Exactly one of `labels` and `label_set`; at most one of `video_id` and
     `video_url`, neither means an upload.
 
-    `prompts` holds, for each label, the texts whose vectors are averaged.
+    `prompts` holds, for each label, the texts whose vectors are averaged. `shortlist` is how many
+    labels, best by plain cosine, are scored; None scores all.
     """
 
     labels: tuple[str, ...]
     prompts: tuple[tuple[str, ...], ...]
     label_set: str | None
     top_k: int | None
+    shortlist: int | None
     sampling: Sampling
     video_id: str | None
     video_url: str | None = None
@@ -70,7 +73,10 @@ def parse_request(form: Form, settings: Settings) -> ClassifyRequest:
             "upload the clip again",
         )
     top_k = _integer(fields, "top_k", 1, settings.max_labels)
-    return ClassifyRequest(labels, prompts, label_set, top_k, sampling, video_id, video_url)
+    shortlist = _integer(fields, "shortlist", 1, settings.max_labels)
+    return ClassifyRequest(
+        labels, prompts, label_set, top_k, shortlist, sampling, video_id, video_url
+    )
 
 
 def _check_video(form: Form, settings: Settings) -> None:

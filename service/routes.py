@@ -17,6 +17,7 @@ from service.request import FILE_FIELD, TEXT_FIELDS, ClassifyRequest, parse_requ
 from service.schemas import Classification, LabelSetFacts, LabelSetLabels
 from service.server import Server
 from service.settings import Settings
+from service.writing import write_answer
 
 PARTS_BESIDE_LABELS = 64
 
@@ -95,12 +96,15 @@ def make_routes(server: Server) -> APIRouter:
     @router.get(
         "/labels/{name}",
         summary="One stored label list",
+        response_model=LabelSetLabels,
         responses=problem_responses(["unknown_label_set"]),
     )
-    async def label_list(name: str) -> LabelSetLabels:
+    async def label_list(name: str) -> Response:
         """The labels of a list, in class order."""
         stored = server.engine.label_set(name)
-        return LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
+        # Written here: the framework would look at each of a hundred thousand texts once more.
+        found = LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
+        return Response(found.model_dump_json(), media_type="application/json")
 
     open_router.include_router(router)
     return open_router
@@ -139,10 +143,9 @@ async def _received(
     return wanted, form
 
 
-async def _answer(wanted: ClassifyRequest, form: Form, engine: Engine) -> str:
+async def _answer(wanted: ClassifyRequest, form: Form, engine: Engine) -> bytes:
     """Classify, write the answer out."""
-    answer = await engine.classify(wanted, form.upload)
-    return answer.model_dump_json()
+    return await write_answer(await engine.classify(wanted, form.upload))
 
 
 async def _in_time(work: Awaitable[Result], timeout_s: float) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -20,8 +21,11 @@ class ModelName(_Answer):
     runtime: str
 
 
-class Prediction(_Answer):
-    """One label: `score` is its share among the request's labels, `similarity` the cosine."""
+@dataclass(slots=True)  # a model would take ten times longer to make, and there may be 100,000
+class Prediction:
+    """One label: `score` is its share among the labels that were scored, `similarity` the cosine of
+    the clip with what the clip makes of the label.
+    """
 
     label: str
     score: float
@@ -59,8 +63,17 @@ class CacheUse(_Answer):
     text_misses: int
 
 
+class Shortlist(_Answer):
+    """How many labels were compared by plain cosine, and how many of them scored exactly."""
+
+    compared: int
+    scored: int
+
+
 class Classification(_Answer):
-    """The answer of POST /classify, best label first."""
+    """The answer of POST /classify, best label first. With a `shortlist`, `score` is the softmax
+    over the labels that were scored, and the predictions are these.
+    """
 
     model: ModelName
     video_id: str
@@ -68,6 +81,7 @@ class Classification(_Answer):
     video: VideoFacts
     timing_ms: Timing
     cache: CacheUse
+    shortlist: Shortlist | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -27,8 +27,7 @@ def rank(
     means = wide.mean(axis=0)
     order = np.lexsort((-means, -scores))[:top_k]
     return tuple(
-        # these numbers need no checking, and there may be ten thousand of them
-        Prediction.model_construct(label=labels[i], score=score, logit=logit, similarity=similarity)
+        Prediction(labels[i], score, logit, similarity)
         for i, score, logit, similarity in zip(
             order.tolist(),
             scores[order].tolist(),
