@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from service.engine import Engine
 from service.errors import STATUS, ApiError
 from service.multipart import Form, FormLimits, read_form
-from service.openapi import CLASSIFY_BODY, problem_responses
+from service.openapi import classify_body, problem_responses
 from service.request import FILE_FIELD, TEXT_FIELDS, ClassifyRequest, parse_request
 from service.schemas import Classification, LabelSetFacts, LabelSetLabels
 from service.server import Server
@@ -39,7 +39,7 @@ def make_routes(server: Server) -> APIRouter:
         summary="Rank labels for a clip",
         response_model=Classification,
         responses=problem_responses(sorted(STATUS)),
-        openapi_extra=CLASSIFY_BODY,
+        openapi_extra=classify_body(server.settings),
     )
     async def classify(request: Request) -> Response:
         """A clip and labels in, ranked labels out."""
