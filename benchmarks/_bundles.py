@@ -14,15 +14,22 @@ from export.bundle import Bundle, BundleError, open_bundle
 from export.bundle.manifest import PrecisionName
 from export.progress import Steps
 from model.checkpoint import Checkpoint
-from model.config import VARIANTS
+from model.config import VARIANTS, ModelConfig
 from model.xclip import XClip, build_xclip
 
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
+# X-CLIP without its own parts: CLIP on each frame, then the mean.
+WITHOUT_ITS_PARTS = {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False}
 
 
 def random_network(variant: str) -> XClip:
     """A published variant with random weights, the same in every run."""
-    net = build_xclip(VARIANTS[variant], seed=0).eval().requires_grad_(requires_grad=False)
+    return random_weights(VARIANTS[variant])
+
+
+def random_weights(config: ModelConfig) -> XClip:
+    """A network of that architecture with random weights, the same in every run."""
+    net = build_xclip(config, seed=0).eval().requires_grad_(requires_grad=False)
     generator = torch.Generator().manual_seed(1)
     for name, p in net.named_parameters():
         noise = torch.randn(p.shape, generator=generator)
@@ -39,13 +46,28 @@ def bundle_of(
     variant: str, precisions: tuple[PrecisionName, ...], clips: tuple[Path, ...] = ()
 ) -> Bundle:
     """The variant's bundle in these precisions; one in `build/` that has them is taken."""
-    folder = FOLDER / variant
+    return _kept(variant, VARIANTS[variant], precisions, clips)
+
+
+def frame_averaging_bundle(variant: str) -> Bundle:
+    """CLIP of the variant's size as ONNX graphs, the vectors of its frames averaged."""
+    config = VARIANTS[variant].model_copy(update=WITHOUT_ITS_PARTS)
+    return _kept(f"{variant}-frame-averaging", config, ("fp32",))
+
+
+def _kept(
+    name: str,
+    config: ModelConfig,
+    precisions: tuple[PrecisionName, ...],
+    clips: tuple[Path, ...] = (),
+) -> Bundle:
+    folder = FOLDER / name
     try:
         bundle = open_bundle(folder)
         if {build.precision for build in bundle.manifest.precisions} >= set(precisions):
             return bundle
     except BundleError:
         pass
-    checkpoint = Checkpoint(random_network(variant), variant, "random weights", trained=False)
+    checkpoint = Checkpoint(random_weights(config), name, "random weights", trained=False)
     options = BundleOptions(precisions=precisions, clips=clips, overwrite=True)
     return make_bundle(checkpoint, folder, options, Steps())

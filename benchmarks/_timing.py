@@ -20,7 +20,10 @@ from rich.table import Table
 from export.runtime import available_cpus
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
-LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "numpy")
+LIBRARIES = (
+    "torch", "transformers", "onnxruntime", "openvino", "numpy", "av", "decord", "torchcodec",
+    "opencv-python-headless", "fastapi", "uvicorn", "litserve",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,11 @@ def take_turns(
             run()
             if turn >= 0:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: _timing(values) for name, values in seconds.items()}
+    return {name: timing_of(values) for name, values in seconds.items()}
 
 
-def _timing(seconds: list[float]) -> Timing:
+def timing_of(seconds: list[float]) -> Timing:
+    """Of one contestant's seconds."""
     return Timing(
         median_ms=1e3 * statistics.median(seconds),
         best_ms=1e3 * min(seconds),

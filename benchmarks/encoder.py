@@ -1,11 +1,14 @@
-"""The video encoder in every precision against transformers' eager X-CLIP on the same weights.
+"""The video encoder in every precision against transformers' X-CLIP on the same weights.
 
     python -m benchmarks.encoder [--variant NAME] [--rounds N]
 
-One clip at a time, all contestants in turn in one process. The machine's matrix peak is measured in
-the same run (the best of several square products, with torch), and each contestant's share of it is
-the arithmetic of the network (multiply-accumulates × 2) over its time. transformers computes a
-little more, the projection and video-specific context included in ours, too.
+One clip at a time, all contestants in turn in one process. transformers runs eager and compiled
+(`torch.compile`), in fp32 and in bf16 by autocast, with the attention it chooses by itself. Another
+peer is what clip-as-service does: CLIP of the same size as ONNX, one vector a frame, averaged.
+
+The machine's matrix peak is measured in the same run (the best of several square products, with
+torch), and each contestant's share of it is the arithmetic of the network (multiply-accumulates
+× 2) over its time. int8 has no share: torch multiplies no int8 to measure a peak with.
 """
 
 from __future__ import annotations
@@ -19,19 +22,20 @@ from typing import Any
 import numpy as np
 import torch
 
-import model.torchvision_schemas  # noqa: F401  (before transformers)
-from benchmarks._bundles import bundle_of, random_network
+from benchmarks._bundles import WITHOUT_ITS_PARTS, bundle_of, frame_averaging_bundle, random_network
+from benchmarks._pretrained import pretrained
 from benchmarks._timing import as_row, publish, take_turns
+from benchmarks._torch_modes import torch_modes
 from export.clips import generated_clips
 from export.parity import cosine
 from export.reference import normalise
 from export.runtime import RuntimeUnavailableError, available_cpus, open_build
 from model.config import ModelConfig
-from model.publish import to_huggingface
 from model.xclip import XClip
 
 PEAK_SIZES, PEAK_ROUNDS = (1024, 2048, 4096), 6
 PRECISIONS = ("fp32", "bf16", "int8")
+BASE, AVERAGING = "transformers eager fp32", "CLIP as ONNX, frames averaged, fp32"
 Contestant = Callable[[], Any]
 
 
@@ -39,28 +43,33 @@ def main() -> int:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--variant", default="xclip-base-patch32")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="alternated runs (15)")
     options = parser.parse_args()
     torch.set_num_threads(available_cpus())
     bundle = bundle_of(options.variant, PRECISIONS)
     net = random_network(options.variant)
     frames = generated_clips(net.inputs).frames[:1]
-    contestants, answers = _ours(bundle, frames)
-    eager, expected = _transformers(net, frames)
+    ours, answers = _ours(bundle, frames)
+    theirs, missing = _transformers(options.variant, net, frames)
+    averaging = open_build(*_only_build(frame_averaging_bundle(options.variant)))
     contestants = {
-        "transformers eager fp32": eager,
+        **theirs,
+        AVERAGING: lambda: averaging.encode_video(frames)["video"].mean(axis=0),
         "our torch fp32": _torch(net, frames),
-    } | contestants
+        **ours,
+    }
+    expected = theirs[BASE]()
     timings = take_turns(contestants, options.rounds)
     peaks = {"fp32": matrix_peak(torch.float32), "bf16": matrix_peak(torch.bfloat16)}
     work = 2 * multiply_accumulates(net.config)
-    base = timings["transformers eager fp32"].median_ms
+    less = 2 * multiply_accumulates(net.config.model_copy(update=WITHOUT_ITS_PARTS))
+    base = timings[BASE].median_ms
     rows = []
     for name, timing in timings.items():
-        flops = work / (timing.median_ms / 1e3)
+        flops = (less if name == AVERAGING else work) / (timing.median_ms / 1e3)
         kind = name.split()[-1]
         share = flops / peaks[kind] if kind in peaks else None
-        near = cosine(answers[name], expected) if name in answers else 1.0
+        near = cosine(answers[name], expected) if name in answers else None
         rows.append(
             as_row(name, timing, of_eager=timing.median_ms / base, of_peak=share, cosine=near)
         )
@@ -71,6 +80,7 @@ def main() -> int:
         variant=options.variant,
         gmacs=work / 2e9,
         matrix_peak_gflops={name: round(peak / 1e9) for name, peak in peaks.items()},
+        not_run=missing or "none",
     )
     return 0
 
@@ -99,22 +109,23 @@ def _torch(net: XClip, frames: np.ndarray) -> Contestant:
     return run
 
 
-def _transformers(net: XClip, frames: np.ndarray) -> tuple[Contestant, np.ndarray]:
-    """transformers' model with our weights, eager attention; what it does for a clip."""
-    from transformers import XCLIPConfig, XCLIPModel
+def _transformers(
+    variant: str, net: XClip, frames: np.ndarray
+) -> tuple[dict[str, Contestant], dict[str, str]]:
+    """transformers' model with our weights: what it does for a clip, in every mode of torch."""
+    from transformers import XCLIPModel
 
-    state, config = to_huggingface(net)
-    theirs = XCLIPModel._from_config(XCLIPConfig(**config), attn_implementation="eager").eval()
-    missing = theirs.load_state_dict(state, strict=False)
-    if missing.unexpected_keys or any("position_ids" not in key for key in missing.missing_keys):
-        raise SystemExit(f"transformers' model does not take our weights: {missing}")
+    theirs = XCLIPModel.from_pretrained(pretrained(variant)).eval()
 
-    @torch.inference_mode()
     def run() -> Any:
-        return theirs.get_video_features(pixel_values=normalise(frames, net.inputs))
+        answer = theirs.get_video_features(pixel_values=normalise(frames, net.inputs))
+        return answer.pooler_output.float().numpy()
 
-    answer = run()
-    return run, getattr(answer, "pooler_output", answer).numpy()
+    return torch_modes("transformers", run)
+
+
+def _only_build(bundle: Any) -> tuple[Any, Any, str]:
+    return bundle, bundle.manifest.precisions[0], "onnxruntime-cpu"
 
 
 def matrix_peak(dtype: torch.dtype) -> float:

@@ -1,0 +1,36 @@
+"""The clip that servers are asked about, in as many different files as wanted.
+
+A server that knows a file again skips decoding and encoding. To measure the work itself every
+request must bring another file, with the same frames: a `free` box of MP4, which players pass
+over, at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from pathlib import Path
+
+from benchmarks.decode import SHAPES
+
+WHAT = f"{SHAPES[0].name}, 30 frames/s, H.264"
+_numbers = itertools.count()
+
+
+def ten_second_clip() -> bytes:
+    """A moving, noisy test picture, ten seconds of 340×256."""
+    with tempfile.TemporaryDirectory() as folder:
+        return SHAPES[0].make(Path(folder)).read_bytes()
+
+
+def another_file(clip: bytes) -> bytes:
+    """The same clip in a file that nobody has seen, in this process or before."""
+    mark = os.urandom(8) + next(_numbers).to_bytes(8, "big")
+    return clip + (8 + len(mark)).to_bytes(4, "big") + b"free" + mark
+
+
+def new_labels(count: int) -> list[str]:
+    """Labels of a few words that nobody has asked about."""
+    first = next(_numbers)
+    return [f"somebody doing thing {first} in way {n}" for n in range(count)]

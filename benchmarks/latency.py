@@ -1,0 +1,103 @@
+"""One request over HTTP, from the client's side, against transformers in this process.
+
+    python -m benchmarks.latency [--rounds N]
+
+Contestants take turns: our server in each precision with ten labels never seen, the same with labels
+seen before, and a clip it holds asked about by `video_id` with 400 labels seen before; transformers
+decodes (decord), processes and runs the model without any HTTP. Every upload is another file with
+the same frames. Goals: see docs/benchmarks/cpu.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+
+from benchmarks._bundles import bundle_of
+from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
+from benchmarks._pretrained import pretrained
+from benchmarks._server_process import ServerDied, ask, ask_again, our_server
+from benchmarks._timing import Timing, as_row, publish, take_turns
+from benchmarks._transformers import Pipeline
+from export.runtime import available_cpus
+
+VARIANT, LABELS, MANY = "xclip-base-patch32", 10, 400
+PRECISIONS, PEER_PRECISIONS = ("fp32", "bf16", "int8"), ("fp32", "bf16")
+BASE = "transformers fp32, in process"
+NEW, SEEN, HELD = (
+    "10 labels never seen",
+    "10 labels seen before",
+    "video_id, 400 labels seen before",
+)
+TIMEOUT_S = 120
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="alternated runs (15)")
+    rounds = parser.parse_args(arguments).rounds
+    bundle, clip, missing = bundle_of(VARIANT, PRECISIONS), ten_second_clip(), {}
+    contestants = transformers_here(clip)
+    with ExitStack() as stack:
+        for precision in PRECISIONS:
+            try:
+                server = stack.enter_context(our_server(bundle.path, precision))
+            except ServerDied as error:
+                missing[precision] = str(error)[:200]
+                continue
+            client = stack.enter_context(httpx.Client(base_url=server.url, timeout=TIMEOUT_S))
+            contestants |= over_http(precision, client, clip)
+        timings = take_turns(contestants, rounds)
+    publish(
+        "latency",
+        f"python -m benchmarks.latency --rounds {rounds}",
+        rows_of(timings),
+        variant=VARIANT,
+        clip=f"{WHAT}, {len(clip) / 1e6:.2f} MB, every upload another file",
+        not_run=missing or "none",
+    )
+    return 0
+
+
+def transformers_here(clip: bytes) -> dict[str, Callable[[], Any]]:
+    """What a script does without a server, for labels that it has never seen."""
+    folder = pretrained(VARIANT)
+    pipelines = {p: Pipeline(folder, p, available_cpus()) for p in PEER_PRECISIONS}
+    return {
+        f"transformers {precision}, in process": lambda p=pipeline: p(clip, new_labels(LABELS))
+        for precision, pipeline in pipelines.items()
+    }
+
+
+def over_http(precision: str, client: httpx.Client, clip: bytes) -> dict[str, Callable[[], Any]]:
+    """The three questions to our server of that precision; what must be known is asked first."""
+    few, many = new_labels(LABELS), new_labels(MANY)
+    video_id = ask(client, another_file(clip), few)["video_id"]
+    ask_again(client, video_id, many)
+    return {
+        f"{precision}, {NEW}": lambda: ask(client, another_file(clip), new_labels(LABELS)),
+        f"{precision}, {SEEN}": lambda: ask(client, another_file(clip), few),
+        f"{precision}, {HELD}": lambda: ask_again(client, video_id, many),
+    }
+
+
+def rows_of(timings: dict[str, Timing]) -> list[dict[str, Any]]:
+    """Each with its share of transformers' time and, held clips, of the first request's."""
+    base, rows = timings[BASE].median_ms, []
+    for name, timing in timings.items():
+        precision, _, question = name.partition(", ")
+        first = timings.get(f"{precision}, {NEW}")
+        of_first = timing.median_ms / first.median_ms if first and question == HELD else None
+        share = timing.median_ms / base
+        rows.append(as_row(name, timing, of_transformers=share, of_first=of_first))
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

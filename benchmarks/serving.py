@@ -1,0 +1,178 @@
+"""Our server under load against transformers behind FastAPI and behind LitServe.
+
+    python -m benchmarks.serving [--seconds 8] [--clients 1 4 16 64]
+
+Each server is a process on a port, one after the other, with the same B/32 network; clients ask
+without a pause, each waiting for its answer. A request is a clip of ten seconds and ten labels over
+HTTP. Every request brings another file (the same frames, other bytes), so that our server never
+knows a clip again; it does know the ten labels again, except where the table says "new", and the
+peers encode them each time, as the model's `forward` does. Files decode with decord in the peers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+import torch
+
+from benchmarks._bundles import bundle_of
+from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
+from benchmarks._load import Served, under_load
+from benchmarks._pretrained import pretrained
+from benchmarks._server_process import (
+    ServerDied,
+    ServerProcess,
+    ask,
+    our_server,
+    peer_server,
+)
+from benchmarks._timing import publish, take_turns
+from export.bundle import Bundle
+from export.runtime import RuntimeUnavailableError, available_cpus, open_runtime
+
+VARIANT, LABELS, NEW_AT = "xclip-base-patch32", 10, 16
+PRECISIONS = ("fp32", "bf16", "int8")
+PEERS, PEER_PRECISIONS = ("fastapi", "litserve"), ("fp32", "bf16")
+OURS = "xclip-serve"
+Labels = Literal["known", "new"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A server to start."""
+
+    server: str
+    precision: str
+    start: Callable[[], AbstractContextManager[ServerProcess]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=8, help="of load at each level (8)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64], help="at once")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(available_cpus())
+    bundle = bundle_of(VARIANT, PRECISIONS)
+    limits, missing = encoder_limits(bundle)
+    most = str(max(64, *options.clients))
+    flags = ("--max-uploads-per-client", most, "--max-uploads", most, "--max-in-flight", most)
+    folder = pretrained(VARIANT)
+    contestants = [
+        Contestant(OURS, p, lambda p=p: our_server(bundle.path, p, *flags)) for p in limits
+    ] + [
+        Contestant(kind, p, lambda kind=kind, p=p: peer_server(kind, folder, p))
+        for kind in PEERS
+        for p in PEER_PRECISIONS
+    ]
+    clip = ten_second_clip()
+    rows: list[dict[str, Any]] = []
+    for contestant in contestants:
+        try:
+            rows += measure(contestant, clip, options.clients, options.seconds)
+        except (ServerDied, httpx.HTTPError) as error:
+            missing[f"{contestant.server} {contestant.precision}"] = str(error)[:200]
+    publish(
+        "serving",
+        f"python -m benchmarks.serving --seconds {options.seconds:g}",
+        rows,
+        variant=VARIANT,
+        clip=f"{WHAT}, {len(clip) / 1e6:.2f} MB, every request another file",
+        our_settings=" ".join(flags),
+        encoder_limit_clips_per_s=limits,
+        of_best_peer=ratios(rows),
+        not_run=missing or "none",
+    )
+    return 0
+
+
+def encoder_limits(bundle: Bundle) -> tuple[dict[str, float], dict[str, str]]:
+    """Clips a second of the encoder alone, with the machine to itself; why a precision is out."""
+    spec = bundle.manifest.inputs
+    frames = np.zeros((1, spec.num_frames, spec.image_size, spec.image_size, 3), np.uint8)
+    limits, missing = {}, {}
+    for precision in PRECISIONS:
+        try:
+            runtime = open_runtime(bundle, "auto", precision)
+        except RuntimeUnavailableError as error:
+            missing[f"{OURS} {precision}"] = str(error)
+            continue
+        taken = take_turns({precision: lambda r=runtime: r.encode_video(frames)}, 7)
+        limits[precision] = round(1e3 / taken[precision].median_ms, 2)
+        runtime.close()
+    return limits, missing
+
+
+def measure(
+    contestant: Contestant, clip: bytes, clients: Sequence[int], seconds: float
+) -> list[dict[str, Any]]:
+    """The table lines of one server."""
+    rows = []
+    same = new_labels(LABELS)
+
+    def with_known(client: httpx.Client) -> None:
+        ask(client, another_file(clip), same)
+
+    def with_new(client: httpx.Client) -> None:
+        ask(client, another_file(clip), new_labels(LABELS))
+
+    with contestant.start() as server:
+        under_load(server.url, with_known, clients=2, seconds=0)  # warm
+        for count in clients:
+            found = under_load(server.url, with_known, count, seconds)
+            rows.append(_row(contestant, "known", count, found))
+            if contestant.server == OURS and count == NEW_AT:
+                found = under_load(server.url, with_new, count, seconds)
+                rows.append(_row(contestant, "new", count, found))
+    return rows
+
+
+def _row(contestant: Contestant, labels: Labels, clients: int, found: Served) -> dict[str, Any]:
+    return {
+        "server": contestant.server,
+        "precision": contestant.precision,
+        "labels": labels,
+        "clients": clients,
+        "clips/s": found.clips_per_s,
+        "p50_ms": found.p50_ms,
+        "p99_ms": found.p99_ms,
+        "worst_ms": found.worst_ms,
+        "answers": found.answers,
+        "errors": found.errors,
+        "first_error": found.first_error,
+    }
+
+
+def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Our clips a second over the best peer's at each level, precision by precision.
+
+    int8, which torch has not, stands against the best peer of any precision.
+    """
+    return list(_ratios(rows))
+
+
+def _ratios(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        if row["server"] != OURS:
+            continue
+        rivals = [
+            peer["clips/s"]
+            for peer in rows
+            if peer["server"] != OURS
+            and peer["clients"] == row["clients"]
+            and row["precision"] in (peer["precision"], "int8")
+        ]
+        if rivals and max(rivals):
+            keys = ("precision", "labels", "clients")
+            yield {key: row[key] for key in keys} | {"times": row["clips/s"] / max(rivals)}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""From nothing to ready, and the memory of one and of two processes.
+
+    python -m benchmarks.start [--rounds N]
+
+Ours is `python -m service` until `/readyz` says 200 (which runs a small inference through decode
+workers and network). The peer imports transformers, loads the same network from a folder of
+`save_pretrained`, and answers about one clip. Files are in the page cache for both. Memory is the
+proportional set size of the process and its decode workers: pages that two processes share count
+half in each. Goal: at most a third of the peer's time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks._bundles import bundle_of
+from benchmarks._clip import ten_second_clip
+from benchmarks._pretrained import pretrained
+from benchmarks._server_process import MIB, ROOT, our_server
+from benchmarks._timing import as_row, publish, timing_of
+
+VARIANT, GOAL = "xclip-base-patch32", 1 / 3
+PRECISIONS = ("fp32", "bf16", "int8")
+PEER = "transformers, first answer"
+
+
+class FirstAnswer:
+    """The peer's process for the length of a `with` block, entered when it has answered."""
+
+    def __init__(self, folder: Path, clip: Path) -> None:
+        self._arguments = [str(folder), str(clip)]
+
+    def __enter__(self) -> FirstAnswer:
+        command = [sys.executable, "-m", "benchmarks._first_answer", *self._arguments]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline().startswith(b"answered"):
+            self.__exit__()
+            raise RuntimeError("transformers did not answer")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def memory_mib(self) -> dict[str, float]:
+        """Resident and proportional memory."""
+        found = psutil.Process(self._process.pid).memory_full_info()
+        return {"rss": found.rss / MIB, "pss": found.pss / MIB}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure; the exit status says whether the goal was met."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="alternated starts (5)")
+    rounds = parser.parse_args(arguments).rounds
+    bundle, folder = bundle_of(VARIANT, PRECISIONS), pretrained(VARIANT)
+    with tempfile.TemporaryDirectory() as temporary:
+        clip = Path(temporary) / "clip.mp4"
+        clip.write_bytes(ten_second_clip())
+        processes: dict[str, Callable[[], Any]] = {PEER: lambda: FirstAnswer(folder, clip)}
+        for precision in PRECISIONS:
+            start = lambda p=precision: our_server(bundle.path, p)  # noqa: E731
+            processes[f"our server, {precision}"] = start
+        rows = rows_of(processes, rounds)
+    publish(
+        "start",
+        f"python -m benchmarks.start --rounds {rounds}",
+        rows,
+        variant=VARIANT,
+        goal=f"our server at most {GOAL:.3f} of the time to transformers' first answer",
+    )
+    return 0 if all(row["of_transformers"] <= GOAL for row in rows[1:]) else 1
+
+
+def rows_of(processes: dict[str, Callable[[], Any]], rounds: int) -> list[dict[str, Any]]:
+    """Time to be ready, in turn, and the memory of one process and of two at the same time."""
+    seconds: dict[str, list[float]] = {name: [] for name in processes}
+    for turn in range(-1, rounds):  # the first fills the page cache
+        for name, process in processes.items():
+            began = time.perf_counter()
+            with process():
+                if turn >= 0:
+                    seconds[name].append(time.perf_counter() - began)
+    timings = {name: timing_of(values) for name, values in seconds.items()}
+    base = timings[PEER].median_ms
+    rows = []
+    for name, timing in timings.items():
+        one, two = memory_mib(processes[name], 1), memory_mib(processes[name], 2)
+        memory = {"one_mib": one, "two_mib": two, "second_adds_mib": two - one}
+        rows.append(as_row(name, timing, of_transformers=timing.median_ms / base, **memory))
+    return rows
+
+
+def memory_mib(process: Callable[[], Any], count: int) -> float:
+    """Proportional memory of so many at the same time, together."""
+    with ExitStack() as stack:
+        running = [stack.enter_context(process()) for _ in range(count)]
+        return sum(one.memory_mib()["pss"] for one in running)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
