@@ -64,13 +64,19 @@ class ServerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._log.close()
+
+    def stop(self) -> None:
+        """End it and all that it started; its log can still be read."""
+        if self._process.poll() is not None:
+            return
         family = self.family()
         self._process.send_signal(signal.SIGTERM)
+        self._process.wait(STOP_S)
         _, alive = psutil.wait_procs(family, STOP_S)
         for left in alive:
             left.kill()
-        self._process.wait()
-        self._log.close()
 
     def family(self) -> list[psutil.Process]:
         """The process and all that it started."""

@@ -2,10 +2,10 @@
 
     python -m benchmarks.latency [--rounds N]
 
-Contestants take turns: our server in each precision with ten labels never seen, the same with labels
-seen before, and a clip it holds asked about by `video_id` with 400 labels seen before; transformers
-decodes (decord), processes and runs the model without any HTTP. Every upload is another file with
-the same frames. Goals: see docs/benchmarks/cpu.md.
+Contestants take turns: our server in each precision with ten labels never seen, the same with
+labels seen before, and a clip it holds asked about by `video_id` with 400 labels seen before;
+transformers decodes (decord), processes and runs the model without any HTTP. Every upload is
+another file with the same frames. The goals stand in docs/benchmarks/cpu.md.
 """
 
 from __future__ import annotations

@@ -1,0 +1,168 @@
+"""Write docs/benchmarks/cpu.md and its plots from the JSON files beside it.
+
+    python -m benchmarks.page
+
+Nothing is measured here; `python -m benchmarks` does this at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks._goals import Goal, goals
+from benchmarks._plots import plot_all
+from benchmarks._timing import RESULTS
+
+Report = Mapping[str, Any]
+TITLES = {
+    "encoder": "Video encoder",
+    "stages": "Text encoder and score head",
+    "text_length": "Text cost follows the longest label",
+    "decode": "Decode",
+    "decode_pool": "Decode in confined processes",
+    "latency": "One request",
+    "profile_request": "Where each millisecond goes",
+    "serving": "Under load",
+    "labels": "Many labels",
+    "start": "Start and memory",
+}
+NOTES = {
+    "encoder": "One clip of 8 frames. `of_eager`: share of transformers' eager fp32 time; "
+    "`of_peak`: share of the largest matrix product's speed in that precision. The averaged CLIP "
+    "computes less: no messages, no integration, no context.",
+    "stages": "`of_eager`: share of transformers' eager fp32 time.",
+    "latency": "transformers decodes, processes and runs the model in one process, without HTTP; "
+    "ours is asked over HTTP. `of_first`: share of the same server's request with ten new labels.",
+    "serving": "Every request brings another file with the same frames, so no server knows a clip "
+    'again. "known" labels: the same ten each time, which ours keeps and the peers encode each '
+    'time; "new": ten others in each request. FastAPI and LitServe run transformers\' eager model.',
+    "labels": "One clip held by the server, fp32. `again_ms`: the whole request with labels seen "
+    "before. Memory: the peak of the server process since its first ten labels.",
+    "start": "Ours until `/readyz` says 200; transformers until its first answer. Memory is "
+    "proportional (PSS), with decode workers: pages that two processes share count half in each.",
+}
+# Facts for readers of the JSON files that would only be long on the page.
+LEFT_OUT = {"command", "date", "machine", "rows", "of_best_peer", "encoder_fp32_ms_by_operation"}
+
+
+def main() -> int:
+    """Read what there is, draw, write."""
+    reports = read_reports(RESULTS)
+    if not reports:
+        print("no reports yet: run python -m benchmarks")
+        return 1
+    pictures = plot_all(reports, RESULTS)
+    profile = RESULTS / "profile.png"
+    if profile.exists():
+        pictures["profile_request"] = profile
+    target = RESULTS / "cpu.md"
+    target.write_text(page(reports, pictures))
+    print(f"wrote {target.relative_to(RESULTS.parent.parent)}")
+    return 0
+
+
+def read_reports(folder: Path) -> dict[str, Report]:
+    """The JSON files of the page that exist, in its order."""
+    files = {name: folder / f"{name}.json" for name in TITLES}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+def page(reports: Mapping[str, Report], pictures: Mapping[str, Path]) -> str:
+    """The whole page as Markdown."""
+    parts = ["# Speed on the CPU", _introduction(), _machine(reports), _goals(goals(reports))]
+    for name, title in TITLES.items():
+        parts += [f"## {title}", *_section(name, reports.get(name), pictures.get(name))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction() -> str:
+    return (
+        "X-CLIP B/32, 8 frames, random weights (speed does not depend on training). Every figure "
+        "is a ratio within one run, contestants in turn, medians. `make bench` measures all of "
+        "this again; `python -m benchmarks.page` writes this page from the JSON files beside it."
+    )
+
+
+def _machine(reports: Mapping[str, Report]) -> str:
+    """Where it was measured; reports of another machine or day say so."""
+    seen: dict[str, list[str]] = {}
+    for name, report in reports.items():
+        machine = report["machine"]
+        versions = ", ".join(f"{lib} {number}" for lib, number in machine["libraries"].items())
+        where = (
+            f"{machine['processor']}, {machine['processors_used']} processors, "
+            f"{report['date']}, Python {machine['python']}, {versions}"
+        )
+        seen.setdefault(where, []).append(name)
+    lines = [f"- {', '.join(names)}: {where}" for where, names in seen.items()]
+    if len(lines) == 1:
+        return f"Measured on: {next(iter(seen))}."
+    return "\n".join(["Measured on:", "", *lines])
+
+
+def _goals(found: list[Goal]) -> str:
+    words = {True: "yes", False: "**no**", None: "not measured"}
+    rows = [
+        {
+            "goal": goal.about,
+            "bound": f"{'≥' if goal.at_least else '≤'} {_cell(goal.bound)}",
+            "measured": "–" if goal.measured is None else f"{_cell(goal.measured)} {goal.unit}",
+            "holds": words[goal.holds],
+        }
+        for goal in found
+    ]
+    kept = sum(goal.holds is True for goal in found)
+    return f"## Goals\n\n{kept} of {len(found)} hold.\n\n{table(rows)}"
+
+
+def _section(name: str, report: Report | None, picture: Path | None) -> Iterator[str]:
+    if report is None:
+        yield f"Not run yet: `python -m benchmarks.{name}`."
+        return
+    yield f"`{report['command']}`"
+    if name in NOTES:
+        yield NOTES[name]
+    if picture is not None:
+        yield f"![{TITLES[name]}]({picture.name})"
+    yield table(report["rows"])
+    if ratios := report.get("of_best_peer"):
+        yield "Ours over the best peer of the same precision (int8: of any), clips a second:"
+        yield table(ratios)
+    facts = [f"- {_fact(k)}: {_value(v)}" for k, v in report.items() if k not in LEFT_OUT]
+    if facts:
+        yield "\n".join(facts)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown; columns without any value are left out."""
+    columns = [c for c in rows[0] if any(row.get(c) not in (None, "") for row in rows)]
+    lines = ["| " + " | ".join(map(_fact, columns)) + " |"]
+    lines.append("|" + "|".join("---" if i == 0 else "--:" for i in range(len(columns))) + "|")
+    lines += ["| " + " | ".join(_cell(row.get(c)) for c in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value).replace("|", "\\|")
+
+
+def _fact(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_cell(part)}" for name, part in value.items())
+    return _cell(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
