@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import Request
 
 from service.errors import ApiError
-from service.keys import KeyFile
-from service.rates import Rate, RateLimiter, parse_rate
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.keys import KeyFile
+    from service.rates import Rate, RateLimiter
 
 BEARER = "bearer "
 HEADER = "X-API-Key"
@@ -23,12 +27,21 @@ class Access:
     """The keys and rates of a server; without either everybody may ask as often as they like."""
 
     def __init__(self, settings: Settings) -> None:
+        self._keys: KeyFile | None = None
+        self._rate: Rate | None = None
+        self._rates: RateLimiter | None = None
+        if settings.api_keys_file or settings.rate_limit:
+            self._open(settings)
+
+    def _open(self, settings: Settings) -> None:
+        """Keys and rates, loaded only where there are some."""
+        from service.keys import KeyFile
+        from service.rates import RateLimiter, parse_rate
+
         self._keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
         self._rate = parse_rate(settings.rate_limit) if settings.rate_limit else None
-        self._rates: RateLimiter | None = None
-        if self._keys is not None or self._rate is not None:
-            url = settings.redis_url.get_secret_value() if settings.redis_url else None
-            self._rates = RateLimiter(url, settings.redis_timeout_s)
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        self._rates = RateLimiter(url, settings.redis_timeout_s)
 
     @property
     def asks_for_key(self) -> bool:

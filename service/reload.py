@@ -63,8 +63,9 @@ class Reloader:
         server = self._server
         old, loader = server.engine, server.loader
         try:
-            bundle = await loader.open_bundle()
+            bundle = await loader.read_bundle()
             if bundle.hash == old.bundle.hash:
+                await asyncio.to_thread(bundle.check_files)
                 await loader.warm(old)
                 return "unchanged", ""
             new = await loader.load(bundle, old)

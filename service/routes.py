@@ -136,6 +136,7 @@ async def _received(
         # in a thread: ten thousand labels would hold up everybody else
         wanted = await asyncio.to_thread(parse_request, form, server.settings)
         if wanted.video_url is not None:
+            assert server.fetcher is not None  # or the address would have been refused
             form.upload = await _unless_gone(request, server.fetcher.fetch(wanted.video_url))
     except BaseException:
         form.close()

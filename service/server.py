@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,14 +14,16 @@ from service.access import Access
 from service.admission import Admission
 from service.engine import Engine
 from service.errors import ApiError
-from service.fetch import Fetcher
 from service.loading import Loader
 from service.metrics import Metrics
 from service.readiness import Readiness
 from service.settings import Settings
-from service.shared_cache import SharedCache
 from service.tracing import open_tracing
 from service.watching import watch_server
+
+if TYPE_CHECKING:
+    from service.fetch import Fetcher
+    from service.shared_cache import SharedCache
 
 
 class Server:
@@ -36,12 +39,7 @@ class Server:
             settings.max_uploads_per_client,
         )
         self.access = Access(settings)
-        self.fetcher = Fetcher(
-            settings.video_url_hosts,
-            timeout_s=settings.video_url_timeout_s,
-            max_bytes=settings.max_upload_bytes,
-            directory=settings.upload_dir,
-        )
+        self.fetcher = _fetcher(settings)
         self.readiness = Readiness()
         self.failure = ""  # why loading failed, for the operator: it may name paths
         self.on_failure: Callable[[], None] | None = None
@@ -89,7 +87,7 @@ class Server:
     async def _start(self) -> None:
         log, started = structlog.get_logger("service"), time.perf_counter()
         try:
-            engine = await self.loader.load(await self.loader.open_bundle())
+            engine = await self.loader.load(await self.loader.read_bundle())
         except Exception as error:
             self.failure = str(error) or type(error).__name__
             if self.on_failure is None:
@@ -142,9 +140,26 @@ class Server:
             await self.cache.stop()
 
 
+def _fetcher(settings: Settings) -> Fetcher | None:
+    """What fetches a video_url, loaded only where that is open."""
+    if not settings.video_url_hosts:
+        return None
+    from service.fetch import Fetcher
+
+    return Fetcher(
+        settings.video_url_hosts,
+        timeout_s=settings.video_url_timeout_s,
+        max_bytes=settings.max_upload_bytes,
+        directory=settings.upload_dir,
+    )
+
+
 def _shared_cache(settings: Settings) -> SharedCache | None:
+    """The Redis client, loaded only where there is a Redis."""
     if settings.redis_url is None:
         return None
+    from service.shared_cache import SharedCache
+
     return SharedCache(
         settings.redis_url.get_secret_value(),
         timeout_s=settings.redis_timeout_s,

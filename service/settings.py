@@ -1,4 +1,7 @@
-"""Every setting of the server: environment variables `XCLIP_*` and flags of the same names."""
+"""Every setting of the server: environment variables `XCLIP_*` and flags of the same names.
+
+Redis and rates are loaded where a setting asks for them: a server without is ready sooner.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
-from service.rates import parse_rate
-from service.shared_cache import check_url
 
 MIB = 1 << 20
 DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
@@ -125,6 +125,8 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, value: str | None) -> str | None:
         if value is not None:
+            from service.rates import parse_rate
+
             parse_rate(value)
         return value
 
@@ -159,5 +161,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
+            from service.shared_cache import check_url
+
             check_url(value.get_secret_value())
         return value

@@ -12,7 +12,6 @@ from pydantic_settings import CliApp, SettingsError
 
 from service.connection import connections
 from service.drain import DrainingServer
-from service.keys import read_keys
 from service.settings import Settings
 
 PREFIX = "XCLIP_"
@@ -47,6 +46,8 @@ def read_settings(arguments: list[str]) -> Settings:
     if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
         raise Mistake(f"upload_dir {folder} is no folder that can be written to")
     if settings.api_keys_file is not None:
+        from service.keys import read_keys
+
         try:
             read_keys(settings.api_keys_file)
         except ValueError as error:

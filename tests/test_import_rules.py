@@ -35,6 +35,16 @@ def test_serving_side_loads_no_heavy_library(module: str) -> None:
     assert not modules_after(f"import {module}") & HEAVY
 
 
+def test_a_plain_server_loads_nothing_that_its_settings_do_not_ask_for() -> None:
+    """Each would delay every start; the first three by a third of all that is loaded."""
+    optional = {"redis", "limits", "httpx", "onnxruntime", "av"}
+    assert not modules_after("import service.__main__") & optional
+    with_redis = modules_after(
+        "from service.settings import Settings; Settings(redis_url='redis://localhost')"
+    )
+    assert "redis" in with_redis
+
+
 def test_the_check_sees_torch_where_it_is_loaded() -> None:
     assert "torch" in modules_after("from model import load_checkpoint")
 

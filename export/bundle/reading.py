@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from export.bundle.manifest import (
 )
 from model.inputs import Tokenizer
 
+HASHED_AT_ONCE = 4
 AGAIN = "copy the bundle again or make it anew with `python -m export`"
 
 
@@ -48,6 +50,13 @@ class Bundle:
         """A stored label list; `KeyError` where there is none of this name."""
         return read_label_set(self.path, self.manifest.labels[name])
 
+    def check_files(self) -> None:
+        """Hash every file; `BundleError` names the first that is missing or changed."""
+        files = self.manifest.files
+        with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:  # hashing lets go of the interpreter
+            for _ in threads.map(_check_file, map(self.file, files), files.values()):
+                pass
+
     @cached_property
     def text_hash(self) -> str:
         """Changes exactly when label vectors could: text encoder (its weights too), tokenizer."""
@@ -61,15 +70,16 @@ class Bundle:
 def open_bundle(path: str | Path, *, check_files: bool = True) -> Bundle:
     """Open a bundle folder; `BundleError` names the file that is missing, changed or too new.
 
-    `check_files=False` skips the hashes of the files, for a process whose parent has checked them.
+    `check_files=False` skips the hashes of the files, for a process whose parent has checked them
+    or that does so itself before it uses any.
     """
     folder = Path(path)
     raw = _read_manifest(folder)
     manifest = _parse(raw, folder / MANIFEST_FILE)
+    bundle = Bundle(folder, manifest, sha256_bytes(raw))
     if check_files:
-        for name, expected in manifest.files.items():
-            _check_file(folder / name, expected)
-    return Bundle(folder, manifest, sha256_bytes(raw))
+        bundle.check_files()
+    return bundle
 
 
 def _read_manifest(folder: Path) -> bytes:
