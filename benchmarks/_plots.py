@@ -82,7 +82,7 @@ def _serving(report: Report, figure: Any) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("clients that ask without a pause")
     axes.set_ylabel("clips/s")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
 
 
 def _labels(report: Report, figure: Any) -> None:

@@ -18,7 +18,7 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-POLL_S, START_S, STOP_S = 0.005, 300.0, 60.0
+POLL_S, START_S, STOP_S, LEFT_S = 0.005, 300.0, 15.0, 2.0
 MIB = 1 << 20
 
 
@@ -71,12 +71,18 @@ class ServerProcess:
         """End it and all that it started; its log can still be read."""
         if self._process.poll() is not None:
             return
-        family = self.family()
+        children = self.family()[1:]
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(STOP_S)
-        _, alive = psutil.wait_procs(family, STOP_S)
-        for left in alive:
-            left.kill()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        # LitServe's helpers outlive it; nobody else's do.
+        _, left = psutil.wait_procs(children, LEFT_S)
+        for child in left:
+            child.kill()
+        psutil.wait_procs(left)
 
     def family(self) -> list[psutil.Process]:
         """The process and all that it started."""
