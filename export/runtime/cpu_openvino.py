@@ -12,7 +12,7 @@ import numpy as np
 from export.bundle import BundleError, GraphInfo
 from export.bundle.manifest import GraphName, PrecisionName
 from export.runtime.contract import Array, GraphRun, Vectors
-from export.runtime.cpus import available_cpus
+from export.runtime.cpus import allowed_cpus, available_cpus
 from export.runtime.errors import RuntimeUnavailableError
 
 # OpenVINO computes in bf16 on its own where the machine can: it must be told not to. An int8
@@ -66,6 +66,9 @@ class OpenVinoCpu:
             "INFERENCE_PRECISION_HINT": COMPUTE_TYPES[precision],
             "INFERENCE_NUM_THREADS": self._threads,
             "PERFORMANCE_HINT": "LATENCY",
+            # Left to itself it binds n threads to the first n processors it may use: containers
+            # with a share of the machine would all crowd on the same ones.
+            "ENABLE_CPU_PINNING": self._threads >= allowed_cpus(),
         }
 
 

@@ -10,14 +10,20 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 
 
+def allowed_cpus() -> int:
+    """Processors in the affinity mask of this process, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def available_cpus(cgroups: Path = CGROUPS, own_groups: Path = OWN_GROUPS) -> int:
     """Processors in the affinity mask, cut to the container's CPU quota (rounded up), at least 1.
 
     `os.cpu_count` sees the whole machine: a container with 2 of 64 cores would start 64 threads
     and be throttled.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quotas = [allowed or 1, *_quotas(cgroups, own_groups)]
+    quotas = [allowed_cpus(), *_quotas(cgroups, own_groups)]
     return max(1, min(math.ceil(quota) for quota in quotas))
 
 
