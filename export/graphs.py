@@ -50,9 +50,9 @@ class TextEncoder(nn.Module):
 class ScoreHead(nn.Module):
     """Clip features and label vectors to logits.
 
-    Of its work the text alone decides only norm and query of the first layer. To keep these with each
-    label would spare E² of the 20 E² + 4 P·E multiplications of two layers, less than 5 % for any P
-    (4.9 % for B/32), and double the label vectors in memory and in Redis: they are computed anew.
+    Of its work the text alone decides only norm and query of the first layer. To keep these with
+    each label would spare E² of the 20 E² + 4 P·E multiplications of two layers, less than 5 % for
+    any P (4.9 % for B/32), and double what is kept of a label: they are computed anew.
     """
 
     def __init__(self, net: XClip) -> None:

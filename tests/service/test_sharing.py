@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from tests.service.conftest import (
     RunningServer,
     clip_bytes,
     fake_runtime,
+    long_gop,
     multipart,
     running,
     until,
@@ -104,6 +106,21 @@ def test_a_disconnect_cancels_what_nobody_else_waits_for(gate: Gate) -> None:
         text = server.client.get("/metrics").text
     assert 'code="client_disconnected",route="/classify",status="400"' in text
     assert 'status="500"' not in text
+
+
+def test_the_network_goes_on_while_a_clip_takes_long_to_decode(tmp_path: Path) -> None:
+    slow = long_gop(tmp_path / "slow.mp4")
+    with (
+        running(fake_runtime(), decode_workers=2) as server,
+        concurrent.futures.ThreadPoolExecutor(1) as threads,
+    ):
+        # Near its end, so that all of it must be decoded.
+        late = threads.submit(server.classify, slow, labels=LABELS, start="59")
+        until(lambda: server.server.engine.pool.running == 1)
+        for shade in range(4):
+            assert server.classify(clip_bytes(shade), labels=LABELS).status_code == 200
+            assert not late.done(), "it did not take long: nothing is shown"
+        assert late.result().status_code in (200, 422)
 
 
 def test_a_bad_label_does_not_wait_for_the_clip(gate: Gate) -> None:
