@@ -1,6 +1,6 @@
 """Our server under load against transformers behind FastAPI and behind LitServe.
 
-    python -m benchmarks.serving [--seconds 8] [--clients 1 4 16 64]
+    python -m benchmarks.serving [--seconds 6] [--clients 1 4 16 64]
 
 Each server is a process on a port, one after the other, with the same B/32 network; clients ask
 without a pause, each waiting for its answer. A request is a clip of ten seconds and ten labels over
@@ -56,7 +56,7 @@ class Contestant:
 def main(arguments: Sequence[str]) -> int:
     """Measure and publish."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8, help="of load at each level (8)")
+    parser.add_argument("--seconds", type=float, default=6, help="of load at each level (6)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64], help="at once")
     options = parser.parse_args(arguments)
     torch.set_num_threads(available_cpus())

@@ -64,7 +64,7 @@ class FirstAnswer:
 def main(arguments: Sequence[str]) -> int:
     """Measure; the exit status says whether the goal was met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="alternated starts (5)")
+    parser.add_argument("--rounds", type=int, default=3, help="alternated starts (3)")
     rounds = parser.parse_args(arguments).rounds
     bundle, folder = bundle_of(VARIANT, PRECISIONS), pretrained(VARIANT)
     with tempfile.TemporaryDirectory() as temporary:
