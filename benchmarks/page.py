@@ -81,9 +81,10 @@ def page(reports: Mapping[str, Report], pictures: Mapping[str, Path]) -> str:
 
 def _introduction() -> str:
     return (
-        "X-CLIP B/32, 8 frames, random weights (speed does not depend on training). Every figure "
-        "is a ratio within one run, contestants in turn, medians. `make bench` measures all of "
-        "this again; `python -m benchmarks.page` writes this page from the JSON files beside it."
+        "X-CLIP B/32, 8 frames, random weights (speed does not depend on training). Figures are "
+        "medians; compare them within a section, whose contestants ran side by side on one "
+        "machine. `make bench` measures all of this again; `python -m benchmarks.page` writes this "
+        "page from the JSON files beside it."
     )
 
 
