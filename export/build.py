@@ -111,11 +111,18 @@ def _write_graphs(net: XClip, folder: Path, steps: Steps) -> dict[GraphName, Gra
 
 
 def embed_labels(net: XClip, tokenizer: Tokenizer, labels: tuple[str, ...]) -> LabelSet:
-    """Vectors of a label list, before the prompt head; the prompt of X-CLIP is the bare name."""
+    """Vectors of a label list, before the prompt head; the prompt of X-CLIP is the bare name.
+
+    Labels of like length go together, so that one long label does not make all others cost as much.
+    """
     spec = net.inputs
     ids = torch.from_numpy(tokenizer.encode(labels, spec.context_length, spec.pad_id))
+    # The end token is the largest id, so its first place is where each text ends.
+    lengths = ids.argmax(dim=1) + 1
+    vectors = torch.empty(len(labels), net.config.embed_dim)
     with torch.inference_mode():
-        vectors = torch.cat([net.encode_text(part) for part in ids.split(PROMPTS_AT_ONCE)])
+        for rows in lengths.argsort(stable=True).split(PROMPTS_AT_ONCE):
+            vectors[rows] = net.encode_text(ids[rows, : int(lengths[rows].max())])
     return LabelSet(labels, labels, vectors.numpy())
 
 
