@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import platform
+import re
 import statistics
 import sys
 import time
@@ -84,11 +85,23 @@ def publish(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -
     for key, value in facts.items():
         console.print(f"{key}: {value}", highlight=False)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    # Where files lie on the machine that measured is nobody's business.
-    command = " ".join(Path(word).name if "/" in word else word for word in command.split())
-    report = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    facts = {name: _without_folders(value) for name, value in facts.items()}
+    report = {
+        "command": _without_folders(command),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+    }
     report |= {**facts, "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _without_folders(value: Any) -> Any:
+    """Where files lie on the machine that measured is nobody's business."""
+    if isinstance(value, dict):
+        return {name: _without_folders(part) for name, part in value.items()}
+    if isinstance(value, str):
+        return re.sub(r"(?<![\w.:/])/(?:[\w.+-]+/)+", "", value)
+    return value
 
 
 def _cell(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import page
+from benchmarks import _timing, page
 from benchmarks._goals import goals
 
 MACHINE = {"processor": "a", "processors_used": 2, "python": "3.11", "libraries": {"torch": "2"}}
@@ -85,3 +85,15 @@ def test_without_reports_there_is_no_page(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(page, "RESULTS", tmp_path)
     assert page.main() == 1
     assert not (tmp_path / "cpu.md").exists()
+
+
+def test_a_report_names_no_folder_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_timing, "RESULTS", tmp_path)
+    command = "python -m benchmarks.x /home/somebody/clip.mp4"
+    why = {"peer": "no file '/home/somebody/lib/a.so', 3 clips/s"}
+    _timing.publish("x", command, [{"what": "a", "median_ms": 1.0}], not_run=why)
+    written = json.loads((tmp_path / "x.json").read_text())
+    assert written["command"] == "python -m benchmarks.x clip.mp4"
+    assert written["not_run"] == {"peer": "no file 'a.so', 3 clips/s"}
