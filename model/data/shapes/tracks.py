@@ -19,6 +19,7 @@ Values = NDArray[np.float64]
 SYMMETRY = {"circle": 2 * math.pi, "square": math.pi / 2, "triangle": 2 * math.pi / 3,
             "star": 2 * math.pi / 5}  # fmt: skip
 LEAST_TURNING = 0.11  # radius below which one cannot see how a shape is turned
+SLOW_SHARE = 0.5  # of turns
 LOOKS = 8  # frames that a network may take of a clip: turns must stay readable at that rate
 
 
@@ -81,7 +82,9 @@ def draw_motion(
     if motion in TURNS:
         radius = max(radius, LEAST_TURNING)
         place = _place(rng, radius, room)
-        turn = TURNS[motion] * _turn(rng, outline)
+        slow = rng.random() < SLOW_SHARE
+        tilt = 0.0 if slow else tilt
+        turn = TURNS[motion] * (_slow_turn(rng, outline) if slow else _turn(rng, outline))
         return Motion(
             place, _near(rng, place), "even", 1, (radius, radius), (tilt, tilt + turn)
         ), None
@@ -140,6 +143,15 @@ def _turn(rng: np.random.Generator, outline: str) -> float:
     """A whole turn whose steps, at the rate a network looks, do not pass for the other way."""
     step = rng.uniform(0.13, 0.42) * SYMMETRY[outline]
     return float(min(step, rng.uniform(0.12, 1.1)) * LOOKS)
+
+
+def _slow_turn(rng: np.random.Generator, outline: str) -> float:
+    """Less than half of the angle after which it looks the same: no frame tells of the other way.
+
+    From what stands upright, so that the frames tell it even one by one. A network finds out from
+    these what it could not from whole turns.
+    """
+    return float(rng.uniform(0.3, 0.48) * SYMMETRY[outline])
 
 
 def _place(

@@ -1,4 +1,4 @@
-"""The two configurations of the demo belong together."""
+"""The configurations of the demo belong together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.train.settings import read_config
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 
 
-PARTS = ("demo_clip", "demo_places", "demo_order", "demo_motion", "demo")
+PARTS = ("demo_clip", "demo_order", "demo")
 
 
 def read(name):

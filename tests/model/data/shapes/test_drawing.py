@@ -74,8 +74,8 @@ def test_motions_do_what_they_are_called(motion):
             "down": travelled[1] > 0.15,
             "growing": growth > 1.7,
             "shrinking": growth < 0.6,
-            "clockwise": turn > 0.5,
-            "anticlockwise": turn < -0.5,
+            "clockwise": turn > 0.35,
+            "anticlockwise": turn < -0.35,
             "speeding up": speed[-1] > 2 * speed[0],
             "slowing down": speed[-1] < speed[0] / 2,
         }
