@@ -7,13 +7,10 @@ torch runs each clip with as many threads as the process may use.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import uvicorn
 from fastapi import FastAPI, File, Form, UploadFile
 
-from benchmarks._transformers import Pipeline
+from benchmarks._transformers import Pipeline, server_arguments
 from export.runtime.cpus import available_cpus
 
 
@@ -35,11 +32,7 @@ def make_app(pipeline: Pipeline) -> FastAPI:
 
 def main() -> None:
     """Serve until stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--port", type=int, required=True)
-    given = parser.parse_args()
+    given = server_arguments(__doc__)
     app = make_app(Pipeline(given.model, given.precision, available_cpus()))
     uvicorn.run(app, host="127.0.0.1", port=given.port, log_level="warning")
 

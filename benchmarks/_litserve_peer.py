@@ -6,13 +6,12 @@ Only its time limit of 30 s is lifted, so that what waits in a long queue is ans
 """
 
 # No `from __future__ import annotations`: LitServe reads the type of `request` as an object.
-import argparse
 from pathlib import Path
 
 import litserve
 from starlette.requests import Request
 
-from benchmarks._transformers import Pipeline
+from benchmarks._transformers import Pipeline, server_arguments
 from export.runtime.cpus import available_cpus
 
 
@@ -38,11 +37,7 @@ class Classify(litserve.LitAPI):
 
 def main() -> None:
     """Serve until stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--port", type=int, required=True)
-    given = parser.parse_args()
+    given = server_arguments(__doc__)
     server = litserve.LitServer(
         Classify(given.model, given.precision), accelerator="cpu", timeout=False
     )

@@ -5,6 +5,7 @@ Loads nothing of ours but what torchvision needs, so that its start and its memo
 
 from __future__ import annotations
 
+import argparse
 import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -48,6 +49,15 @@ def _spread(frames: int, count: int) -> np.ndarray:
 def autocast(precision: str) -> AbstractContextManager[Any]:
     """bf16 as torch offers it for a network in fp32; fp32 as it is."""
     return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def server_arguments(description: str | None) -> argparse.Namespace:
+    """What a server around the pipeline is told on its command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--port", type=int, required=True)
+    return parser.parse_args()
 
 
 class Pipeline:

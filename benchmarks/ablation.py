@@ -2,9 +2,10 @@
 
     python -m benchmarks.ablation [--epochs 1] [--seeds 3] [--jobs 2]
 
-Every network starts from the CLIP of configs/demo_clip.yaml and is trained with configs/demo.yaml,
-shortened. Then it is asked about clips of unseen combinations: 24 labels, and a label against its
-opposite in time. Needs what `make demo` leaves in build/. Runs that are there are not run again.
+Every network starts from the checkpoint of configs/demo_order.yaml, without the parts that it is
+not to have, and is trained with configs/demo.yaml, shortened. Then it is asked about clips of
+unseen combinations: 24 labels, and a label against its opposite in time. Needs what `make demo`
+leaves in build/. Runs that are there are not run again.
 """
 
 from __future__ import annotations

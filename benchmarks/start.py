@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         clip.write_bytes(ten_second_clip())
         processes: dict[str, Callable[[], Any]] = {PEER: lambda: FirstAnswer(folder, clip)}
         for precision in PRECISIONS:
-            start = lambda p=precision: our_server(bundle.path, p)  # noqa: E731
-            processes[f"our server, {precision}"] = start
+            processes[f"our server, {precision}"] = partial(our_server, bundle.path, precision)
         rows = rows_of(processes, rounds)
     publish(
         "start",

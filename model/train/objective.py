@@ -92,8 +92,9 @@ class Objective:
 
     def _true(self, batch: Batch, places: Tensor) -> Tensor:
         """Which of these wordings (K,) are those of each clip (B,K)."""
+        asked = places.tolist()
         rows = [self._own[index] for index in batch.indices.tolist()]
-        return torch.tensor([[p in row for p in places.tolist()] for row in rows])
+        return torch.tensor([[place in row for place in asked] for row in rows])
 
     def _extra_captions(self, update: int) -> Tensor:
         """Captions that no clip of the batch need have; the same in every process."""

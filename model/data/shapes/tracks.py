@@ -148,8 +148,7 @@ def _turn(rng: np.random.Generator, outline: str) -> float:
 def _slow_turn(rng: np.random.Generator, outline: str) -> float:
     """Less than half of the angle after which it looks the same: no frame tells of the other way.
 
-    From what stands upright, so that the frames tell it even one by one. A network finds out from
-    these what it could not from whole turns.
+    From what stands upright, so that the frames tell it even one by one.
     """
     return float(rng.uniform(0.3, 0.48) * SYMMETRY[outline])
 
