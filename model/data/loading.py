@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from model.data.config import DataConfig
 from model.data.order import Draw, Plan
+from model.data.parent import end_with
 from model.data.reading import Broken, TestClip, TestClips, TrainingClip, TrainingClips
 
 
@@ -86,7 +89,7 @@ def worker_options(config: DataConfig) -> dict[str, Any]:
     """How a loader is to use its decoding processes."""
     options: dict[str, Any] = {
         "num_workers": config.workers,
-        "worker_init_fn": _settle_in,
+        "worker_init_fn": partial(_settle_in, os.getpid()),
         "pin_memory": torch.cuda.is_available(),
         # Draws the seeds of workers, which have their own; the global state is left alone.
         "generator": torch.Generator(),
@@ -96,7 +99,8 @@ def worker_options(config: DataConfig) -> dict[str, Any]:
     return options
 
 
-def _settle_in(_worker: int) -> None:
+def _settle_in(parent: int, _worker: int) -> None:
     """One thread each; Ctrl-C is for the run, which ends its workers when it is ready."""
+    end_with(parent)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
