@@ -53,8 +53,8 @@ format: $(VENV)/.installed ## Format the code and fix what ruff can fix
 	$(VENV)/bin/ruff check --fix .
 
 demo: $(VENV)/.installed ## Train the embedded demo on moving shapes and export it (DEMO_PROCESSES=)
-	$(PY) -m model.data.shapes build/shapes --clips 16000 --val-clips 400 --unseen-clips 600 --place-clips 32000 --largest 160
-	for part in demo_clip demo_order demo; do $(DEMO_TRAIN) --config configs/$$part.yaml; done
+	$(PY) -m model.data.shapes build/shapes --clips 12000 --val-clips 400 --unseen-clips 600 --place-clips 32000 --turn-clips 6000 --largest 160
+	for part in demo_clip demo_order demo_motion demo; do $(DEMO_TRAIN) --config configs/$$part.yaml; done
 	rm -rf model/demo && cp -r build/demo/checkpoint model/demo
 	$(PY) -m export model/demo --output service/demo_bundle --labels build/shapes/labels.csv --overwrite
 

@@ -9,6 +9,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from model.train.config import OptimConfig
 from model.train.groups import Group
+from model.train.muon import Fp32Muon
 
 TABLES = ("positional_embedding", "token_embedding.weight")
 
@@ -30,8 +31,10 @@ def make_optimizers(groups: list[Group], config: OptimConfig) -> tuple[Optimizer
         for wanted in (True, False)
     )
     # Scaled to the size of AdamW's updates, so that one learning rate serves both.
-    muon = Muon(
-        [group for group in matrices if group["params"]],
+    groups_of_matrices = [group for group in matrices if group["params"]]
+    on_cpu = groups_of_matrices[0]["params"][0].device.type == "cpu"
+    muon = (Fp32Muon if on_cpu else Muon)(
+        groups_of_matrices,
         lr=config.lr,
         adjust_lr_fn="match_rms_adamw",
     )

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--val-clips", type=int, default=200, help="of seen combinations (200)")
     parser.add_argument("--unseen-clips", type=int, default=300, help="of unseen ones (300)")
     parser.add_argument("--place-clips", type=int, default=0, help="of things at rest (0)")
+    parser.add_argument("--turn-clips", type=int, default=0, help="more of things that turn (0)")
     parser.add_argument(
         "--new-shapes",
         type=int,
@@ -68,6 +69,7 @@ def _options(given: argparse.Namespace) -> ShapesOptions:
         "val_clips",
         "unseen_clips",
         "place_clips",
+        "turn_clips",
         "new_shapes",
         "seed",
     )
@@ -82,6 +84,7 @@ def _options(given: argparse.Namespace) -> ShapesOptions:
         val_clips=given.val_clips,
         unseen_clips=given.unseen_clips,
         place_clips=given.place_clips,
+        turn_clips=given.turn_clips,
         seed=given.seed,
         scenes=SceneOptions(short_side=(64, given.largest), pictures=pictures),
         h264_only=given.h264_only,
@@ -95,7 +98,7 @@ def _draw_new(given: argparse.Namespace, options: ShapesOptions) -> None:
 
 def _draw(output: Path, options: ShapesOptions, workers: int) -> None:
     moving = options.clips + options.val_clips + options.unseen_clips
-    total = moving + options.place_clips
+    total = moving + options.place_clips + options.turn_clips
     if sys.stdout.isatty():
         with Progress() as bar:
             task = bar.add_task("drawing", total=total)

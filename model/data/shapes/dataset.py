@@ -8,6 +8,7 @@
     stills.csv              the clips of train.csv under what can be seen in each frame alone
     stills_val.csv          those of val.csv in the same way
     places.csv              clips of things at rest, under phrases that tell where and how they are
+    turns.csv               more clips of things that turn, of which few are in train.csv
     labels.csv              every label (id,name)
 
 The place of a clip in the set and the seed decide it, so a longer set begins like a shorter one.
@@ -39,6 +40,7 @@ from model.data.shapes.vocabulary import (
     DIRECTIONS,
     OUTLINES,
     REST,
+    TURNS,
     Subject,
     all_subjects,
     is_held_out,
@@ -56,7 +58,7 @@ CLIPS_OF_A_FOLDER = 1000
 AHEAD = 16  # clips that a worker may be ahead
 PLAIN_MOTIONS = (*DIRECTIONS, "growing", "shrinking")
 # With the number of each split's own random numbers; 4 and 5 are those of new shapes.
-SPLITS = {"train": 0, "val": 1, "unseen": 2, "places": 3}
+SPLITS = {"train": 0, "val": 1, "unseen": 2, "places": 3, "turns": 6}
 MOST_AT_REST = 8
 STILLS = {"train": "stills.csv", "val": "stills_val.csv"}
 
@@ -69,6 +71,7 @@ class ShapesOptions:
     val_clips: int = 200
     unseen_clips: int = 300
     place_clips: int = 0
+    turn_clips: int = 0
     seed: int = 0
     scenes: SceneOptions = field(default_factory=SceneOptions)
     h264_only: bool = False
@@ -104,6 +107,7 @@ def make_dataset(
                 options.val_clips,
                 options.unseen_clips,
                 options.place_clips,
+                options.turn_clips,
             ),
             strict=True,
         )
@@ -153,6 +157,8 @@ def _draw_subject(rng: np.random.Generator, split: str) -> Subject:
     if split == "places":
         return Subject(str(rng.choice(COLOUR_NAMES)), str(rng.choice(OUTLINES)), REST)
     wanted = [s for s in all_subjects() if is_held_out(s) == (split == "unseen")]
+    if split == "turns":
+        wanted = [s for s in wanted if s.motion in TURNS]
     return wanted[int(rng.integers(len(wanted)))]
 
 

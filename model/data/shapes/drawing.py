@@ -81,7 +81,7 @@ def _filling(
         at_rim = (away > -figure.stroke_width)[:, :, None]
         colour = np.where(at_rim, figure.stroke, colour)
     if figure.bar is not None:
-        on_bar = ((np.abs(u) < 0.14) & (v < 0.1) & (away < -0.02))[:, :, None]
+        on_bar = ((np.abs(u) < figure.bar_width / 2) & (v < 0.1) & (away < -0.02))[:, :, None]
         colour = np.where(on_bar, figure.bar, colour)
     return colour
 

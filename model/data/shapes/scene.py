@@ -36,13 +36,17 @@ class SceneOptions:
 
 @dataclass(frozen=True)
 class Figure:
-    """One shape: RGB colours on the 0-255 scale; a stroke, a bar that shows turns, or neither."""
+    """One shape: RGB colours on the 0-255 scale; a stroke, a bar that shows turns, or neither.
+
+    Widths are in units of the radius.
+    """
 
     outline: str
     colour: Colour
     stroke: Colour | None = None
     stroke_width: float = 0.0
     bar: Colour | None = None
+    bar_width: float = 0.28
     softness: float = 1.0
     shine: float = 0.0
 
@@ -155,14 +159,15 @@ def _figure(rng: np.random.Generator, subject: Subject, turns: bool) -> Figure:
     colour = named_colour(rng, subject.colour)
     bright = float(colour.mean()) > 110
     against = np.full(3, 20.0 if bright else 235.0, np.float32)
-    kind, stroke, width, bar = rng.random(), None, 0.0, None
+    kind, stroke, width, bar, bar_width = rng.random(), None, 0.0, None, 0.0
     if kind < 0.18:
         stroke, width = against, float(rng.uniform(0.05, 0.14))
     if turns and (subject.outline == "circle" or rng.random() < 0.2):
         bar = against if rng.random() < 0.7 else 255 - colour
+        bar_width = float(rng.uniform(0.28, 0.7))
     softness = float(rng.uniform(0.6, 2.5)) if rng.random() < 0.4 else 1.0
     shine = float(rng.uniform(-0.25, 0.25)) if rng.random() < 0.2 else 0.0
-    return Figure(subject.outline, colour, stroke, width, bar, softness, shine)
+    return Figure(subject.outline, colour, stroke, width, bar, bar_width, softness, shine)
 
 
 def _background(

@@ -19,7 +19,9 @@ Values = NDArray[np.float64]
 SYMMETRY = {"circle": 2 * math.pi, "square": math.pi / 2, "triangle": 2 * math.pi / 3,
             "star": 2 * math.pi / 5}  # fmt: skip
 LEAST_TURNING = 0.11  # radius below which one cannot see how a shape is turned
-SLOW_SHARE = 0.5  # of turns
+# Of turns: short ones, and among the others those that begin upright, as most programs draw them.
+SHORT_SHARE, UPRIGHT_SHARE = 0.7, 0.67
+SHORT = (0.35, 0.94)  # in units of the angle after which an outline looks the same
 LOOKS = 8  # frames that a network may take of a clip: turns must stay readable at that rate
 
 
@@ -82,12 +84,10 @@ def draw_motion(
     if motion in TURNS:
         radius = max(radius, LEAST_TURNING)
         place = _place(rng, radius, room)
-        slow = rng.random() < SLOW_SHARE
-        tilt = 0.0 if slow else tilt
-        turn = TURNS[motion] * (_slow_turn(rng, outline) if slow else _turn(rng, outline))
-        return Motion(
-            place, _near(rng, place), "even", 1, (radius, radius), (tilt, tilt + turn)
-        ), None
+        angles = _turned(rng, outline, tilt)
+        if motion == "anticlockwise":
+            angles = (-angles[0], -angles[1])
+        return Motion(place, _near(rng, place), "even", 1, (radius, radius), angles), None
     large = rng.uniform(0.2, 0.48)
     radii = (max(large / rng.uniform(1.8, 6), 0.03), large)
     place = _place(rng, large * 0.6, room)
@@ -139,18 +139,21 @@ def _tilt(rng: np.random.Generator) -> float:
     return float(rng.uniform(-0.3, 0.3) if kind < 0.85 else rng.uniform(-math.pi, math.pi))
 
 
-def _turn(rng: np.random.Generator, outline: str) -> float:
-    """A whole turn whose steps, at the rate a network looks, do not pass for the other way."""
-    step = rng.uniform(0.13, 0.42) * SYMMETRY[outline]
-    return float(min(step, rng.uniform(0.12, 1.1)) * LOOKS)
+def _turned(rng: np.random.Generator, outline: str, tilt: float) -> tuple[float, float]:
+    """The first and last angle of a turn clockwise.
 
-
-def _slow_turn(rng: np.random.Generator, outline: str) -> float:
-    """Less than half of the angle after which it looks the same: no frame tells of the other way.
-
-    From what stands upright, so that the frames tell it even one by one.
+    Most are short: no frame of them looks like one of another angle, so the frames tell the sense
+    once they are in order, as they do for something that moves. The steps of the others do not pass
+    for the other way, at the rate a network looks.
     """
-    return float(rng.uniform(0.3, 0.48) * SYMMETRY[outline])
+    symmetry = SYMMETRY[outline]
+    if rng.random() < SHORT_SHARE:
+        turn = rng.uniform(*SHORT)
+        first = rng.uniform(-0.47, 0.47 - turn)
+        return float(first * symmetry), float((first + turn) * symmetry)
+    first = 0.0 if rng.random() < UPRIGHT_SHARE else tilt
+    step = min(rng.uniform(0.13, 0.42) * symmetry, rng.uniform(0.12, 1.1))
+    return first, float(first + step * LOOKS)
 
 
 def _place(

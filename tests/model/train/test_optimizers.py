@@ -8,6 +8,7 @@ import torch
 from model.config import ModelConfig
 from model.train.config import OptimConfig
 from model.train.groups import parameter_groups
+from model.train.muon import Fp32Muon
 from model.train.optimizers import make_optimizers
 from model.xclip import XClip, build_xclip
 
@@ -34,14 +35,14 @@ def names_by_optimizer(net: XClip, config: OptimConfig) -> dict[str, set[str]]:
 
 def test_muon_has_the_matrices_and_adamw_the_rest(net: XClip) -> None:
     placed = names_by_optimizer(net, OptimConfig(name="muon"))
-    assert placed["Muon"] | placed["AdamW"] == {name for name, _ in net.named_parameters()}
-    assert not placed["Muon"] & placed["AdamW"]
+    assert placed["Fp32Muon"] | placed["AdamW"] == {name for name, _ in net.named_parameters()}
+    assert not placed["Fp32Muon"] & placed["AdamW"]
     assert {"visual.proj", "text.projection", "visual.blocks.0.attn.in_proj_weight"} <= placed[
-        "Muon"
+        "Fp32Muon"
     ]
     tables = {"text.token_embedding.weight", "visual.positional_embedding", "visual.conv1.weight"}
     assert tables | {"logit_scale", "mit.positional_embedding"} <= placed["AdamW"]
-    assert all(net.get_parameter(name).ndim == 2 for name in placed["Muon"])
+    assert all(net.get_parameter(name).ndim == 2 for name in placed["Fp32Muon"])
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
@@ -74,3 +75,24 @@ def test_one_rate_gives_updates_of_like_size(net: XClip) -> None:
         if p.ndim == 2 and p.numel() > 1000
     }
     assert all(1e-4 < size < 2e-3 for size in sizes.values()), sizes
+
+
+@pytest.mark.parametrize("shape", [(8, 32), (32, 8), (16, 16)])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon_in_fp32_does_what_torch_does_in_bf16(shape, nesterov) -> None:
+    generator = torch.Generator().manual_seed(1)
+    start = torch.randn(shape, generator=generator)
+    gradients = [torch.randn(shape, generator=generator) for _ in range(3)]
+    ends = []
+    for kind in (torch.optim.Muon, Fp32Muon):
+        weight = torch.nn.Parameter(start.clone())
+        options = {"lr": 0.05, "weight_decay": 0.1, "nesterov": nesterov}
+        optimizer = kind([weight], adjust_lr_fn="match_rms_adamw", **options)
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            optimizer.step()
+        ends.append((weight.detach(), optimizer.state[weight]["momentum_buffer"]))
+    (theirs, their_average), (ours, our_average) = ends
+    moved = (theirs - start).norm()
+    assert (ours - theirs).norm() < 0.03 * moved
+    assert torch.allclose(our_average, their_average, atol=1e-6)

@@ -12,7 +12,7 @@ from model.train.settings import read_config
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 
 
-PARTS = ("demo_clip", "demo_order", "demo")
+PARTS = ("demo_clip", "demo_order", "demo_motion", "demo")
 
 
 def read(name):
