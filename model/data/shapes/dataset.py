@@ -8,7 +8,7 @@
     stills.csv              the clips of train.csv under what can be seen in each frame alone
     stills_val.csv          those of val.csv in the same way
     places.csv              clips of things at rest, under phrases that tell where and how they are
-    turns.csv               more clips of things that turn, of which few are in train.csv
+    turns.csv               more clips of things that turn, under phrases that tell which way
     labels.csv              every label (id,name)
 
 The place of a clip in the set and the seed decide it, so a longer set begins like a shorter one.
@@ -51,6 +51,7 @@ from model.data.shapes.wordings import (
     plain_label,
     still_label,
     still_wordings,
+    turn_wordings,
     wordings,
 )
 
@@ -149,6 +150,8 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
     if scene.places:
         captions = tuple(place_wordings(subject, scene.places, scene.sizes))
         return ShapeClip(name, subject, captions, label=captions[0])
+    if split == "turns":
+        return ShapeClip(name, subject, tuple(turn_wordings(subject)))
     captions = tuple(wordings(subject, scene.sizes, scene.also))
     return ShapeClip(name, subject, captions, tuple(still_wordings(subject, scene.sizes)))
 

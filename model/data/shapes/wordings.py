@@ -94,12 +94,21 @@ def wordings(subject: Subject, sizes: Iterable[str] = (), also: str | None = Non
     for size in sizes:
         texts += [f"a {size} {noun} {d}" for d in doing]
     texts += _still(subject)
-    for d in (doing[0], doing[1]):
-        texts += [f"something {d}", f"a {subject.colour} shape {d}", f"a {subject.outline} {d}"]
+    texts += _vague(subject, doing)
     if also is not None:
         both = (f"moving {also} and {subject.motion}", f"moving {also}", f"moving to the {also}")
         texts += [f"a {noun} {d}" for d in both]
     return list(dict.fromkeys(_articled(text) for text in texts))
+
+
+def turn_wordings(subject: Subject) -> list[str]:
+    """The training phrases that tell the sense of a turn and little else, its label first.
+
+    Whoever cannot see the sense guesses it from colour and shape, of which training has some with
+    one sense alone: phrases without them make that guess useless.
+    """
+    doing = [d for d in _doing(subject.motion) if d not in BOTH_TURNS]
+    return [_articled(text) for text in (plain_label(subject), *_vague(subject, doing))]
 
 
 def still_label(subject: Subject) -> str:
@@ -129,6 +138,11 @@ def held_out_wordings(subject: Subject) -> list[str]:
     texts += [f.format(noun=noun, doing=_plain_motion(subject.motion)) for f in UNSEEN_FRAMES]
     texts += [f.format(noun=noun, doing=d) for f in UNSEEN_FRAMES for d in unseen]
     return [_articled(text) for text in texts]
+
+
+def _vague(subject: Subject, doing: Iterable[str]) -> list[str]:
+    things = ("something", f"a {subject.colour} shape", f"a {subject.outline}")
+    return [f"{thing} {d}" for d in doing for thing in things]
 
 
 def _still(subject: Subject) -> tuple[str, ...]:

@@ -11,9 +11,12 @@ import pytest
 from model.data.cliplist import read_clips
 from model.data.labels import read_labels
 from model.data.shapes.__main__ import main
+from model.data.shapes.dataset import _draw_subject
+from model.data.shapes.vocabulary import is_held_out
 from model.inputs import InputSpec, decode_clip
 
-SMALL = ["--clips", "6", "--val-clips", "2", "--unseen-clips", "3", "--largest", "80"]
+SMALL = ["--clips", "6", "--val-clips", "2", "--unseen-clips", "3", "--turn-clips", "2"]
+SMALL += ["--largest", "80"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def made(tmp_path_factory):
 
 def test_every_clip_decodes_and_every_table_reads(made):
     labels = read_labels(made / "labels.csv")
-    counts = {"train": 6, "val": 2, "unseen": 3, "wordings": 3}
+    counts = {"train": 6, "val": 2, "unseen": 3, "wordings": 3, "turns": 2}
     for split, count in counts.items():
         clips = read_clips([made / f"{split}.csv"], made, labels)
         assert len(clips) == count
@@ -44,6 +47,12 @@ def test_unseen_clips_are_under_labels_that_training_lacks(made):
     unseen = {s.label for s in read_clips([made / "unseen.csv"], made, labels).samples}
     assert labels_in("train")
     assert not train & unseen
+
+
+def test_further_turns_are_of_combinations_that_may_be_trained_on():
+    subjects = {_draw_subject(np.random.default_rng(seed), "turns") for seed in range(300)}
+    assert {subject.motion for subject in subjects} == {"clockwise", "anticlockwise"}
+    assert not any(is_held_out(subject) for subject in subjects)
 
 
 def test_stills_are_called_by_what_each_frame_shows(made):

@@ -91,6 +91,22 @@ def test_turns_stay_readable_at_eight_looks(outline):
         assert 0 < step < SYMMETRY[outline] / 2
 
 
+@pytest.mark.parametrize("outline", OUTLINES)
+def test_most_turns_are_told_by_the_order_of_their_frames_alone(outline):
+    """A short turn one way, backwards in time, is one the other way: same frames, other order."""
+    ends = {}
+    for motion in ("clockwise", "anticlockwise"):
+        turns = [
+            draw_motion(np.random.default_rng(seed), motion, outline, ROOM)[0].angles
+            for seed in range(400)
+        ]
+        short = [sorted(t) for t in turns if max(map(abs, t)) < SYMMETRY[outline] / 2]
+        assert 0.6 < len(short) / len(turns) < 0.85
+        ends[motion] = np.mean(short, axis=0) / SYMMETRY[outline]
+    assert np.allclose(ends["clockwise"], -ends["anticlockwise"][::-1])
+    assert abs(ends["clockwise"].sum()) < 0.1  # as often left of upright as right of it
+
+
 def scene_of(seed: int, motion: str = "left") -> Scene:
     rng = np.random.default_rng(seed)
     return draw_scene(rng, Subject("red", "circle", motion), SceneOptions(short_side=(64, 96)))

@@ -8,7 +8,12 @@ import pytest
 
 from model.data.shapes import COLOURS, MOTIONS, OUTLINES, Subject, is_held_out
 from model.data.shapes.vocabulary import all_subjects
-from model.data.shapes.wordings import held_out_wordings, plain_label, wordings
+from model.data.shapes.wordings import (
+    held_out_wordings,
+    plain_label,
+    turn_wordings,
+    wordings,
+)
 
 
 def test_about_one_combination_in_six_is_kept_unseen():
@@ -57,6 +62,16 @@ def test_both_turns_spin():
     anticlockwise = set(wordings(Subject("red", "star", "anticlockwise")))
     assert {"a red star spinning", "a red star rotating"} <= clockwise & anticlockwise
     assert "a red star rotating clockwise" not in anticlockwise
+
+
+@pytest.mark.parametrize("sense", ["clockwise", "anticlockwise"])
+def test_phrases_of_further_turns_are_training_phrases_that_tell_the_sense(sense):
+    texts = turn_wordings(Subject("red", "star", sense))
+    other = "anticlockwise" if sense == "clockwise" else "clockwise"
+    assert texts[0] == plain_label(Subject("red", "star", sense))
+    assert {f"something rotating {sense}", f"a red shape spinning {sense}"} <= set(texts)
+    assert set(texts) <= set(wordings(Subject("red", "star", sense)))
+    assert not set(texts) & set(wordings(Subject("red", "star", other)))
 
 
 def test_a_change_of_speed_also_has_a_direction():
