@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -116,16 +117,18 @@ def _save(run: Run, done: int) -> None:
 
 def _evaluate(run: Run, display: Display, record: Record | None, done: int) -> Scores:
     assert run.validation is not None
-    net, views = run.start.net, run.config.evaluate
+    net, views, clips = run.start.net, run.config.evaluate, run.validation.clips
     net.eval()
-    scores = evaluate(
-        run.scorer(),
-        run.validation.clips,
-        Views(views.views, views.crops, views.batch),
-        run.config.data,
-        run.processes,
-        read=run.validation,
-    )
+    with display.measuring(math.ceil(len(clips) / run.processes.count)) as on_clip:
+        scores = evaluate(
+            run.scorer(),
+            clips,
+            Views(views.views, views.crops, views.batch),
+            run.config.data,
+            run.processes,
+            on_clip,
+            run.validation,
+        )
     net.train()
     display.say(
         f"after update {done}: top-1 {scores.top(1):.2%}, top-5 {scores.top(5):.2%} "
