@@ -76,8 +76,8 @@ def pick_device(wanted: str, local_rank: int = 0) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DeviceError(
-            "compute.device is cuda, and torch sees no GPU here: set compute.device to cpu or "
-            "auto, or install a torch with CUDA and check nvidia-smi"
+            "a GPU is asked for, and torch sees no GPU here: set the device (compute.device or "
+            "--device) to cpu or auto, or install a torch with CUDA and check nvidia-smi"
         )
     if local_rank >= torch.cuda.device_count():
         raise DeviceError(

@@ -7,36 +7,32 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+
+from model.command_line import Parser, new_file, share, whole
 
 PROGRAM = "python -m model.data"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; --help has the rest."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"model.data: {message} (see {self.prog} --help)\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    p = _Parser(prog=PROGRAM, description=__doc__)
-    commands = p.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    p = Parser(prog=PROGRAM, description=__doc__)
+    commands = p.add_subparsers(dest="command", required=True, parser_class=Parser)
     check = commands.add_parser("check", help="missing, broken and short clips; label trouble")
     _add_set(check)
     check.add_argument(
-        "--val", nargs="+", type=Path, default=[], help="lists that must not overlap"
+        "--val", nargs="+", type=Path, default=[], help="looked at as well; must not overlap"
     )
-    check.add_argument("--frames", type=int, default=8, metavar="T", help="frames of a clip (8)")
-    check.add_argument("--json", type=Path, metavar="FILE", help="also write the findings here")
+    check.add_argument(
+        "--frames", type=whole(1), default=8, metavar="T", help="frames of a clip (8)"
+    )
+    check.add_argument("--json", type=new_file, metavar="FILE", help="also write the findings here")
     folders = commands.add_parser("folders", help="lists out of one folder for each label")
     folders.add_argument("root", type=Path, metavar="ROOT")
     folders.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     folders.add_argument(
-        "--val-share", type=float, default=0.1, help="part of each label's clips (0.1)"
+        "--val-share", type=share, default=0.1, help="part of each label's clips (0.1)"
     )
-    folders.add_argument("--seed", type=int, default=0, help="decides which (0)")
+    folders.add_argument("--seed", type=whole(0), default=0, help="decides which (0)")
     shards = commands.add_parser("shards", help="pack a set into WebDataset .tar shards")
     _add_set(shards)
     shards.add_argument("--output", type=Path, required=True, metavar="FOLDER")
@@ -47,7 +43,7 @@ def _add_set(p: argparse.ArgumentParser) -> None:
     p.add_argument("lists", nargs="+", type=Path, metavar="LIST", help="lists, tables or shards")
     p.add_argument("--root", type=Path, help="folder or .tar that the paths start from")
     p.add_argument("--labels", type=Path, metavar="FILE.csv", help="label file, header id,name")
-    p.add_argument("--workers", type=int, default=2, help="decoding processes (2)")
+    p.add_argument("--workers", type=whole(0), default=2, help="decoding processes (2)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +69,8 @@ def _check(options: argparse.Namespace) -> int:
     labels = read_labels(options.labels) if options.labels else None
     clips = read_clips(options.lists, options.root, labels)
     val = read_clips(options.val, options.root, clips.labels) if options.val else None
-    with counting("looking at clips", len(clips)) as on_clip:
+    total = len(clips) + (len(val) if val else 0)
+    with counting("looking at clips", total) as on_clip:
         config = DataConfig(workers=options.workers)
         spec = InputSpec.official(options.frames)
         findings = check(clips, val, spec, Tokenizer.clip(), config, on_clip)
@@ -92,6 +89,8 @@ def _folders(options: argparse.Namespace) -> int:
         f"{len(split.labels)} labels, {len(split.train)} clips to train on, {len(split.val)} to "
         f"measure accuracy on: {', '.join(map(str, files))}"
     )
+    if split.empty:
+        print(f"left out, no clips in them: {', '.join(split.empty)}")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from model.inputs import InputSpec, LabelTooLong, Tokenizer, VideoError, decode_
 class Look:
     """What one clip turned out to be: its frames, or why it cannot be used."""
 
-    index: int
+    name: str
     frames: int
     reason: str
 
@@ -53,10 +53,12 @@ class Findings:
         """For other programs."""
         return asdict(self)
 
-    def balance(self) -> tuple[int, float, int]:
-        """Clips of the smallest, the middle and the largest label."""
-        counts = list(self.per_label.values())
-        return min(counts), statistics.median(counts), max(counts)
+    def balance(self) -> str:
+        """The smallest label, the middle, the largest."""
+        counts = self.per_label
+        least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        middle = statistics.median(counts.values())
+        return f"{counts[least]} ({least}) to {counts[most]} ({most}) clips each, median {middle:g}"
 
 
 class _Looks(Dataset[Look]):
@@ -67,11 +69,12 @@ class _Looks(Dataset[Look]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Look:
+        name = self.clips.samples[index].name
         try:
-            with self.clips.files.open(self.clips.samples[index].name) as stream:
-                return Look(index, decode_clip(stream, self.spec).info.frames, "")
+            with self.clips.files.open(name) as stream:
+                return Look(name, decode_clip(stream, self.spec).info.frames, "")
         except (VideoError, OSError) as error:
-            return Look(index, 0, why(error))
+            return Look(name, 0, why(error))
 
 
 def check(
@@ -82,31 +85,27 @@ def check(
     config: DataConfig,
     on_clip: Callable[[], None],
 ) -> Findings:
-    """Open every clip of the set as an evaluation would, and compare the labels' tokens."""
-    loader: DataLoader[Any] = DataLoader(
-        _Looks(clips, spec),
-        batch_size=None,
-        **{**worker_options(config), "pin_memory": False},
-    )
-    looks = []
-    for look in loader:
-        looks.append(look)
-        on_clip()
-    names = [sample.name for sample in clips.samples]
+    """Open every clip of both sets as an evaluation would, and compare the labels' tokens.
+
+    Classes, their balance and repetitions are those of `clips`.
+    """
+    looks = [
+        look for part in (clips, val) if part for look in _looked_at(part, spec, config, on_clip)
+    ]
     repeated, contradicting = _repeated(clips)
     alike, too_long = _alike(clips.labels.names, tokenizer, spec)
     counts = dict(zip(clips.labels.names, clips.per_class(), strict=True))
     return Findings(
         clips=len(clips),
         labels=len(clips.labels),
-        missing=tuple(names[look.index] for look in looks if look.reason == "missing"),
+        missing=tuple(look.name for look in looks if look.reason == "missing"),
         broken={
-            names[look.index]: look.reason
+            look.name: look.reason
             for look in looks
             if look.reason not in ("", "missing")
         },
         too_short={
-            names[look.index]: look.frames
+            look.name: look.frames
             for look in looks
             if not look.reason and look.frames < spec.num_frames
         },
@@ -118,6 +117,19 @@ def check(
         alike=alike,
         too_long=too_long,
     )  # fmt: skip
+
+
+def _looked_at(
+    clips: ClipList, spec: InputSpec, config: DataConfig, on_clip: Callable[[], None]
+) -> Iterator[Look]:
+    loader: DataLoader[Any] = DataLoader(
+        _Looks(clips, spec),
+        batch_size=None,
+        **{**worker_options(config), "pin_memory": False},
+    )
+    for look in loader:
+        yield look
+        on_clip()
 
 
 def _repeated(clips: ClipList) -> tuple[tuple[str, ...], tuple[str, ...]]:

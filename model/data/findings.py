@@ -18,11 +18,10 @@ def print_findings(findings: Findings, frames: int) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("what", "count", "which"):
         table.add_column(column, justify="right" if column == "count" else "left")
-    smallest, middle, largest = findings.balance()
     alike = [" = ".join(group) for group in findings.alike]
     rows: list[tuple[str, int, Sequence[str]]] = [
         ("clips", findings.clips, ()),
-        ("labels", findings.labels, (f"{smallest} to {largest} clips each, median {middle:g}",)),
+        ("labels", findings.labels, (findings.balance(),)),
         ("missing clips", len(findings.missing), findings.missing),
         ("broken clips", len(findings.broken), _pairs(findings.broken)),
         (f"shorter than {frames} frames", len(findings.too_short), _pairs(findings.too_short)),

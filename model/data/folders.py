@@ -21,11 +21,12 @@ Pairs = list[tuple[str, str]]  # path below the root, label
 
 @dataclass(frozen=True)
 class Split:
-    """What was found below a folder, cut in two."""
+    """What was found below a folder, cut in two; folders that hold no clip to train on."""
 
     labels: LabelList
     train: Pairs
     val: Pairs
+    empty: tuple[str, ...] = ()
 
 
 def split_folders(root: Path, val_share: float, seed: int) -> Split:
@@ -36,8 +37,10 @@ def split_folders(root: Path, val_share: float, seed: int) -> Split:
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder")
+    top = root
     if (root / "train").is_dir() and (root / "val").is_dir():
-        train, val = _pairs(root, root / "train"), _pairs(root, root / "val")
+        top = root / "train"
+        train, val = _pairs(root, top), _pairs(root, root / "val")
     else:
         train, val = _drawn(_pairs(root, root), val_share, seed)
     if not train:
@@ -49,7 +52,9 @@ def split_folders(root: Path, val_share: float, seed: int) -> Split:
         labels = LabelList.of(label for _, label in (*train, *val))
     except ValueError as error:
         raise DataError(f"{root}: {error}") from None
-    return Split(labels, train, val)
+    filled = {label for _, label in train}
+    empty = tuple(folder.name for folder in _folders(top) if folder.name not in filled)
+    return Split(labels, train, val, empty)
 
 
 def write_split(split: Split, folder: Path) -> list[Path]:
@@ -67,10 +72,14 @@ def write_split(split: Split, folder: Path) -> list[Path]:
 def _pairs(root: Path, top: Path) -> Pairs:
     return [
         (str(file.relative_to(root)), folder.name)
-        for folder in sorted(path for path in top.iterdir() if path.is_dir())
+        for folder in _folders(top)
         for file in sorted(folder.rglob("*"))
         if file.suffix.lower() in ENDINGS and file.is_file()
     ]
+
+
+def _folders(top: Path) -> list[Path]:
+    return sorted(path for path in top.iterdir() if path.is_dir())
 
 
 def _drawn(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:

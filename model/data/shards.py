@@ -70,6 +70,7 @@ def write_shards(clips: ClipList, folder: Path, prefix: str = "clips") -> Iterat
         raise DataError(f"{folder} holds shards already: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     pattern = str(folder / f"{prefix}-%06d.tar")
+    _refuse_missing(clips)
     with ShardWriter(pattern, maxcount=MAX_PER_SHARD, maxsize=MAX_BYTES, verbose=0) as writer:
         for number, sample in enumerate(clips.samples):
             label = clips.labels.names[sample.label]
@@ -79,3 +80,14 @@ def write_shards(clips: ClipList, folder: Path, prefix: str = "clips") -> Iterat
                 content = {"label": label, "captions": captions, "source": sample.name}
                 writer.write({"__key__": f"{number:09d}", ending: stream.read(), "json": content})
             yield sample.name
+
+
+def _refuse_missing(clips: ClipList) -> None:
+    """Before the first shard is begun."""
+    missing = [s.name for s in clips.samples if not clips.files.holds(s.name)]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"{missing[0]}{more} cannot be packed, the file is missing: look at the list with "
+            "python -m model.data check"
+        )

@@ -39,7 +39,9 @@ def read_rows(file: Path, labels: LabelList | None) -> list[Row]:
                 return _from_records(file, csv.DictReader(stream, delimiter=delimiter))
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise DataError(f"list {file} does not exist: set data.train and data.val") from None
+        raise DataError(
+            f"list {file} does not exist: correct the path (data.train, data.val or --list)"
+        ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"list {file} cannot be read: {error}") from None
     named = [(f"{file}, line {n}", line.strip()) for n, line in enumerate(lines, 1)]

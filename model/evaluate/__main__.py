@@ -7,8 +7,8 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from model.command_line import Parser, new_file, share, whole
 from model.evaluate.paper import DATASETS, PROTOCOLS
 
 EXAMPLES = """\
@@ -23,16 +23,9 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; --help has the rest."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"model.evaluate: {message} (see {self.prog} --help)\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    p = _Parser(
+    p = Parser(
         prog="python -m model.evaluate",
         description="Accuracy of a network or a bundle by the paper's protocols.",
         epilog=EXAMPLES,
@@ -48,16 +41,16 @@ def parser() -> argparse.ArgumentParser:
     add("--labels", nargs="+", type=Path, default=[], help="one for all lists, or one for each")
     add("--root", type=Path, help="folder or .tar that the paths start from")
     add("--dataset", choices=DATASETS, help="to print the paper's figure beside ours")
-    add("--shots", type=int, help="training clips a class, for the paper's figure")
-    add("--views", type=int, help="views in time, if not the protocol's")
+    add("--shots", type=whole(1), help="training clips a class, for the paper's figure")
+    add("--views", type=whole(1), help="views in time, if not the protocol's")
     add("--crops", type=int, choices=(1, 3), help="crops in space, if not the protocol's")
     add("--template", default="{}", help="text of a label (the plain name)")
-    add("--frames", type=int, help="frames of a clip, if not the checkpoint's")
+    add("--frames", type=whole(1), help="frames of a clip, if not the checkpoint's")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    add("--max-broken", type=float, default=0.01, help="share of clips that may be broken (0.01)")
-    add("--batch", type=int, default=8, help="views that go through together (8)")
-    add("--workers", type=int, default=2, help="decoding processes (2)")
-    add("--json", type=Path, metavar="FILE", help="also write the figures here")
+    add("--max-broken", type=share, default=0.01, help="share of clips that may be broken (0.01)")
+    add("--batch", type=whole(1), default=8, help="views that go through together (8)")
+    add("--workers", type=whole(0), default=2, help="decoding processes (2)")
+    add("--json", type=new_file, metavar="FILE", help="also write the figures here")
     return p
 
 

@@ -72,6 +72,8 @@ def _sources(options: argparse.Namespace) -> list[Source]:
     if (options.bundle is None) == (not options.checkpoints):
         raise EvaluateError("give either a CHECKPOINT or --bundle DIR")
     if options.bundle is not None:
+        if options.frames is not None:
+            raise EvaluateError("--frames is for checkpoints: a bundle has its number of frames")
         return [from_bundle(options.bundle, options.runtime, options.precision)]
     precision = options.precision or "fp32"
     if precision not in ("fp32", "bf16", "fp16"):

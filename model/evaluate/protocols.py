@@ -23,12 +23,13 @@ Measure = Callable[[ClipList], Scores]
 
 @dataclass(frozen=True)
 class Part:
-    """One list and its figures, in percent."""
+    """One list: the clips that were scored, those right at once, the figures in percent."""
 
     name: str
     labels: int
     clips: int
     broken: int
+    right: int
     top1: float
     top5: float
 
@@ -54,6 +55,7 @@ def part(name: str, clips: ClipList, scores: Scores) -> Part:
         len(clips.labels),
         len(scores.truth),
         len(scores.broken),
+        int((scores.predicted == scores.truth).sum()),
         100 * scores.top(1),
         100 * scores.top(5),
     )

@@ -16,23 +16,27 @@ def print_result(measured: Measured) -> None:
     """The lists, then the protocol's figures beside the paper's."""
     console = Console(soft_wrap=True, highlight=False)
     parts = Table(box=None, pad_edge=False)
-    for column in ("list", "labels", "clips", "broken", "top-1", "top-5"):
+    for column in ("list", "labels", "clips", "broken", "right", "top-1 %", "top-5 %"):
         parts.add_column(column, justify="left" if column == "list" else "right")
     for p in measured.result.parts:
-        counts = (str(p.labels), str(p.clips), str(p.broken))
+        counts = (str(p.labels), str(p.clips), str(p.broken), str(p.right))
         parts.add_row(p.name, *counts, f"{p.top1:.2f}", f"{p.top5:.2f}")
     console.print(parts)
     figures = Table(box=None, pad_edge=False)
-    for column in (measured.result.protocol, "ours", "paper"):
-        figures.add_column(column, justify="right" if column in ("ours", "paper") else "left")
+    for column in (measured.result.protocol, "ours %", "paper %"):
+        figures.add_column(column, justify="right" if column.endswith("%") else "left")
     for name, value in measured.result.figures.items():
         paper = measured.paper.get(name)
-        figures.add_row(name, f"{value:.2f}", "" if paper is None else f"{paper:g}")
+        figures.add_row(name, f"{value:.2f}", "–" if paper is None else f"{paper:g}")
     console.print(figures)
     views = measured.views
     console.print(
         f"{', '.join(measured.names)} ({measured.network}), {views.views} × {views.crops} views"
     )
+    if not measured.paper:
+        console.print(
+            "no figure of the paper for this (see --dataset, --shots; the network counts too)"
+        )
 
 
 def as_json(measured: Measured, arguments: Sequence[str]) -> dict[str, Any]:

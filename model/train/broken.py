@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from model.data.reading import Broken
+from model.processes import Processes
 from model.train.errors import TrainError
 
 
@@ -22,12 +23,22 @@ class BrokenClips:
     def add(self, met: Iterable[Broken]) -> None:
         """Count them; TrainError above the allowed share."""
         self.reasons.update({broken.name: broken.reason for broken in met})
+        self._check(everywhere=False)
+
+    def share(self, processes: Processes) -> None:
+        """Each process meets only its own: from here on all of them know of all."""
+        for reasons in processes.collected(self.reasons):
+            self.reasons.update(reasons)
+        self._check(everywhere=True)
+
+    def _check(self, *, everywhere: bool) -> None:
         if len(self.reasons) > self.max_share * self.clips:
             name, reason = next(reversed(self.reasons.items()))
             raise TrainError(
                 f"{len(self.reasons)} of {self.clips} clips cannot be used, more than "
                 f"data.max_broken_share {self.max_share:g}; the last is {name} ({reason}): run "
-                "python -m model.data check, or raise the limit"
+                "python -m model.data check, or raise the limit",
+                everywhere=everywhere,
             )
 
     def write(self, file: Path) -> None:

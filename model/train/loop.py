@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from model.evaluate.scores import Scores
 from model.processes import joined
 from model.train.config import TrainConfig
 from model.train.finish import finish
+from model.train.memory import keep_freed_memory
 from model.train.progress import Display, Pace
 from model.train.record import Record
 from model.train.resume import save, write_config
@@ -33,10 +35,11 @@ def train(config: TrainConfig) -> Path:
     Raises TrainError, DataError and the like with one line that says what to do.
     """
     with joined(config.compute.device) as processes:
+        if processes.device.type == "cpu":
+            keep_freed_memory()
         run = prepare(config, processes)
-        if processes.leads:
-            write_config(config)
         with (
+            run.snapshots.going_on_when_full(str(config.output)),
             Display(run.first, run.updates, config.log.every_updates, processes.leads) as display,
             _record(run) as record,
             _asked_to_stop() as asked,
@@ -106,6 +109,7 @@ class _Batches:
 
 
 def _save(run: Run, done: int) -> None:
+    run.broken.share(run.processes)
     if run.processes.leads:
         save(run.snapshots, done, run.start, run.updater, run.broken, run.name)
     run.processes.wait()
@@ -113,16 +117,18 @@ def _save(run: Run, done: int) -> None:
 
 def _evaluate(run: Run, display: Display, record: Record | None, done: int) -> Scores:
     assert run.validation is not None
-    net, views = run.start.net, run.config.evaluate
+    net, views, clips = run.start.net, run.config.evaluate, run.validation.clips
     net.eval()
-    scores = evaluate(
-        run.scorer(),
-        run.validation.clips,
-        Views(views.views, views.crops, views.batch),
-        run.config.data,
-        run.processes,
-        read=run.validation,
-    )
+    with display.measuring(math.ceil(len(clips) / run.processes.count)) as on_clip:
+        scores = evaluate(
+            run.scorer(),
+            clips,
+            Views(views.views, views.crops, views.batch),
+            run.config.data,
+            run.processes,
+            on_clip,
+            run.validation,
+        )
     net.train()
     display.say(
         f"after update {done}: top-1 {scores.top(1):.2%}, top-5 {scores.top(5):.2%} "
@@ -136,6 +142,7 @@ def _evaluate(run: Run, display: Display, record: Record | None, done: int) -> S
 def _record(run: Run) -> Record | nullcontext[None]:
     if not run.processes.leads:
         return nullcontext()
+    write_config(run.config)
     return Record(run.config.output, run.first, run.config.log.tensorboard)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -88,6 +90,18 @@ class Display:
         elif (number + 1) % self.every == 0 or number + 1 == self.updates:
             left = time.strftime("%H:%M:%S", time.gmtime(pace.left_s(self.updates - number - 1)))
             self.say(f"update {number + 1}/{self.updates}  {figures}  left {left}")
+
+    @contextmanager
+    def measuring(self, clips: int) -> Iterator[Callable[[], None]]:
+        """Give a function to be called after each clip that accuracy is measured on."""
+        if self._bar is None:
+            yield lambda: None
+            return
+        bar, task = self._bar, self._bar.add_task("measuring", total=clips, figures="accuracy")
+        try:
+            yield lambda: bar.advance(task)
+        finally:
+            bar.remove_task(task)
 
     def __enter__(self) -> Self:
         if self._bar is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +27,16 @@ class Record:
         draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(draft, self.file)
         self._stream = self.file.open("a", encoding="utf-8")
+        self._hook = threading.excepthook
+        threading.excepthook = self._on_thread_error
         self._events = _event_writer(folder / EVENTS, start) if tensorboard else None
+
+    def _on_thread_error(self, failed: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread; what the disk refuses there comes up again in `write`,
+        so no traceback is needed.
+        """
+        if not isinstance(failed.exc_value, OSError):
+            self._hook(failed)
 
     def update(self, number: int, outcome: Outcome, pace: Pace, epoch: float) -> None:
         """The figures of an update (from 0)."""
@@ -57,9 +67,12 @@ class Record:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stream.close()
-        if self._events is not None:
-            self._events.close()
+        try:
+            self._stream.close()
+            if self._events is not None:
+                self._events.close()
+        finally:
+            threading.excepthook = self._hook
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:

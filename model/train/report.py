@@ -12,8 +12,10 @@ import numpy as np
 from model.evaluate.scores import Scores
 from model.train.record import METRICS, read_metrics
 
-MAX_NAMED = 40  # labels of a confusion matrix that can still be read
-CURVES = {"loss": "loss", "lr": "base learning rate", "val": "accuracy on data.val"}
+MAX_NAMED = 110  # labels of a confusion matrix that can still be read
+MAX_COUNTED = 40  # … that leave room for numbers in its cells
+LONGEST = 45  # characters of a label in a picture
+SMOOTHED_PARTS = 50  # the mean of the loss is taken over so small a part of the run
 
 
 def write_report(
@@ -58,6 +60,7 @@ def _pyplot() -> Any:
     import matplotlib as mpl
 
     mpl.use("Agg")
+    mpl.rcParams["text.parse_math"] = False  # a $ in a label is a $
     from matplotlib import pyplot
 
     return pyplot
@@ -70,38 +73,81 @@ def _save(figure: Any, file: Path) -> None:
 
 
 def _curves(plt: Any, lines: Sequence[dict[str, Any]]) -> Any:
-    figure, panels = plt.subplots(1, 3, figsize=(15, 4))
-    for panel, (start, title) in zip(panels, CURVES.items(), strict=True):
-        names = sorted({key for line in lines for key in line if key.startswith(start)})
-        for name in names:
-            points = [(line["update"] + 1, line[name]) for line in lines if name in line]
-            panel.plot(*zip(*points, strict=True), label=name, marker="." if start == "val" else "")
-        panel.set_xlabel("update")
-        panel.set_title(title)
-        if start == "val" and names:
-            panel.set_ylim(0, 1)
-            panel.legend()
+    figure, (loss, rate, accuracy) = plt.subplots(1, 3, figsize=(15, 4))
+    updates, losses = _points(lines, "loss")
+    loss.plot(updates, losses, color="tab:blue", alpha=0.35, linewidth=0.8, label="each update")
+    span = max(len(losses) // SMOOTHED_PARTS, 1)
+    if span > 1:
+        means = np.convolve(losses, np.ones(span) / span, mode="valid")
+        loss.plot(updates[span - 1 :], means, color="tab:blue", label=f"mean of {span} updates")
+        loss.legend()
+    rate.plot(*_points(lines, "lr"))
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    for name, label in (("val_top1", "top-1"), ("val_top5", "top-5")):
+        points, values = _points(lines, name)
+        if len(points):
+            accuracy.plot(points, 100 * values, marker=".", label=f"{label}: {values[-1]:.1%}")
+    accuracy.set(ylim=(0, 101), ylabel="%")
+    if accuracy.lines:
+        accuracy.legend()
+    for panel, title in (
+        (loss, "loss"),
+        (rate, "base learning rate"),
+        (accuracy, "accuracy on data.val"),
+    ):
+        panel.set(title=title, xlabel="update")
+        panel.grid(alpha=0.3)
     return figure
 
 
+def _points(lines: Sequence[dict[str, Any]], name: str) -> tuple[Any, Any]:
+    """Updates, counted from 1, and the figure of that name."""
+    found = [(line["update"] + 1, line[name]) for line in lines if name in line]
+    return tuple(np.array(found, dtype=float).reshape(-1, 2).T)  # type: ignore[return-value]
+
+
 def _confusion(plt: Any, scores: Scores, labels: Sequence[str]) -> Any:
-    matrix = scores.confusion().astype(float)
+    matrix = scores.confusion()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = min(max(4.0, 0.3 * len(labels)), 14.0)
+    named = len(labels) <= MAX_NAMED
+    inch = 0.35 if len(labels) <= MAX_COUNTED else 0.16
+    side = min(max(4.0, inch * len(labels)), 18.0 if named else 12.0)
     figure, panel = plt.subplots(figsize=(side, side))
     picture = panel.imshow(share, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, ax=panel, fraction=0.046, label="share of the label's clips")
-    panel.set(xlabel="taken for", ylabel="label", title=f"top-1 {scores.top(1):.1%}")
-    if len(labels) <= MAX_NAMED:
+    title = f"top-1 {scores.top(1):.1%} of {len(scores.truth)} clips"
+    panel.set(xlabel="taken for", ylabel="label", title=title)
+    if named:
         places = range(len(labels))
-        panel.set_xticks(places, labels, rotation=90)
-        panel.set_yticks(places, labels)
+        size = 9 if len(labels) <= MAX_COUNTED else 7
+        panel.set_xticks(places, map(_short, labels), rotation=90, fontsize=size)
+        panel.set_yticks(places, map(_short, labels), fontsize=size)
+    if len(labels) <= MAX_COUNTED:
+        for row, column in np.argwhere(matrix):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            text = str(matrix[row, column])
+            panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     return figure
 
 
 def _confused(plt: Any, scores: Scores, labels: Sequence[str]) -> Any:
     pairs = scores.most_confused()[::-1]
+    counts = scores.confusion().sum(axis=1)
     figure, panel = plt.subplots(figsize=(8, 0.4 * max(len(pairs), 2) + 1))
-    panel.barh([f"{labels[i]} → {labels[j]}" for i, j, _ in pairs], [n for *_, n in pairs])
+    # Bars at numbers: two pairs whose names are cut off alike stay two.
+    bars = panel.barh(range(len(pairs)), [n for *_, n in pairs])
+    panel.bar_label(bars, [f"{n} of {counts[i]}" for i, _, n in pairs], padding=3)
+    names = [f"{_short(labels[i])} → {_short(labels[j])}" for i, j, _ in pairs]
+    panel.set_yticks(range(len(pairs)), names)
     panel.set(xlabel="clips", title="label → what it was most often taken for")
+    panel.margins(x=0.15)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    if not pairs:
+        panel.text(0.5, 0.5, "no clip was taken for another label", ha="center", va="center",
+                   transform=panel.transAxes)  # fmt: skip
+        panel.set(xticks=[], xlabel="")
     return figure
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"

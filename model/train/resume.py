@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,11 +28,15 @@ FREE = {
 
 def check_same_run(config: TrainConfig) -> None:
     """TrainError where the folder holds a run with another configuration."""
-    file = config.output / CONFIG
     try:
-        before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
+        before = yaml.safe_load((config.output / CONFIG).read_text(encoding="utf-8"))
+    except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
+        return  # where it is damaged the snapshot's own copy is compared
+    if isinstance(before, Mapping):
+        _refuse_another(config, before)
+
+
+def _refuse_another(config: TrainConfig, before: Mapping[str, Any]) -> None:
     now = config.model_dump(mode="json")
     for key, (old, new) in _differences(before, now).items():
         if not any(key == free or key.startswith(f"{free}.") for free in FREE):
@@ -42,10 +47,12 @@ def check_same_run(config: TrainConfig) -> None:
 
 
 def write_config(config: TrainConfig) -> None:
-    """The whole configuration, defaults included, beside the run."""
+    """The whole configuration, defaults included, beside the run; whole or as it was."""
     config.output.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (config.output / CONFIG).write_text(text, encoding="utf-8")
+    draft = config.output / f"{CONFIG}.draft"
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, config.output / CONFIG)
 
 
 def save(
@@ -84,6 +91,7 @@ def restore(
     snapshot, warnings = snapshots.newest()
     if snapshot is None:
         return 0, {}, warnings
+    _refuse_another(updater.config, snapshot.state["config"])
     net.load_state_dict(snapshot.weights)
     for optimizer, state in zip(updater.optimizers, snapshot.state["optimizers"], strict=True):
         optimizer.load_state_dict(state)

@@ -1,12 +1,14 @@
 """Snapshots of a run: whole or not there, checked when read, the last good one found by itself.
 
 A snapshot is a native checkpoint (so `python -m export` takes any of them) with `training.pt`
-beside it: the optimiser, the scaler, the random state and the place in the run. `snapshot.json`
-holds the SHA-256 of every file and is what makes the folder count.
+beside it: the optimiser, the scaler, the configuration and the place in the run, from which with
+the seed all random numbers follow. `snapshot.json` holds the SHA-256 of every file and is what
+makes the folder count.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +29,7 @@ SEAL, STATE = "snapshot.json", "training.pt"
 # What torch.save says when the system takes only a part; the system's own error is lost in it.
 TORN = "unexpected pos"
 PREFIX, DRAFT = "update-", ".draft-"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,26 @@ class Snapshots:
             _seal(draft)
             self._put(draft, self.folder / f"{PREFIX}{update:09d}")
         except (OSError, SafetensorError, RuntimeError) as error:
-            if not _is_disk(error):
+            if not isinstance(error, OSError) and not _is_full(error):
                 raise
-            raise TrainError(self._refusal(update, error)) from None
+            what = f"the snapshot of update {update} cannot be written to {self.folder}"
+            raise TrainError(self._refusal(what, error)) from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         for old in self.found()[self.keep :]:
             shutil.rmtree(old, ignore_errors=True)
+
+    @contextmanager
+    def going_on_when_full(self, what: str) -> Iterator[None]:
+        """Whatever else a run writes: where the disk is full, TrainError says from where the same
+        command goes on.
+        """
+        try:
+            yield
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if not _is_full(error):
+                raise
+            raise TrainError(self._refusal(f"{what} cannot be written", error)) from None
 
     def _put(self, draft: Path, place: Path) -> None:
         if place.exists():  # a damaged one of the same update
@@ -100,16 +116,13 @@ class Snapshots:
         for draft in self.folder.glob(f"{DRAFT}*"):
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _refusal(self, update: int, error: Exception) -> str:
+    def _refusal(self, what: str, error: Exception) -> str:
         kept = self.found()
-        left = f"the last good one is {kept[0]}" if kept else "there is none before it"
+        left = f"the last good one is {kept[0]}" if kept else "there is no snapshot yet"
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         if TORN in reason:
             reason = "No space left: only a part of it was taken"
-        return (
-            f"the snapshot of update {update} cannot be written to {self.folder} ({reason}); "
-            f"{left}: free some space and give the same command again"
-        )
+        return f"{what} ({reason}); {left}: free some space and give the same command again"
 
 
 def write_state(draft: Path, state: dict[str, Any]) -> None:
@@ -163,8 +176,9 @@ def _update_of(folder: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def _is_disk(error: Exception) -> bool:
-    """Libraries wrap the system's error in their own."""
+def _is_full(error: Exception) -> bool:
+    """Whether the disk took no more. Libraries wrap the system's error in their own."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
     text = str(error).lower()
-    marks = ("no space", "file too large", "disk quota", "i/o error", "enospc", TORN)
-    return isinstance(error, OSError) or any(mark in text for mark in marks)
+    return any(mark in text for mark in ("no space", "file too large", "disk quota", TORN))

@@ -10,7 +10,7 @@ import torch
 
 from model.config import VARIANTS, DropPathAxis, ModelConfig
 from model.initialise import initialise
-from model.transformer import DropPath, LayerNorm
+from model.transformer import DropPath, LayerNorm, QuickGELU
 from model.xclip import XClip, assemble, build_xclip
 from tests.model.conftest import SMALL, random_inputs, randomise
 
@@ -266,3 +266,16 @@ def test_autocast_keeps_residuals_and_cosine_in_fp32(small_net: XClip) -> None:
 def test_impossible_architectures_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig(**change)
+
+
+def test_the_activation_is_the_same_function_while_it_is_trained() -> None:
+    x = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 4
+    plain = x.clone().requires_grad_()
+    expected = plain * torch.sigmoid(1.702 * plain)
+    (slope,) = torch.autograd.grad(expected.sum(), plain)
+    trained = x.clone().requires_grad_()
+    found = QuickGELU()(trained)
+    assert (found - expected).abs().max() < 1e-14
+    (own,) = torch.autograd.grad(found.sum(), trained)
+    assert (own - slope).abs().max() < 1e-14
+    assert torch.equal(QuickGELU()(x), expected.detach())

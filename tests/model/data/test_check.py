@@ -53,7 +53,7 @@ def test_balance_and_labels_without_clips(tmp_path: Path) -> None:
     rows = [("0.mp4", "a"), ("1.mp4", "a"), ("2.mp4", "a"), ("3.mp4", "b")]
     found = looked_at(tmp_path, rows, ["a", "b", "c"])
     assert found.per_label == {"a": 3, "b": 1, "c": 0}
-    assert found.balance() == (0, 1, 3)
+    assert found.balance() == "0 (c) to 3 (a) clips each, median 1"
     assert found.empty_labels == ("c",)
     assert not found.serious
 
@@ -66,6 +66,14 @@ def test_repeated_contradicting_and_shared_clips(tmp_path: Path) -> None:
     assert found.repeated == ("0.mp4", "1.mp4")
     assert found.contradicting == ("1.mp4",)
     assert found.also_in_val == ("2.mp4",)
+
+
+def test_clips_that_accuracy_is_measured_on_are_opened_too(tmp_path: Path) -> None:
+    write_clip(tmp_path / "0.mp4", (200, 0, 0))
+    (tmp_path / "text.mp4").write_text("no video")
+    found = looked_at(tmp_path, [("0.mp4", "a")], val=[("text.mp4", "a"), ("none.mp4", "a")])
+    assert (list(found.broken), found.missing) == (["text.mp4"], ("none.mp4",))
+    assert found.per_label == {"a": 1}
 
 
 def test_labels_that_are_the_same_to_the_network(tmp_path: Path) -> None:
@@ -108,3 +116,35 @@ def test_mistakes_are_one_line(
     said_at_all = capsys.readouterr().err
     assert said in said_at_all
     assert said_at_all.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "x.csv", "--frames", "0"], "--frames: must be a whole number from 1, not 0"),
+        (["check", "x.csv", "--workers", "-1"], "--workers: must be a whole number from 0, not -1"),
+        (["check", "x.csv", "--json", "none/x.json"], "--json: cannot write none/x.json"),
+        (["folders", "x", "--output", "y", "--val-share", "2"], "must be a number from 0 to 1"),
+    ],
+)
+def test_options_out_of_range_are_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    said_at_all = capsys.readouterr().err
+    assert said_at_all.startswith("model.data: ")
+    assert said in said_at_all
+    assert said_at_all.count("\n") == 1
+
+
+def test_a_set_with_a_missing_clip_is_not_packed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_clip(tmp_path / "ok.mp4", (200, 0, 0))
+    table = write_table(tmp_path / "set.csv", [("ok.mp4", "a"), ("none.mp4", "a")])
+    packed = tmp_path / "shards"
+    assert main(["shards", str(table), "--root", str(tmp_path), "--output", str(packed)]) == 1
+    assert "none.mp4 cannot be packed, the file is missing" in capsys.readouterr().err
+    assert not list(packed.glob("*.tar"))

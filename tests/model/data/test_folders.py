@@ -33,6 +33,12 @@ def test_a_share_of_each_class_is_held_out(tmp_path: Path) -> None:
     assert not {path for path, _ in split.train} & {path for path, _ in split.val}
 
 
+def test_folders_without_clips_are_named(tmp_path: Path) -> None:
+    root = tree(tmp_path, brush_hair=2, wave=0)
+    split = split_folders(root, 0.5, seed=0)
+    assert (split.labels.names, split.empty) == (("brush hair",), ("wave",))
+
+
 def test_the_seed_decides_and_another_class_changes_nothing(tmp_path: Path) -> None:
     root = tree(tmp_path / "a", brush=20)
     first = split_folders(root, 0.2, seed=0)

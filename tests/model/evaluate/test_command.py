@@ -55,6 +55,8 @@ def test_a_bundle_is_as_accurate_as_its_checkpoint(
     assert ours["figures"] == theirs["figures"]
     assert ours["parts"] == theirs["parts"]
     assert (ours["views"], ours["crops"]) == (4, 3)
+    (part,) = ours["parts"]  # type: ignore[misc]
+    assert part["right"] == round(part["clips"] * part["top1"] / 100)
     assert theirs["networks"] == ["tiny (onnxruntime-cpu, fp32)"]
 
 
@@ -96,6 +98,7 @@ def test_base_to_novel_of_two_seeds(clip_set: Path, tmp_path: Path, checkpoint: 
         (["CHECKPOINT", "--bundle", "x", "--protocol", "supervised"], "give either a CHECKPOINT"),
         (["nothere.pth", "--protocol", "supervised"], "nothere.pth is no checkpoint"),
         (["--bundle", "nowhere", "--protocol", "supervised"], "nowhere"),
+        (["--bundle", "x", "--frames", "4", "--protocol", "few-shot"], "--frames is for checkp"),
         (["CHECKPOINT", "--precision", "int8", "--protocol", "few-shot"], "fp32, bf16 or fp16"),
         (["CHECKPOINT", "CHECKPOINT", "--protocol", "few-shot"], "one checkpoint at a time"),
         (["CHECKPOINT", "--protocol", "base-to-novel"], "--list BASE NOVEL"),
@@ -122,3 +125,16 @@ def test_an_unknown_protocol_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
         main(["x", "--protocol", "guessing", "--list", "y"])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--batch", "0"), ("--views", "0"), ("--workers", "-2"), ("--json", "none/x.json")],
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["x", "--protocol", "few-shot", "--list", "y", option, value])
+    assert stopped.value.code == 2
+    assert f"model.evaluate: argument {option}: " in capsys.readouterr().err

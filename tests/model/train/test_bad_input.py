@@ -26,7 +26,10 @@ def refusal(config: dict[str, Any], capsys: pytest.CaptureFixture[str], *argumen
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"data__train": ["none.csv"]}, "list none.csv does not exist: set data.train"),
+        (
+            {"data__train": ["none.csv"]},
+            "list none.csv does not exist: correct the path (data.train",
+        ),
         ({"data__train": []}, "no list of clips is given: set data.train"),
         ({"data__root": "nowhere"}, "nowhere is neither a folder nor a .tar file: set data.root"),
         ({"data__labels": "none.csv"}, "label file none.csv does not exist: set data.labels"),
@@ -90,7 +93,9 @@ def test_a_gpu_that_is_not_there(
     clip_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tiny_run(clip_set, tmp_path / "run", compute__device="cuda")
-    assert "torch sees no GPU here: set compute.device to cpu" in refusal(config, capsys)
+    assert "torch sees no GPU here: set the device (compute.device or --device) to cpu" in refusal(
+        config, capsys
+    )
 
 
 def test_an_output_that_cannot_be_written(

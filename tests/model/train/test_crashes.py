@@ -6,8 +6,10 @@ The processes are real: each run is started as a person starts it.
 from __future__ import annotations
 
 import resource
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from model import load_checkpoint
 from model.train.__main__ import main
 from model.train.record import read_metrics
 from tests.model.clip_sets import tiny_run
-from tests.model.train.processes import command, finished, stopped_after
+from tests.model.train.processes import ROOT, command, environment, finished, stopped_after
 
 UPDATES = 18
 # Everything that draws random numbers is on.
@@ -160,6 +162,65 @@ def test_a_file_that_may_not_grow_stops_the_run_as_well(clip_set: Path, tmp_path
     assert "cannot be written" in run.stderr.splitlines()[-1]
     assert "Traceback" not in run.stderr
     assert list((folder / "snapshots").iterdir()) == []
+
+
+def test_metrics_that_cannot_be_written_stop_the_run_as_well(
+    clip_set: Path, tmp_path: Path
+) -> None:
+    """A snapshot fits, the lines of all updates do not."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    folder = tmp_path / "limited"
+    run = finished(command(tiny_run(clip_set, folder, schedule__epochs=20, data__val=[],
+                                    save__every_epochs=20)), limit)  # fmt: skip
+    assert run.returncode == 1
+    assert "limited cannot be written (File too large)" in run.stderr.splitlines()[-1]
+    assert "give the same command again" in run.stderr.splitlines()[-1]
+    assert "Traceback" not in run.stderr
+
+
+def test_a_damaged_copy_of_the_configuration_does_not_matter(
+    clip_set: Path, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    (folder / "config.yaml").write_text("")
+    other = tiny_run(clip_set, folder, **{**EVERYTHING, "optim__lr": 5e-4})
+    assert main(command(other)[3:]) == 1
+    assert "holds a run with optim.lr 0.001" in capsys.readouterr().err
+    (folder / "config.yaml").write_text("output: [")
+    assert main(command(tiny_run(clip_set, folder, **EVERYTHING))[3:]) == 0
+    assert "epochs: 6" in (folder / "config.yaml").read_text()
+
+
+def test_the_decoding_processes_of_a_killed_run_end_by_themselves(
+    clip_set: Path, tmp_path: Path
+) -> None:
+    arguments = command(tiny_run(clip_set, tmp_path / "run", **{**EVERYTHING, "data__workers": 2}))
+    with subprocess.Popen(
+        arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = next((line for line in process.stderr if line.startswith("update 2/")), "")
+        tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        workers = [Path(f"/proc/{child}") for child in tasks.read_text().split()]
+        process.kill()
+    assert said
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 60  # torch's workers look for their parent every five seconds
+    while any(map(_runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(map(_runs, workers))
+
+
+def _runs(process: Path) -> bool:
+    """Whether it is there and not merely waiting to be fetched by its parent."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_clips(

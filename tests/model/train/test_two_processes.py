@@ -52,6 +52,24 @@ def test_losses_and_accuracy_are_those_of_one_process(
     assert [broken["path"] for broken in report["broken"]] == ["none.mp4"]
 
 
+def test_broken_clips_of_all_processes_are_listed(clip_set: Path, tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    missing = [f"none {i}.mp4" for i in range(8)]
+    rows = "".join(f"{name},red clip\n" for name in missing)
+    table.write_text((clip_set / "train.csv").read_text() + rows)
+    folder = tmp_path / "run"
+    changes = {
+        "data__train": [str(table)],
+        "data__val": [],
+        "data__max_broken_share": 0.5,
+        "batch__size": 32,
+        "schedule__epochs": 1,
+    }
+    ran(clip_set, folder, 2, **changes)
+    listed = (folder / "report" / "broken.csv").read_text().splitlines()[1:]
+    assert listed == [f"{name},missing" for name in missing]
+
+
 def test_a_mistake_is_said_once(clip_set: Path, tmp_path: Path) -> None:
     config = tiny_run(clip_set, tmp_path / "run", optim__lr=1e30, schedule__warmup_epochs=0)
     run = finished(command(config, 2))

@@ -1,0 +1,48 @@
+"""Command lines that say what is wrong in one line, before any work is done."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; --help has the rest. `prog` is "python -m PACKAGE …"."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        self.exit(2, f"{self.prog.split()[2]}: {message} (see {self.prog} --help)\n")
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number, at least so large."""
+
+    def read(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least}, not {text}")
+        return int(text)
+
+    return read
+
+
+def share(text: str) -> float:
+    """The type of an option that is a part of something: from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text}")
+    return value
+
+
+def new_file(text: str) -> Path:
+    """The type of an option that names a file to write: its folder is there."""
+    file = Path(text)
+    if file.is_dir() or not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"cannot write {file}: name a file in a folder that exists"
+        )
+    return file
