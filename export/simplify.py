@@ -25,3 +25,8 @@ def simplify(model: Any) -> None:
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
     model.metadata_props.clear()
+
+
+def drop_unused(model: Any) -> None:
+    """Take out what a rewriting has left without use, weights too."""
+    Sequential(passes.RemoveUnusedNodesPass())(model)

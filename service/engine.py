@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from export.bundle import Bundle, LabelSet
 from export.runtime import Runtime
-from export.runtime.graph_runtime import PAIRS_PER_RUN
+from export.runtime.profiles import PAIRS_PER_RUN
 from service.batching import VideoBatcher
 from service.clips import Clips, FoundClip
 from service.decode import DecodePool

@@ -7,14 +7,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runtime.contract import (
-    Array,
-    Features,
-    Vectors,
-    check_frames,
-    check_pairs,
-    check_token_ids,
-)
+from export.runtime.contract import Array, check_frames, check_pairs, check_token_ids
+from export.runtime.features import Features, Vectors
 from model.inputs import InputSpec
 
 LOGIT_SCALE = 100.0

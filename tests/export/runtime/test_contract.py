@@ -10,7 +10,7 @@ import pytest
 
 from export.bundle import Bundle
 from export.runtime import Runtime, open_runtime
-from export.runtime.graph_runtime import PAIRS_PER_RUN
+from export.runtime.profiles import PAIRS_PER_RUN
 
 RUNTIMES = ["onnxruntime-cpu", "openvino", "fake"]
 
