@@ -28,7 +28,7 @@ class DeviceFeatures(Mapping[str, Vectors]):
         if name not in self.arrays:
             raise KeyError(name)
         if name not in self._host:
-            self._host |= self.device.download(self.arrays)
+            self.fetch()
         return self._host[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -37,12 +37,20 @@ class DeviceFeatures(Mapping[str, Vectors]):
     def __len__(self) -> int:
         return len(self.arrays)
 
+    def fetch(self) -> None:
+        """Have the host's copy at hand: to look at it then waits for nothing."""
+        if len(self._host) < len(self.arrays):
+            self._host |= self.device.download(self.arrays)
+
     def split(self, counts: Sequence[int]) -> list[DeviceFeatures]:
         """Parts of so many clips each, in order, in the same device memory, each on the host too.
 
         They come down together, in one copy: each part's holder will want to keep it, and not the
         whole batch.
         """
+        self.fetch()
+        if len(counts) == 1:
+            return [self]
         parts, first = [], 0
         for count in counts:
             last = first + count
@@ -75,6 +83,8 @@ def split_features(features: Features, counts: Sequence[int]) -> list[Features]:
     """Parts of so many clips each. Each part's arrays are its own: none keeps the whole batch."""
     if isinstance(features, DeviceFeatures):
         return list(features.split(counts))
+    if len(counts) == 1:
+        return [features]
     ends = np.cumsum(counts)
     return [
         {name: array[end - count : end].copy() for name, array in features.items()}

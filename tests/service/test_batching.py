@@ -8,7 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from service.batching import Encoded, Features, Frames, VideoBatcher
+from export.runtime import Features
+from service.batching import Frames, Ran, VideoBatcher
 from service.lane import Lane
 
 BAD = 99
@@ -47,7 +48,7 @@ class Busy:
 
 async def gathered(
     max_clips: int, clips: list[Frames], leaving: tuple[int, ...] = ()
-) -> tuple[list[Encoded | BaseException], Encoder]:
+) -> tuple[list[Ran | BaseException], Encoder]:
     """Encode clips that all wait behind one busy call."""
     encoder, busy = Encoder(), Busy()
     batcher = VideoBatcher(busy.lane, encoder, max_clips)
@@ -70,16 +71,16 @@ def test_each_gets_its_own_whatever_the_batch(max_clips: int, batches: list[int]
     answers, encoder = asyncio.run(gathered(max_clips, [clip(i) for i in range(5)]))
     assert encoder.batches == batches
     for number, answer in enumerate(answers):
-        assert isinstance(answer, Encoded)
-        assert answer.features["video"].tolist() == [[number]]
-        assert answer.features["context"].shape == (1, 3, 1)
-        assert answer.features["context"].base is None or max_clips == 1
+        assert isinstance(answer, Ran)
+        assert answer.answer["video"].tolist() == [[number]]
+        assert answer.answer["context"].shape == (1, 3, 1)
+        assert answer.answer["context"].base is None or max_clips == 1
 
 
 def test_views_count_and_are_not_torn_apart() -> None:
     answers, encoder = asyncio.run(gathered(4, [clip(1, 3), clip(2, 2), clip(3, 6), clip(4)]))
     assert encoder.batches == [3, 2, 6, 1]
-    views = [len(a.features["video"]) for a in answers if isinstance(a, Encoded)]
+    views = [len(a.answer["video"]) for a in answers if isinstance(a, Ran)]
     assert views == [3, 2, 6, 1]
 
 
@@ -87,13 +88,13 @@ def test_a_bad_clip_fails_alone() -> None:
     answers, encoder = asyncio.run(gathered(8, [clip(1), clip(BAD), clip(3)]))
     assert encoder.batches == [3, 1, 1, 1]
     assert isinstance(answers[1], ArithmeticError)
-    assert [a.features["video"][0, 0] for a in answers if isinstance(a, Encoded)] == [1, 3]
+    assert [a.answer["video"][0, 0] for a in answers if isinstance(a, Ran)] == [1, 3]
 
 
 def test_who_has_left_is_not_encoded() -> None:
     answers, encoder = asyncio.run(gathered(2, [clip(i) for i in range(5)], leaving=(0, 2)))
     assert sum(encoder.batches) == 3
-    kept = [a.features["video"][0, 0] for a in answers if isinstance(a, Encoded)]
+    kept = [a.answer["video"][0, 0] for a in answers if isinstance(a, Ran)]
     assert kept == [1, 3, 4]
 
 
