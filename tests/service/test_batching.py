@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import numpy as np
 import pytest
 
-from export.runtime import Features
+from export.runtime import DeviceMemoryError, Features
 from service.batching import Frames, Ran, VideoBatcher
 from service.lane import Lane
+from tests.service.busy import Busy
 
 BAD = 99
 
@@ -31,19 +31,6 @@ class Encoder:
         if (numbers == BAD).any():
             raise ArithmeticError("spoiled")
         return {"video": numbers, "context": np.repeat(numbers[:, None], 3, axis=1)}
-
-
-class Busy:
-    """A lane that is held up until it is let go."""
-
-    def __init__(self) -> None:
-        self.lane = Lane()
-        self._held = threading.Event()
-        self._holding = asyncio.ensure_future(self.lane.run(self._held.wait))
-
-    async def let_go(self) -> None:
-        self._held.set()
-        await self._holding
 
 
 async def gathered(
@@ -89,6 +76,38 @@ def test_a_bad_clip_fails_alone() -> None:
     assert encoder.batches == [3, 1, 1, 1]
     assert isinstance(answers[1], ArithmeticError)
     assert [a.answer["video"][0, 0] for a in answers if isinstance(a, Ran)] == [1, 3]
+
+
+class SmallCard(Encoder):
+    """Has memory for so many clips at a time."""
+
+    def __call__(self, frames: Frames) -> Features:
+        if len(frames) > 2:
+            self.batches.append(len(frames))
+            raise DeviceMemoryError("no memory left for frames")
+        return super().__call__(frames)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_later_ones_are_smaller() -> None:
+    async def run() -> None:
+        encoder, busy = SmallCard(), Busy()
+        batcher = VideoBatcher(busy.lane, encoder, 16)
+        first = [asyncio.create_task(batcher.encode(clip(i))) for i in range(5)]
+        await asyncio.sleep(0)
+        await busy.let_go()
+        found = [ran.answer["video"][0, 0] for ran in await asyncio.gather(*first)]
+        assert found == [0, 1, 2, 3, 4]
+        assert encoder.batches == [5, 2, 3, 1, 2]
+        encoder.batches.clear()
+        second = [asyncio.create_task(batcher.encode(clip(i))) for i in range(4)]
+        await asyncio.gather(*second)
+        assert max(encoder.batches) <= 2
+        with pytest.raises(DeviceMemoryError):  # one alone that never fits
+            await batcher.encode(clip(9, views=3))
+        assert (await batcher.encode(clip(7))).answer["video"] == 7
+        await asyncio.to_thread(busy.lane.close)
+
+    asyncio.run(run())
 
 
 def test_who_has_left_is_not_encoded() -> None:
