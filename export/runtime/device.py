@@ -143,7 +143,7 @@ class Device:
         self._copying = False
 
     def close(self) -> None:
-        """Give stream and pinned memory back; arrays that are still held end with their holders."""
+        """Give pinned memory back; arrays that are still held end with their holders."""
         with self.turn:
             self.synchronize()
             if self._pinned:

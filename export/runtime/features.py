@@ -28,7 +28,7 @@ class DeviceFeatures(Mapping[str, Vectors]):
         if name not in self.arrays:
             raise KeyError(name)
         if name not in self._host:
-            self.fetch()
+            self._host |= self.device.download({name: self.arrays[name]})
         return self._host[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -39,8 +39,9 @@ class DeviceFeatures(Mapping[str, Vectors]):
 
     def fetch(self) -> None:
         """Have the host's copy at hand: to look at it then waits for nothing."""
-        if len(self._host) < len(self.arrays):
-            self._host |= self.device.download(self.arrays)
+        missing = {name: a for name, a in self.arrays.items() if name not in self._host}
+        if missing:
+            self._host |= self.device.download(missing)
 
     def split(self, counts: Sequence[int]) -> list[DeviceFeatures]:
         """Parts of so many clips each, in order, in the same device memory, each on the host too.
