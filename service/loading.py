@@ -89,6 +89,7 @@ class Loader:
             settings.threads,
             gpu_memory_bytes=settings.gpu_memory_bytes,
             engine_cache=settings.engine_cache,
+            cuda_graphs=settings.cuda_graphs,
         )
 
     def _make_engine(self, bundle: Bundle, runtime: Runtime, pool: DecodePool) -> Engine:

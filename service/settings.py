@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     gpu_memory_bytes: Count | None = Field(
         None, description="memory of the GPU that the network may use; default: all of it"
     )
+    cuda_graphs: bool = Field(
+        False, description="onnxruntime-cuda replays the kernels of single clips at one go"
+    )
     engine_cache: Path | None = Field(
         None, description="folder where onnxruntime-tensorrt keeps the engines that it builds"
     )

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from export.bundle import Bundle, BundleError, GraphInfo
 from export.bundle.manifest import GraphName, PrecisionName
 from export.runtime.contract import Array, GraphRun, RuntimeOptions
+from export.runtime.cuda_graphs import CapturedRuns
 from export.runtime.device import DEVICE, Device, DeviceArray, load_cuda
 from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
 from export.runtime.features import DeviceFeatures, Features, on_device
@@ -66,7 +68,9 @@ class OnnxRuntimeCuda:
         """Load a graph file onto the device."""
         if precision not in PRECISIONS:
             raise RuntimeUnavailableError(f"it has no {precision}; use {' or '.join(PRECISIONS)}")
-        session = self._session(graph, file, precision)
+        # Text and labels come in any number: there is no size to capture.
+        capture = name == "video_encoder" and self._options.cuda_graphs
+        session = self._session(graph, file, precision, capture=capture)
         # A provider whose libraries do not load is replaced by the processor without an error.
         if session.get_providers()[0] != self.provider:
             raise RuntimeUnavailableError(
@@ -74,7 +78,9 @@ class OnnxRuntimeCuda:
                 f"cuDNN that onnxruntime-gpu {self._library.__version__} names, as wheels with "
                 "onnxruntime-gpu[cuda,cudnn]"
             )
-        return _BoundGraph(self._device, session, [tensor.name for tensor in graph.outputs])
+        captured = CapturedRuns(self._library, self._device, session, graph) if capture else None
+        names = [tensor.name for tensor in graph.outputs]
+        return _BoundGraph(self._device, session, names, captured)
 
     def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, DeviceArray]:
         """Features on the device: where the video encoder left them, or brought up once."""
@@ -84,12 +90,16 @@ class OnnxRuntimeCuda:
         """Sessions end with their graphs."""
         self._device.close()
 
-    def _session(self, graph: GraphInfo, file: Path, precision: PrecisionName) -> Any:
+    def _session(
+        self, graph: GraphInfo, file: Path, precision: PrecisionName, *, capture: bool
+    ) -> Any:
         library = self._library
         settings = library.SessionOptions()
         settings.log_severity_level = 3
         settings.add_session_config_entry("session.use_env_allocators", "1")
         providers = self._providers(graph, precision)
+        if capture:
+            providers[-1][1]["enable_cuda_graph"] = "1"
         try:
             # Without the library's own way back to other providers, which prints and hides why.
             return library.InferenceSession(
@@ -167,6 +177,8 @@ class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
 
     def __init__(self, bundle: Bundle, options: RuntimeOptions | None = None) -> None:
         super().__init__(options)
+        # Its engines have a switch of their own; single kernels are few there.
+        self._options = replace(self._options, cuda_graphs=False)
         self._context_length = bundle.manifest.inputs.context_length
         cache = self._options.engine_cache
         # The provider tells engines apart by the graph's form, not by its weights.
@@ -215,8 +227,11 @@ class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
 class _BoundGraph:
     """A session whose inputs go up once, and whose outputs stay up until somebody looks."""
 
-    def __init__(self, device: Device, session: Any, names: list[str]) -> None:
+    def __init__(
+        self, device: Device, session: Any, names: list[str], captured: CapturedRuns | None
+    ) -> None:
         self._device, self._session, self._names = device, session, names
+        self._captured = captured
 
     def __call__(self, inputs: Mapping[str, Array | DeviceArray]) -> DeviceFeatures:
         try:
@@ -230,12 +245,15 @@ class _BoundGraph:
             raise
 
     def _run(self, inputs: Mapping[str, Array | DeviceArray]) -> dict[str, DeviceArray]:
+        captured = self._captured
+        if captured is not None and captured.fits(inputs):
+            return captured.run(inputs)
         binding = self._session.io_binding()
         for name, array in self._device.upload(inputs).items():
             binding.bind_input(name, "cuda", DEVICE, array.dtype, array.shape, array.pointer)
         for name in self._names:
             binding.bind_output(name, "cuda", DEVICE)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, captured and captured.other_sizes)
         values = binding.get_outputs()
         self._device.synchronize()
         return {

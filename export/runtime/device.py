@@ -98,10 +98,17 @@ class Device:
                 )
             self._held += nbytes
 
-    def upload(self, arrays: Mapping[str, Array | DeviceArray]) -> dict[str, DeviceArray]:
-        """The arrays on the device: what lies there already as it is, the rest through one copy."""
+    def upload(
+        self,
+        arrays: Mapping[str, Array | DeviceArray],
+        places: Mapping[str, DeviceArray] | None = None,
+    ) -> dict[str, DeviceArray]:
+        """The arrays on the device: what lies there already as it is, the rest through one copy.
+
+        To `places` of the same sizes, or to new memory.
+        """
         host = {name: a for name, a in arrays.items() if not isinstance(a, DeviceArray)}
-        there = {name: self.empty(array.shape, array.dtype) for name, array in host.items()}
+        there = places or {name: self.empty(a.shape, a.dtype) for name, a in host.items()}
         place = self._staging(sum(_padded(array.nbytes) for array in host.values()))
         for name, array in host.items():
             # Straight into pinned memory, also from a broadcast view, which is never made whole.

@@ -64,6 +64,7 @@ def open_runtime(
     *,
     gpu_memory_bytes: int | None = None,
     engine_cache: Path | None = None,
+    cuda_graphs: bool = False,
 ) -> Runtime:
     """Open a bundle in a runtime.
 
@@ -89,7 +90,7 @@ def open_runtime(
         for name in names
         if not any(build.runs_on(name) for build in builds)
     ]
-    options = RuntimeOptions(threads, gpu_memory_bytes, engine_cache)
+    options = RuntimeOptions(threads, gpu_memory_bytes, engine_cache, cuda_graphs)
     # The bundle's own order first: of two builds of one precision it names the better one first.
     for build in builds:
         for name in filter(build.runs_on, names):

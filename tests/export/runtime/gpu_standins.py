@@ -132,7 +132,7 @@ class OnnxRuntimeGpu:
     __version__ = "1.31.1"
     __file__ = "/nowhere/onnxruntime/__init__.py"
     OrtAllocatorType, OrtMemType = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
-    SessionOptions = onnxruntime.SessionOptions
+    SessionOptions, RunOptions = onnxruntime.SessionOptions, onnxruntime.RunOptions
 
     def __init__(
         self, cuda: Cuda, providers: tuple[str, ...] = (TRT, CUDA, CPU), **ends: Any
@@ -172,15 +172,19 @@ class OnnxRuntimeGpu:
         self.asked.append((Path(file).name, providers))
         if "start" in self.ends:
             raise self.ends["start"]
-        return Session(self, file, [name for name, _ in providers])
+        return Session(self, file, dict(providers))
 
 
 class Session:
     """A session on the card."""
 
-    def __init__(self, library: OnnxRuntimeGpu, file: str, providers: list[str]) -> None:
+    def __init__(
+        self, library: OnnxRuntimeGpu, file: str, providers: dict[str, dict[str, str]]
+    ) -> None:
         self.library = library
-        self.providers = library.ends.get("got", providers)
+        self.providers = library.ends.get("got", list(providers))
+        self.captures = providers[CUDA].get("enable_cuda_graph") == "1"
+        self.captured: Binding | None = None
         self.real = onnxruntime.InferenceSession(file, _one_thread(), providers=[CPU])
 
     def get_providers(self) -> list[str]:
@@ -189,13 +193,20 @@ class Session:
     def io_binding(self) -> Binding:
         return Binding()
 
-    def run_with_iobinding(self, binding: Binding) -> None:
+    def run_with_iobinding(self, binding: Binding, run_options: Any = None) -> None:
+        if self.captures and run_options.get_run_config_entry("gpu_graph_id") != "-1":
+            # What is replayed is what was captured, whatever is bound now.
+            assert binding.places.keys() == set(binding.outputs), "captured without an address"
+            self.captured = binding = self.captured or binding
         if "run" in self.library.ends:
             raise self.library.ends["run"]
         cuda = self.library.cuda
         cuda.cudaStreamSynchronize(STREAM)  # it runs on the stream that it was given
         given = {name: cuda.array(*place) for name, place in binding.inputs.items()}
         results = self.real.run(binding.outputs, given)
+        for name, result in zip(binding.outputs, results, strict=True):
+            if name in binding.places:
+                cuda.array(*binding.places[name])[...] = result
         binding.results = [DeviceValue(cuda, np.ascontiguousarray(r)) for r in results]
 
 
@@ -205,6 +216,7 @@ class Binding:
     def __init__(self) -> None:
         self.inputs: dict[str, Any] = {}
         self.outputs: list[str] = []
+        self.places: dict[str, Any] = {}
         self.results: list[DeviceValue] = []
 
     def bind_input(
@@ -213,9 +225,19 @@ class Binding:
         assert (device_type, device_id) == ("cuda", 0)
         self.inputs[name] = (ptr, tuple(shape), element_type)
 
-    def bind_output(self, name: str, device_type: str, device_id: int) -> None:
+    def bind_output(
+        self,
+        name: str,
+        device_type: str,
+        device_id: int,
+        element_type: Any = None,
+        shape: Any = None,
+        buffer_ptr: int | None = None,
+    ) -> None:
         assert (device_type, device_id) == ("cuda", 0)
         self.outputs.append(name)
+        if buffer_ptr is not None:
+            self.places[name] = (buffer_ptr, tuple(shape), element_type)
 
     def get_outputs(self) -> list[DeviceValue]:
         return self.results

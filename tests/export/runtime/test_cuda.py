@@ -236,3 +236,21 @@ def test_cuda_runs_the_graph_whose_attention_is_fused(
     runtime = open_runtime(engines_bundle, "onnxruntime-cuda", "fp16")
     assert library.asked[0][0] == "video_encoder.fp16.fused.onnx"
     assert runtime.precision == "fp16"
+
+
+def test_single_clips_are_replayed_and_batches_are_not(
+    library: OnnxRuntimeGpu, tiny_bundle: Bundle
+) -> None:
+    plain = open_runtime(tiny_bundle, "onnxruntime-cuda")
+    runtime = open_runtime(tiny_bundle, "onnxruntime-cuda", cuda_graphs=True)
+    options = {name: providers[-1][1] for name, providers in library.asked[3:]}
+    assert options["video_encoder.onnx"]["enable_cuda_graph"] == "1"
+    assert "enable_cuda_graph" not in options["score_head.onnx"]
+    drawn = np.random.default_rng(0)
+    clips = [drawn.integers(0, 256, frames(tiny_bundle, n).shape, np.uint8) for n in (1, 2, 1, 1)]
+    # All are asked for before any is looked at: a later clip must not write over an earlier one.
+    answers = [runtime.encode_video(clip) for clip in clips]
+    for clip, answer in zip(clips, answers, strict=True):
+        expected = plain.encode_video(clip)
+        for name in expected:
+            np.testing.assert_allclose(answer[name], expected[name], atol=1e-5)
