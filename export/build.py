@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-from export.bundle import Bundle, BundleManifest, EngineInfo, GraphInfo, LabelSet, open_bundle
+from export.bundle import (
+    Bundle,
+    BundleManifest,
+    EngineInfo,
+    GraphInfo,
+    LabelSet,
+    PrecisionBuild,
+    open_bundle,
+)
 from export.bundle.labels import write_label_set
 from export.bundle.manifest import GraphName, PrecisionName
 from export.bundle.writing import hash_files, new_bundle_folder, write_manifest
 from export.clips import load_clips
 from export.engines import build_engines, find_tensorrt
 from export.graphs import graphs_of
+from export.half_precision import weights_file
 from export.label_file import read_label_file
 from export.precision import make_builds, with_engines
 from export.progress import Steps
@@ -41,6 +51,7 @@ class BundleOptions:
     clips: tuple[Path, ...] = ()
     calibration: tuple[Path, ...] = ()
     tensorrt: bool = False
+    timing_cache: Path | None = None
     overwrite: bool = False
     force: bool = False
 
@@ -68,9 +79,8 @@ def make_bundle(
             builds = make_builds(folder, graphs["video_encoder"], options.precisions, calibration)
         engines: tuple[EngineInfo, ...] = ()
         if options.tensorrt:
-            engines = build_engines(
-                folder, graphs, options.precisions, net.inputs.context_length, steps
-            )
+            length, cache = net.inputs.context_length, options.timing_cache
+            engines = build_engines(folder, graphs, builds, length, steps, cache)
             builds = with_engines(builds, engines)
         labels = {}
         for name, names in lists.items():
@@ -133,7 +143,10 @@ def variant_name(config: ModelConfig) -> str:
 
 
 def _measured(draft: Bundle, expected: Reference, steps: Steps, *, force: bool) -> BundleManifest:
-    """The draft's manifest with measured parity in it, and a warning for what was forced."""
+    """The draft's manifest with measured parity in it, and a warning for what was forced.
+
+    Files of what could not be measured here are taken away.
+    """
     builds = verify_builds(draft, expected, steps, force=force)
     forced = [
         f"{parity.precision} on {parity.runtime} is further from torch than its limit"
@@ -141,8 +154,20 @@ def _measured(draft: Bundle, expected: Reference, steps: Steps, *, force: bool) 
         for parity in build.parity
         if parity.forced
     ]
+    files = dict(draft.manifest.files)
+    for name in _files(draft.manifest.precisions, files) - _files(builds, files):
+        draft.file(name).unlink()
+        del files[name]
     warnings = (*draft.manifest.warnings, *forced)
-    return draft.manifest.model_copy(update={"precisions": builds, "warnings": warnings})
+    changed = {"precisions": builds, "warnings": warnings, "files": files}
+    return draft.manifest.model_copy(update=changed)
+
+
+def _files(builds: tuple[PrecisionBuild, ...], files: Mapping[str, str]) -> set[str]:
+    """What the builds run from beyond the fp32 graphs, with the weights beside."""
+    graphs = {file for build in builds for file in build.graphs.values()}
+    weights = {weights_file(file) for file in graphs}
+    return (graphs | weights) & set(files)
 
 
 def _versions() -> dict[str, str]:

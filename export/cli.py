@@ -18,7 +18,7 @@ from export.progress import Steps
 from export.report import print_bundle, print_parity
 from export.runtime import RuntimeUnavailableError
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 EXAMPLES = """\
 other commands:
   python -m export verify BUNDLE CHECKPOINT    compare a bundle with its checkpoint again
@@ -26,6 +26,7 @@ other commands:
 
 examples:
   python -m export k400_32_8.pth --output bundles/b32 --labels kinetics400.csv
+  python -m export my-checkpoint --output bundles/gpu --precision fp16 fp32 --tensorrt
   python -m export my-checkpoint --output bundles/fast --precision bf16 int8 fp32 --clips *.mp4
 """
 
@@ -71,6 +72,7 @@ def _export(argv: Sequence[str]) -> int:
             clips=tuple(options.clips),
             calibration=tuple(options.calibrate),
             tensorrt=options.tensorrt,
+            timing_cache=options.timing_cache,
             overwrite=options.overwrite,
             force=options.force,
         ),
@@ -121,6 +123,12 @@ def _export_parser() -> argparse.ArgumentParser:
         help="also make an int8 for OpenVINO, its ranges measured on these videos (a few dozen)",
     )
     add("--tensorrt", action="store_true", help="also build TensorRT engines for this GPU")
+    add(
+        "--timing-cache",
+        type=Path,
+        metavar="FILE",
+        help="where TensorRT keeps what it has timed, so that the next export is faster",
+    )
     add("--overwrite", action="store_true", help="replace a bundle that is there already")
     add("--force", action="store_true", help="accept what is too far from torch; it is recorded")
     return parser

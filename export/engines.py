@@ -2,55 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.bundle import EngineInfo, GraphInfo, TensorInfo
+from export.bundle import EngineInfo, GraphInfo, PrecisionBuild
 from export.bundle.manifest import GraphName, PrecisionName
 from export.errors import ExportError
 from export.progress import Steps
 from export.runtime import RuntimeUnavailableError
-from export.runtime.graph_runtime import PAIRS_PER_RUN, TEXTS_PER_RUN
-from export.runtime.tensorrt_engines import gpu_architecture, load_libraries
+from export.runtime.device import gpu_architecture
+from export.runtime.profiles import MAX_CLIPS, PAIRS_PER_RUN, profile
+from export.runtime.tensorrt_engines import load_libraries
 
 FOLDER = "engines"
-TIMING_CACHE = "timing.cache"
 WORKSPACE_BYTES = 4 << 30
-PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "fp16", "bf16")
-MAX_CLIPS = 64
-# Smallest, usual and largest size of each free axis.
-RANGES = {"B": (1, 8, MAX_CLIPS), "K": (1, 64, PAIRS_PER_RUN)}
-TEXTS, TOKENS = (1, 64, TEXTS_PER_RUN), (1, 16)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """An engine to build: of which graph, from which file, computing in what."""
+
+    graph: GraphName
+    file: str
+    precision: PrecisionName
 
 
 def build_engines(
     folder: Path,
     graphs: Mapping[GraphName, GraphInfo],
-    precisions: tuple[PrecisionName, ...],
+    builds: tuple[PrecisionBuild, ...],
     context_length: int,
     steps: Steps,
+    timing_cache: Path | None = None,
 ) -> tuple[EngineInfo, ...]:
-    """Engines of every graph, the video encoder's in each precision that TensorRT has.
+    """Engines of every graph, the video encoder's in each precision whose types a graph carries.
 
+    `timing_cache` is a file that remembers how fast kernels were from one export to the next.
     `ExportError` where TensorRT or the GPU is missing: engines fit only the GPU they are built on.
     """
     cuda, tensorrt = find_tensorrt()
     (folder / FOLDER).mkdir()
     here = (gpu_architecture(cuda), tensorrt.__version__)
-    wanted: list[tuple[GraphName, PrecisionName]] = [
-        ("text_encoder", "fp32"),
-        ("score_head", "fp32"),
-        *(("video_encoder", p) for p in precisions if p in PRECISIONS),
-    ]
+    known = timing_cache.read_bytes() if timing_cache and timing_cache.exists() else b""
     built = []
-    for name, precision in wanted:
+    for wanted in _wanted(graphs, builds):
+        name, precision = wanted.graph, wanted.precision
         with steps.step(f"Building the {precision} {name} engine for {here[0]}"):
-            plan = _plan(tensorrt, folder, graphs[name], precision, context_length)
+            shapes = profile(graphs[name], context_length)
+            plan, known = _plan(tensorrt, folder / wanted.file, shapes, known, steps)
         file = f"{FOLDER}/{name}.{precision}.{here[0]}.trt{here[1]}.engine"
         (folder / file).write_bytes(plan)
-        built.append(_info(name, file, here, precision))
-    (folder / FOLDER / TIMING_CACHE).unlink(missing_ok=True)
+        built.append(
+            EngineInfo(
+                graph=name,
+                file=file,
+                gpu_architecture=here[0],
+                tensorrt_version=here[1],
+                precision=precision,
+                max_clips=MAX_CLIPS,
+                max_labels=PAIRS_PER_RUN,
+            )
+        )
+    if timing_cache:
+        timing_cache.parent.mkdir(parents=True, exist_ok=True)
+        timing_cache.write_bytes(known)
     return tuple(built)
 
 
@@ -62,59 +80,88 @@ def find_tensorrt() -> tuple[Any, Any]:
         raise ExportError(f"no engines can be built here: {error}") from error
 
 
+def _wanted(
+    graphs: Mapping[GraphName, GraphInfo], builds: tuple[PrecisionBuild, ...]
+) -> Iterable[_Wanted]:
+    """Text encoder and score head in fp32, the video encoder from each build's own graph."""
+    for name in ("text_encoder", "score_head"):
+        yield _Wanted(name, graphs[name].file, "fp32")
+    for build in builds:
+        if build.runs_on("onnxruntime-tensorrt"):
+            file = build.graphs.get("video_encoder", graphs["video_encoder"].file)
+            yield _Wanted("video_encoder", file, build.precision)
+
+
 def _plan(
-    tensorrt: Any, folder: Path, graph: GraphInfo, precision: PrecisionName, context_length: int
-) -> Any:
+    tensorrt: Any,
+    graph: Path,
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]],
+    known: bytes,
+    steps: Steps,
+) -> tuple[bytes, bytes]:
+    """The engine of a graph and the timings known after it."""
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
-    network = builder.create_network(0)
+    # Strongly typed: each operator in the types of the graph that was compared with torch. A flag
+    # for fp16 or bf16 would leave it to the builder what stays in fp32.
+    flag = tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    network = builder.create_network(1 << int(flag))
     parser = tensorrt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(folder / graph.file)):
-        raise ExportError(f"TensorRT cannot read {graph.file}: {parser.get_error(0)}")
+    if not parser.parse_from_file(str(graph)):
+        errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
+        raise ExportError(f"TensorRT cannot read {graph.name}: {errors}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
-    # TF32 keeps ten bits of a factor: that is not fp32. LayerNorm and softmax stay in fp32 anyway.
+    # TF32 keeps ten bits of a factor: that is not fp32.
     config.clear_flag(tensorrt.BuilderFlag.TF32)
-    if precision != "fp32":
-        config.set_flag(getattr(tensorrt.BuilderFlag, precision.upper()))
-    config.add_optimization_profile(_profile(builder, graph, context_length))
-    # Kernels timed for one engine are known to the next.
-    cache_file = folder / FOLDER / TIMING_CACHE
-    known = cache_file.read_bytes() if cache_file.exists() else b""
-    config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+    sizes = builder.create_optimization_profile()
+    for name, (smallest, usual, largest) in shapes.items():
+        sizes.set_shape(name, smallest, usual, largest)
+    config.add_optimization_profile(sizes)
+    _remember(config, known)
+    monitor = config.progress_monitor = _monitor(tensorrt, steps)
     plan = builder.build_serialized_network(network, config)
+    if monitor.interrupted:
+        raise KeyboardInterrupt
     if plan is None:
-        raise ExportError(f"TensorRT could not build a {precision} engine of {graph.file}")
-    cache_file.write_bytes(config.get_timing_cache().serialize())
-    return plan
+        raise ExportError(f"TensorRT could not build an engine of {graph.name}")
+    return bytes(plan), bytes(config.get_timing_cache().serialize())
 
 
-def _profile(builder: Any, graph: GraphInfo, context_length: int) -> Any:
-    profile = builder.create_optimization_profile()
-    for tensor in graph.inputs:
-        ranges = RANGES
-        if tensor.name == "token_ids":
-            ranges = {"K": TEXTS, "L": (*TOKENS, context_length)}
-        profile.set_shape(tensor.name, *(_shape(tensor, ranges, end) for end in range(3)))
-    return profile
+def _remember(config: Any, known: bytes) -> None:
+    """Give the builder the timings of before, or none where they are of another card."""
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
 
-def _shape(
-    tensor: TensorInfo, ranges: Mapping[str, tuple[int, int, int]], end: int
-) -> tuple[int, ...]:
-    """The input's shape at the smallest (0), usual (1) or largest (2) end of its ranges."""
-    return tuple(size if isinstance(size, int) else ranges[size][end] for size in tensor.shape)
+def _monitor(tensorrt: Any, steps: Steps) -> Any:
+    """What TensorRT tells of its phases, as notes of the running step."""
 
+    class Monitor(tensorrt.IProgressMonitor):
+        """Called from the builder's threads; an exception must not leave it."""
 
-def _info(
-    name: GraphName, file: str, here: tuple[str, str], precision: PrecisionName
-) -> EngineInfo:
-    return EngineInfo(
-        graph=name,
-        file=file,
-        gpu_architecture=here[0],
-        tensorrt_version=here[1],
-        precision=precision,
-        max_clips=MAX_CLIPS,
-        max_labels=PAIRS_PER_RUN,
-    )
+        def __init__(self) -> None:
+            tensorrt.IProgressMonitor.__init__(self)
+            self.interrupted = False
+            self._steps: dict[str, int] = {}
+            self._turn = threading.Lock()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            """Hear how many steps a phase has."""
+            self._steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            """Tell a step; False ends the build."""
+            try:
+                with self._turn:
+                    steps.note(f"{phase_name}, {step + 1} of {self._steps.get(phase_name, 0)}")
+            except KeyboardInterrupt:
+                self.interrupted = True
+            return not self.interrupted
+
+        def phase_finish(self, phase_name: str) -> None:
+            """Forget a phase."""
+            self._steps.pop(phase_name, None)
+
+    return Monitor()

@@ -31,7 +31,8 @@ class VideoEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames uint8 (B,T,H,W,3) to video (B,E) and context (B,P,E)."""
-        pixels = frames.permute(0, 1, 4, 2, 3).float()
+        # Cast first: TensorRT takes uint8 for that and for nothing else.
+        pixels = frames.float().permute(0, 1, 4, 2, 3)
         return self.net.encode_video((pixels - self.mean) / self.std)
 
 

@@ -12,10 +12,11 @@ from export.bundle import EngineInfo, GraphInfo, PrecisionBuild
 from export.bundle.manifest import PrecisionName
 from export.calibration import int8_calibrated
 from export.clips import ClipSamples
+from export.half_precision import write_half
 from export.tracing import MAX_INLINE_BYTES
 
 EXACT = PrecisionBuild(precision="fp32", method="as traced")
-PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "fp16", "bf16", "int8")
 
 
 def make_builds(
@@ -33,8 +34,10 @@ def make_builds(
     for precision in precisions:
         if precision == "fp32":
             builds.append(EXACT)
+        elif precision == "fp16":
+            builds += _half(folder, file, precision)
         elif precision == "bf16":
-            builds.append(_bf16())
+            builds += [_bf16_openvino(), *_half(folder, file, precision)]
         elif precision == "int8":
             if calibration:
                 builds.append(int8_calibrated(folder, file, calibration))
@@ -47,17 +50,39 @@ def make_builds(
 def with_engines(
     builds: tuple[PrecisionBuild, ...], engines: tuple[EngineInfo, ...]
 ) -> tuple[PrecisionBuild, ...]:
-    """The builds, those with engines allowed on TensorRT, too."""
+    """The builds, those that engines were built from allowed on TensorRT itself, too."""
     have = {engine.precision for engine in engines if engine.graph == "video_encoder"}
     return tuple(
-        build.model_copy(update={"runtimes": (*build.runtimes, "tensorrt")})
-        if build.precision in have and build.runtimes
+        build.model_copy(update={"runtimes": ("tensorrt", *build.runtimes)})
+        if build.precision in have and "onnxruntime-tensorrt" in build.runtimes
         else build
         for build in builds
     )
 
 
-def _bf16() -> PrecisionBuild:
+def _half(folder: Path, fp32_file: str, precision: PrecisionName) -> list[PrecisionBuild]:
+    """The two graphs of a half precision: TensorRT fuses attention itself, CUDA's has it fused."""
+    plain, fused = write_half(folder, fp32_file, precision)
+    how = f"types in the graph: tower in {precision}, LayerNorm, softmax and all after it in fp32"
+    return [
+        PrecisionBuild(
+            precision=precision,
+            runtimes=("onnxruntime-tensorrt",),
+            graphs={"video_encoder": plain},
+            reduced=("video_encoder",),
+            method=how,
+        ),
+        PrecisionBuild(
+            precision=precision,
+            runtimes=("onnxruntime-cuda",),
+            graphs={"video_encoder": fused},
+            reduced=("video_encoder",),
+            method=f"{how}; attention as one operator",
+        ),
+    ]
+
+
+def _bf16_openvino() -> PrecisionBuild:
     return PrecisionBuild(
         precision="bf16",
         runtimes=("openvino",),

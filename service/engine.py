@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from export.bundle import Bundle, LabelSet
 from export.runtime import Runtime
-from export.runtime.graph_runtime import PAIRS_PER_RUN
+from export.runtime.profiles import PAIRS_PER_RUN
 from service.batching import VideoBatcher
 from service.clips import Clips, FoundClip
 from service.decode import DecodePool
@@ -36,6 +35,7 @@ from service.schemas import (
     Shortlist,
     VideoFacts,
 )
+from service.score_batching import ScoreBatcher
 from service.scoring import rank
 from service.settings import Settings
 from service.shortlist import VIDEO, can_compare, nearest
@@ -45,6 +45,7 @@ from service.tracing import NoTracing, Tracing
 from service.upload import Upload
 
 GPU_BATCH = 16  # clips
+ALONE = 1  # the size of a batch that nothing else fits into
 RANKED_IN_THREAD_FROM = 1000  # labels; about a millisecond
 BYTES_BESIDE_VECTOR = 400  # prompt, array header and bookkeeping of a kept label
 
@@ -77,7 +78,11 @@ class Engine:
         )
         self._clips = Clips(f"{bundle.hash} {runtime.precision}", pool, batcher, self.features)
         tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
-        encoder = TextEncoder(runtime, tokenizer, manifest.inputs, self.lane, limit_s)
+        together = _on_gpu(runtime)
+        encoder = TextEncoder(
+            runtime, tokenizer, manifest.inputs, self.lane, limit_s, together=together
+        )
+        self._scores = ScoreBatcher(self.lane, runtime, PAIRS_PER_RUN if together else ALONE)
         entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
         self.labels = LabelCache(encoder.encode, max(1, entries), label_store, encoder.check_time)
         self._probe_ids = tokenizer.encode(["a"])
@@ -202,16 +207,15 @@ class Engine:
 
         In between others have theirs: a hundred thousand labels do not hold up a clip.
         """
-        views = len(next(iter(clip.features.values())))
-        text = np.broadcast_to(vectors, (views, *vectors.shape))
+        views = clip.views
         step = max(1, PAIRS_PER_RUN // views)  # as the runtime cuts: the result is the same
         parts: list[NDArray[np.float32]] = []
         for first in range(0, len(vectors), step):
-            turn = partial(self.runtime.score, clip.features, text[:, first : first + step])
-            logits, queued, ran = await self.lane.run(turn)
-            watch.add("queue", queued)
-            watch.add("score", ran)
-            parts.append(logits)
+            part = vectors[first : first + step]
+            scored = await self._scores.score(clip.features, views, part)
+            watch.add("queue", scored.queued_s)
+            watch.add("score", scored.ran_s)
+            parts.append(scored.answer)
         return np.concatenate(parts, axis=1)
 
     async def _shortlisted(
@@ -264,7 +268,10 @@ def _facts(clip: EncodedClip) -> VideoFacts:
     )
 
 
-def _clips_at_once(settings: Settings, runtime: Runtime) -> int:
+def _on_gpu(runtime: Runtime) -> bool:
     """A GPU is fed in batches; a processor is busy with one clip, and more only make it wait."""
-    on_gpu = "cuda" in runtime.name or "tensorrt" in runtime.name
-    return settings.max_batch_clips or (GPU_BATCH if on_gpu else 1)
+    return "cuda" in runtime.name or "tensorrt" in runtime.name
+
+
+def _clips_at_once(settings: Settings, runtime: Runtime) -> int:
+    return settings.max_batch_clips or (GPU_BATCH if _on_gpu(runtime) else ALONE)

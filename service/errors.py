@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from export.runtime import DeviceMemoryError
 from model.inputs import VideoError
 
 PROBLEM_JSON = "application/problem+json"
@@ -111,10 +112,13 @@ def as_api_error(error: BaseException) -> ApiError:
         return ApiError("malformed_request", "the request cannot be understood; see /docs")
     if isinstance(error, RequestValidationError):
         return ApiError("bad_field", "a parameter is not valid; see /docs")
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED:
+    if (
+        isinstance(error, MemoryError | DeviceMemoryError)
+        or getattr(error, "errno", None) in EXHAUSTED
+    ):
         return ApiError(
             "out_of_resources",
-            "the server lacks memory, disk or files; ask again",
+            "the server lacks memory, disk or files; ask again, or with fewer views",
             retry_after_s=10,
         )
     return ApiError("internal_error", "the server failed on this request; it has been logged")

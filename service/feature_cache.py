@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
 from cachetools import TTLCache
-from numpy.typing import NDArray
 
+from export.runtime import Features
 from model.inputs import VideoInfo
 from service.request import Sampling
 
@@ -25,9 +23,14 @@ BYTES_BESIDE_FEATURES = 1024  # facts, times and bookkeeping of one clip, genero
 class EncodedClip:
     """What the video encoder made of a clip: named arrays (V,…), and the facts of the clip."""
 
-    features: Mapping[str, NDArray[np.float32]]
+    features: Features
     info: VideoInfo
     frame_times_s: tuple[float, ...]
+
+    @property
+    def views(self) -> int:
+        """How many views V of the clip there are."""
+        return len(next(iter(self.features.values())))
 
     @property
     def nbytes(self) -> int:
@@ -76,7 +79,8 @@ class FeatureCache:
 
     def _hold(self, video_id: str, clip: EncodedClip) -> None:
         if clip.nbytes <= self._clips.maxsize:
-            self._clips[video_id] = clip
+            # As plain arrays: fresh from a GPU, features hold memory there, too.
+            self._clips[video_id] = replace(clip, features=dict(clip.features))
 
 
 def video_id(content_sha256: str, sampling: Sampling, network: str) -> str:

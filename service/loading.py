@@ -83,7 +83,13 @@ class Loader:
         bundle.check_files()
         settings = self.settings
         return self.given_runtime or open_runtime(
-            bundle, settings.runtime, settings.precision, settings.threads
+            bundle,
+            settings.runtime,
+            settings.precision,
+            settings.threads,
+            gpu_memory_bytes=settings.gpu_memory_bytes,
+            engine_cache=settings.engine_cache,
+            cuda_graphs=settings.cuda_graphs,
         )
 
     def _make_engine(self, bundle: Bundle, runtime: Runtime, pool: DecodePool) -> Engine:

@@ -41,8 +41,19 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     runtime: str = Field("auto", description="what runs the graphs, or auto for the best here")
-    precision: str | None = Field(None, description="fp32, bf16 or int8; default: the bundle's")
+    precision: str | None = Field(
+        None, description="fp32, fp16, bf16 or int8; default: the bundle's"
+    )
     threads: Count | None = Field(None, description="inference threads; default: the machine's")
+    gpu_memory_bytes: Count | None = Field(
+        None, description="memory of the GPU that the network may use; default: all of it"
+    )
+    cuda_graphs: bool = Field(
+        False, description="onnxruntime-cuda replays the kernels of single clips at one go"
+    )
+    engine_cache: Path | None = Field(
+        None, description="folder where onnxruntime-tensorrt keeps the engines that it builds"
+    )
 
     max_upload_bytes: Count = Field(200 * MIB, description="largest request body")
     upload_timeout_s: Seconds = Field(120.0, description="time for a whole upload")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.runtime import Runtime
 from model.inputs import InputSpec, LabelTooLong, Tokenizer
+from service.batching import Batcher
 from service.errors import ApiError
 from service.lane import Lane
 
+TokenIds = NDArray[np.int64]
+
 # Tokens in one run: more are no faster each, and a video would wait longer behind them.
 TOKENS_PER_RUN = 512
+# A GPU takes so many in hardly more time than a few, and waiting texts of other requests with them.
+GPU_TOKENS_PER_RUN = 4096
 IN_THREAD_FROM = 64  # texts; tokenizing more would hold up the event loop
 CHARS_PER_TOKEN = 4  # of English, rounded down
 
@@ -24,10 +28,19 @@ class TextEncoder:
     """Runs the text graph on the inference lane. No list may need more than `limit_s`."""
 
     def __init__(
-        self, runtime: Runtime, tokenizer: Tokenizer, spec: InputSpec, lane: Lane, limit_s: float
+        self,
+        runtime: Runtime,
+        tokenizer: Tokenizer,
+        spec: InputSpec,
+        lane: Lane,
+        limit_s: float,
+        *,
+        together: bool = False,
     ) -> None:
-        self._runtime, self._tokenizer, self._spec, self._lane = runtime, tokenizer, spec, lane
+        self._runtime, self._tokenizer, self._spec = runtime, tokenizer, spec
         self._limit_s = limit_s
+        self._tokens_per_run = GPU_TOKENS_PER_RUN if together else TOKENS_PER_RUN
+        self._runs = Batcher(lane, self._run, _tokens, self._tokens_per_run if together else 1)
         self._seconds_per_token = 0.0  # of the fastest run so far
 
     def check_time(self, prompts: Sequence[str]) -> None:
@@ -51,16 +64,31 @@ class TextEncoder:
         # The end token is the largest id, so its first place is where each text ends.
         lengths = ids.argmax(axis=1) + 1
         vectors: NDArray[np.float32] | None = None
-        for rows in _batches(lengths):
+        for rows in _batches(lengths, self._tokens_per_run):
             batch = np.ascontiguousarray(ids[rows, : lengths[rows].max()])
-            encoded, _, ran = await self._lane.run(partial(self._runtime.encode_text, batch))
-            if batch.size >= TOKENS_PER_RUN // 2:  # small runs say little about large ones
-                self._learn(ran / batch.size)
+            encoded = await self._runs.ask(batch)
+            if batch.size >= self._tokens_per_run // 2:  # small runs say little about large ones
+                self._learn(encoded.ran_s / batch.size)
             if vectors is None:
-                vectors = np.empty((len(ids), encoded.shape[1]), np.float32)
-            vectors[rows] = encoded
+                vectors = np.empty((len(ids), encoded.answer.shape[1]), np.float32)
+            vectors[rows] = encoded.answer
         assert vectors is not None
         return vectors
+
+    def _run(self, batches: list[TokenIds]) -> list[NDArray[np.float32]]:
+        """Texts of several requests as one run, on the lane's thread."""
+        if len(batches) == 1:
+            return [self._runtime.encode_text(batches[0])]
+        longest = max(ids.shape[1] for ids in batches)
+        padding = self._spec.pad_id
+        ids = np.concatenate(
+            [
+                np.pad(ids, ((0, 0), (0, longest - ids.shape[1])), constant_values=padding)
+                for ids in batches
+            ]
+        )
+        ends = np.cumsum([len(ids) for ids in batches])
+        return np.split(self._runtime.encode_text(ids), ends[:-1])
 
     def _tokenize(self, prompts: Sequence[str]) -> NDArray[np.int64]:
         try:
@@ -73,12 +101,16 @@ class TextEncoder:
         self._seconds_per_token = min(known, seconds_per_token)
 
 
-def _batches(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Rows to run together, shortest texts first: TOKENS_PER_RUN at most, but one row at least."""
+def _tokens(batches: list[TokenIds]) -> int:
+    return sum(len(ids) for ids in batches) * max(int(ids.shape[1]) for ids in batches)
+
+
+def _batches(lengths: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
+    """Rows to run together, shortest texts first: `most` tokens at most, but one row at least."""
     order = np.argsort(lengths, kind="stable")
     first = 0
     for last in range(1, len(order) + 1):
-        full = last < len(order) and (last - first + 1) * lengths[order[last]] > TOKENS_PER_RUN
+        full = last < len(order) and (last - first + 1) * lengths[order[last]] > most
         if full or last == len(order):
             yield order[first:last]
             first = last

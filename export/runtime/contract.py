@@ -6,6 +6,7 @@ B clips, T frames, H×W pixels, K labels, L tokens, D vector length, P patches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 
 from export.bundle import GraphInfo
 from export.bundle.manifest import GraphName, PrecisionName
+from export.runtime.features import Features, Vectors, clip_count
 from model.inputs import InputSpec
 
 Array = NDArray[Any]
-Vectors = NDArray[np.float32]
-Features = Mapping[str, Vectors]
-GraphRun = Callable[[Mapping[str, Array]], dict[str, Vectors]]
+# From named inputs, arrays or what the backend's `keep` made of them, to named outputs.
+GraphRun = Callable[[Mapping[str, Any]], Features]
 
 
 class Runtime(Protocol):
@@ -32,8 +33,11 @@ class Runtime(Protocol):
     precision: str
     selection: tuple[str, ...]
 
-    def encode_video(self, frames: NDArray[np.uint8]) -> dict[str, Vectors]:
-        """Frames uint8 (B,T,H,W,3) RGB to named features, each (B,…); X-CLIP: video, context."""
+    def encode_video(self, frames: NDArray[np.uint8]) -> Features:
+        """Frames uint8 (B,T,H,W,3) RGB to named features, each (B,…); X-CLIP: video, context.
+
+        On a GPU they stay there until they are looked at, and `score` takes them from there.
+        """
 
     def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
         """Token ids int64 (K,L) to label vectors (K,D)."""
@@ -64,6 +68,9 @@ class Backend(Protocol):
 
         `precision` is what it is computed in; a file whose types say so already needs no more.
         """
+
+    def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, Any]:
+        """Features where this backend's graphs read them best, for several runs."""
 
     def close(self) -> None:
         """Give memory and threads back."""
@@ -102,7 +109,26 @@ def check_pairs(features: Features, text: Array, names: tuple[str, ...], dim: in
             f"text must be float32 (B, K, {dim}), not empty, not {text.dtype} {text.shape}"
         )
     for name in names:
-        if len(features[name]) != len(text):
-            raise ValueError(
-                f"text is for {len(text)} clips, features[{name!r}] for {len(features[name])}"
-            )
+        clips = clip_count(features, name)
+        if clips != len(text):
+            raise ValueError(f"text is for {len(text)} clips, features[{name!r}] for {clips}")
+
+
+def in_host_memory(features: Features, names: tuple[str, ...]) -> Mapping[str, Array]:
+    """Features as a processor reads them."""
+    return {name: np.ascontiguousarray(features[name]) for name in names}
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """What a runtime may use; None is what there is.
+
+    `threads` of the processor, `gpu_memory_bytes` of the device. In `engine_cache` the TensorRT
+    provider keeps the engines that it builds; without one it builds them at every start.
+    `cuda_graphs`: the CUDA provider captures the video encoder for one clip.
+    """
+
+    threads: int | None = None
+    gpu_memory_bytes: int | None = None
+    engine_cache: Path | None = None
+    cuda_graphs: bool = False

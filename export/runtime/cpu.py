@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from export.bundle import BundleError, GraphInfo
 from export.bundle.manifest import GraphName, PrecisionName
-from export.runtime.contract import Array, GraphRun, Vectors
+from export.runtime.contract import Array, GraphRun, in_host_memory
 from export.runtime.cpus import available_cpus
 from export.runtime.errors import RuntimeUnavailableError
+from export.runtime.features import Features, Vectors
 
 
 class OnnxRuntimeCpu:
@@ -32,9 +35,12 @@ class OnnxRuntimeCpu:
     def open(
         self, name: GraphName, graph: GraphInfo, file: Path, precision: PrecisionName
     ) -> GraphRun:
-        """Load a graph file; a reduced precision is the file's own (int8) or not to be had."""
-        if precision not in ("fp32", "int8"):
-            raise RuntimeUnavailableError(f"it has no {precision}; use fp32, int8 or openvino")
+        """Load a graph file; a reduced precision is the file's own or not to be had.
+
+        fp16 is right here but slow, each operator between two casts: it is there to be compared.
+        """
+        if precision == "bf16":
+            raise RuntimeUnavailableError("it has no bf16; use fp32, int8 or openvino")
         library = self._library
         try:
             session = library.InferenceSession(
@@ -47,9 +53,14 @@ class OnnxRuntimeCpu:
         names = [tensor.name for tensor in graph.outputs]
 
         def run(inputs: Mapping[str, Array]) -> dict[str, Vectors]:
-            return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+            given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+            return dict(zip(names, session.run(names, given), strict=True))
 
         return run
+
+    def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, Array]:
+        """Features as arrays in one piece."""
+        return in_host_memory(features, names)
 
     def close(self) -> None:
         """Sessions end with their graphs."""

@@ -11,9 +11,10 @@ import numpy as np
 
 from export.bundle import BundleError, GraphInfo
 from export.bundle.manifest import GraphName, PrecisionName
-from export.runtime.contract import Array, GraphRun, Vectors
+from export.runtime.contract import Array, GraphRun, in_host_memory
 from export.runtime.cpus import allowed_cpus, available_cpus
 from export.runtime.errors import RuntimeUnavailableError
+from export.runtime.features import Features, Vectors
 
 # OpenVINO computes in bf16 on its own where the machine can: it must be told not to. An int8
 # graph carries its own types; what it leaves in float then runs in fp32, too.
@@ -55,6 +56,10 @@ class OpenVinoCpu:
             ) from error
         return _Requests(compiled, [tensor.name for tensor in graph.outputs])
 
+    def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, Array]:
+        """Features as arrays in one piece."""
+        return in_host_memory(features, names)
+
     def close(self) -> None:
         """Compiled graphs end with their requests."""
 
@@ -85,7 +90,8 @@ class _Requests:
         except Empty:
             request = self._compiled.create_infer_request()
         try:
-            request.infer(dict(inputs), share_inputs=True)
+            given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+            request.infer(given, share_inputs=True)
             # The request's own buffers are written again by the next call: copies leave here.
             return {name: np.array(request.get_tensor(name).data) for name in self._names}
         finally:

@@ -7,14 +7,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runtime.contract import (
-    Array,
-    Features,
-    Vectors,
-    check_frames,
-    check_pairs,
-    check_token_ids,
-)
+from export.runtime.contract import Array, check_frames, check_pairs, check_token_ids
+from export.runtime.features import Features, Vectors
 from model.inputs import InputSpec
 
 LOGIT_SCALE = 100.0
@@ -81,5 +75,7 @@ def _draw(data: bytes, shape: tuple[int, ...]) -> Vectors:
 
 
 def _unit(vectors: Vectors) -> Vectors:
-    unit: Vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    """Unit vectors; padding, which is zero, stays zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: Vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
     return unit

@@ -8,19 +8,13 @@ from numpy.typing import NDArray
 from export.bundle import Bundle, PrecisionBuild
 from export.runtime.contract import (
     Backend,
-    Features,
     GraphRun,
-    Vectors,
     check_frames,
     check_pairs,
     check_token_ids,
 )
-
-# Pairs of clip and label in one run of the score head. Labels never attend to each other, so any
-# cut is exact; this one keeps the widest activation in the cache and memory flat for any K.
-PAIRS_PER_RUN = 1024
-# Texts in one run of the text encoder: memory stays flat for a list of any length.
-TEXTS_PER_RUN = 256
+from export.runtime.features import Features, Vectors, join_features, split_features
+from export.runtime.profiles import PAIRS_PER_RUN, TEXTS_PER_RUN
 
 
 class GraphRuntime:
@@ -48,15 +42,13 @@ class GraphRuntime:
         score_inputs = (tensor.name for tensor in bundle.manifest.graphs["score_head"].inputs)
         self._feature_names = tuple(name for name in score_inputs if name != "text")
 
-    def encode_video(self, frames: NDArray[np.uint8]) -> dict[str, Vectors]:
+    def encode_video(self, frames: NDArray[np.uint8]) -> Features:
         """Frames uint8 (B,T,H,W,3) RGB to the video encoder's named outputs."""
         check_frames(frames, self._manifest.inputs)
         run = self._graph("video_encoder")
         step = self._clips_per_run or len(frames)
-        parts = [run({"frames": frames[i : i + step]}) for i in range(0, len(frames), step)]
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        starts = range(0, len(frames), step)
+        return join_features([run({"frames": frames[i : i + step]}) for i in starts])
 
     def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
         """Token ids int64 (K,L) to label vectors (K,D)."""
@@ -71,12 +63,17 @@ class GraphRuntime:
         check_pairs(features, text, self._feature_names, self._manifest.text_dim)
         head = self._graph("score_head")
         clips, labels, _ = text.shape
+        most = self._backend.max_clips or clips
+        if clips > most:
+            counts = [min(most, clips - first) for first in range(0, clips, most)]
+            parts = zip(split_features(features, counts), np.cumsum(counts), counts, strict=True)
+            return np.concatenate([self.score(part, text[e - n : e]) for part, e, n in parts])
         step = max(1, PAIRS_PER_RUN // clips)
-        inputs = {name: np.ascontiguousarray(features[name]) for name in self._feature_names}
+        inputs = self._backend.keep(features, self._feature_names)
         logits = np.empty((clips, labels), np.float32)
         for start in range(0, labels, step):
-            # A broadcast view of one label list for all clips becomes an array a run at a time.
-            part = np.ascontiguousarray(text[:, start : start + step])
+            # May be a broadcast view of one label list for all clips: whole a run at a time.
+            part = text[:, start : start + step]
             logits[:, start : start + step] = head({**inputs, "text": part})["logits"]
         return logits
 

@@ -8,42 +8,42 @@ from typing import get_args
 
 from export.bundle import Bundle, BundleError, PrecisionBuild, open_bundle
 from export.bundle.manifest import RuntimeName
-from export.runtime.contract import Backend, Runtime
-from export.runtime.errors import RuntimeUnavailableError
+from export.runtime.contract import Backend, Runtime, RuntimeOptions
+from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
 from export.runtime.fake import FakeRuntime
 from export.runtime.graph_runtime import GraphRuntime
 
-BackendMaker = Callable[[Bundle, PrecisionBuild, int | None], Backend]
+BackendMaker = Callable[[Bundle, PrecisionBuild, RuntimeOptions], Backend]
 
 
-def _cpu(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+def _cpu(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
     from export.runtime.cpu import OnnxRuntimeCpu
 
-    return OnnxRuntimeCpu(threads)
+    return OnnxRuntimeCpu(options.threads)
 
 
-def _openvino(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+def _openvino(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
     from export.runtime.cpu_openvino import OpenVinoCpu
 
-    return OpenVinoCpu(threads)
+    return OpenVinoCpu(options.threads)
 
 
-def _cuda(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+def _cuda(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
     from export.runtime.cuda import OnnxRuntimeCuda
 
-    return OnnxRuntimeCuda()
+    return OnnxRuntimeCuda(options)
 
 
-def _cuda_tensorrt(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+def _cuda_tensorrt(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
     from export.runtime.cuda import OnnxRuntimeTensorRt
 
-    return OnnxRuntimeTensorRt()
+    return OnnxRuntimeTensorRt(bundle, options)
 
 
-def _tensorrt(bundle: Bundle, build: PrecisionBuild, threads: int | None) -> Backend:
+def _tensorrt(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
     from export.runtime.tensorrt_engines import TensorRt
 
-    return TensorRt(bundle, build.precision)
+    return TensorRt(bundle, build.precision, options)
 
 
 # Best first: `auto` takes the first that works.
@@ -61,11 +61,15 @@ def open_runtime(
     runtime: str = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    *,
+    gpu_memory_bytes: int | None = None,
+    engine_cache: Path | None = None,
+    cuda_graphs: bool = False,
 ) -> Runtime:
     """Open a bundle in a runtime.
 
     `runtime` is a name or `auto`: the best that works, with the reasons in `.selection`.
-    `precision` None is the bundle's first. `threads` None is what this process may use.
+    `precision` None is the bundle's first. What may be used is as in `RuntimeOptions`.
     Raises `RuntimeUnavailableError` where the runtime cannot work here, `BundleError` where the
     bundle has no such precision or a broken file, `ValueError` for an unknown name.
     """
@@ -86,12 +90,15 @@ def open_runtime(
         for name in names
         if not any(build.runs_on(name) for build in builds)
     ]
+    options = RuntimeOptions(threads, gpu_memory_bytes, engine_cache, cuda_graphs)
     # The bundle's own order first: of two builds of one precision it names the better one first.
     for build in builds:
         for name in filter(build.runs_on, names):
             try:
-                return open_build(opened, build, name, threads, (*reasons, f"{name}: taken"))
-            except RuntimeUnavailableError as error:
+                return open_build(
+                    opened, build, name, selection=(*reasons, f"{name}: taken"), options=options
+                )
+            except (RuntimeUnavailableError, DeviceMemoryError) as error:
                 reasons.append(f"{name}: {error}")
     raise RuntimeUnavailableError("; ".join(reasons))
 
@@ -102,9 +109,15 @@ def open_build(
     name: str,
     threads: int | None = None,
     selection: tuple[str, ...] = (),
+    options: RuntimeOptions | None = None,
 ) -> Runtime:
     """Open one build of a bundle on one runtime; for what measures them one by one."""
-    return GraphRuntime(bundle, build, BACKENDS[name](bundle, build, threads), selection)
+    backend = BACKENDS[name](bundle, build, options or RuntimeOptions(threads))
+    try:
+        return GraphRuntime(bundle, build, backend, selection)
+    except BaseException:
+        backend.close()
+        raise
 
 
 def _candidates(runtime: str) -> tuple[str, ...]:

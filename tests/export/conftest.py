@@ -17,6 +17,7 @@ from model.checkpoint import Checkpoint, save_checkpoint
 from model.config import ModelConfig
 from model.inputs import Tokenizer
 from model.xclip import XClip, build_xclip
+from tests.export.runtime.gpu_standins import card
 
 MERGES = 100
 TINY = ModelConfig(
@@ -77,6 +78,15 @@ def tiny_bundle(
     output = tmp_path_factory.mktemp("bundles") / "tiny"
     options = BundleOptions(label_files=(label_file,), precisions=("fp32", "int8"))
     return make_bundle(tiny_checkpoint, output, options, Steps(Console(quiet=True)))
+
+
+@pytest.fixture(scope="session")
+def engines_bundle(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle in fp16 and fp32 with engines, made with stand-ins for a card and its libraries."""
+    output = tmp_path_factory.mktemp("bundles") / "engines"
+    options = BundleOptions(precisions=("fp32", "fp16"), tensorrt=True)
+    with card(runtime=False):
+        return make_bundle(tiny_checkpoint, output, options, Steps(Console(quiet=True)))
 
 
 @pytest.fixture

@@ -45,6 +45,12 @@ def test_normalisation_and_layernorm_are_single_operators(
     assert operators.count("ReduceMean") == 2
 
 
+def test_pixels_are_cast_before_anything_else(tiny_bundle: Bundle) -> None:
+    """TensorRT takes uint8 for a cast alone, not even to ask for its shape."""
+    graph = onnx.load(tiny_bundle.file("video_encoder.onnx")).graph
+    assert [node.op_type for node in graph.node if "frames" in node.input] == ["Cast"]
+
+
 def test_weights_are_stored_once(tiny_bundle: Bundle, tiny_checkpoint: Checkpoint) -> None:
     stored = 0
     for name in GRAPHS:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import numpy as np
 import pytest
 
-from service.batching import Encoded, Features, Frames, VideoBatcher
+from export.runtime import DeviceMemoryError, Features
+from service.batching import Frames, Ran, VideoBatcher
 from service.lane import Lane
+from tests.service.busy import Busy
 
 BAD = 99
 
@@ -32,22 +33,9 @@ class Encoder:
         return {"video": numbers, "context": np.repeat(numbers[:, None], 3, axis=1)}
 
 
-class Busy:
-    """A lane that is held up until it is let go."""
-
-    def __init__(self) -> None:
-        self.lane = Lane()
-        self._held = threading.Event()
-        self._holding = asyncio.ensure_future(self.lane.run(self._held.wait))
-
-    async def let_go(self) -> None:
-        self._held.set()
-        await self._holding
-
-
 async def gathered(
     max_clips: int, clips: list[Frames], leaving: tuple[int, ...] = ()
-) -> tuple[list[Encoded | BaseException], Encoder]:
+) -> tuple[list[Ran | BaseException], Encoder]:
     """Encode clips that all wait behind one busy call."""
     encoder, busy = Encoder(), Busy()
     batcher = VideoBatcher(busy.lane, encoder, max_clips)
@@ -70,16 +58,16 @@ def test_each_gets_its_own_whatever_the_batch(max_clips: int, batches: list[int]
     answers, encoder = asyncio.run(gathered(max_clips, [clip(i) for i in range(5)]))
     assert encoder.batches == batches
     for number, answer in enumerate(answers):
-        assert isinstance(answer, Encoded)
-        assert answer.features["video"].tolist() == [[number]]
-        assert answer.features["context"].shape == (1, 3, 1)
-        assert answer.features["context"].base is None or max_clips == 1
+        assert isinstance(answer, Ran)
+        assert answer.answer["video"].tolist() == [[number]]
+        assert answer.answer["context"].shape == (1, 3, 1)
+        assert answer.answer["context"].base is None or max_clips == 1
 
 
 def test_views_count_and_are_not_torn_apart() -> None:
     answers, encoder = asyncio.run(gathered(4, [clip(1, 3), clip(2, 2), clip(3, 6), clip(4)]))
     assert encoder.batches == [3, 2, 6, 1]
-    views = [len(a.features["video"]) for a in answers if isinstance(a, Encoded)]
+    views = [len(a.answer["video"]) for a in answers if isinstance(a, Ran)]
     assert views == [3, 2, 6, 1]
 
 
@@ -87,13 +75,45 @@ def test_a_bad_clip_fails_alone() -> None:
     answers, encoder = asyncio.run(gathered(8, [clip(1), clip(BAD), clip(3)]))
     assert encoder.batches == [3, 1, 1, 1]
     assert isinstance(answers[1], ArithmeticError)
-    assert [a.features["video"][0, 0] for a in answers if isinstance(a, Encoded)] == [1, 3]
+    assert [a.answer["video"][0, 0] for a in answers if isinstance(a, Ran)] == [1, 3]
+
+
+class SmallCard(Encoder):
+    """Has memory for so many clips at a time."""
+
+    def __call__(self, frames: Frames) -> Features:
+        if len(frames) > 2:
+            self.batches.append(len(frames))
+            raise DeviceMemoryError("no memory left for frames")
+        return super().__call__(frames)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_later_ones_are_smaller() -> None:
+    async def run() -> None:
+        encoder, busy = SmallCard(), Busy()
+        batcher = VideoBatcher(busy.lane, encoder, 16)
+        first = [asyncio.create_task(batcher.encode(clip(i))) for i in range(5)]
+        await asyncio.sleep(0)
+        await busy.let_go()
+        found = [ran.answer["video"][0, 0] for ran in await asyncio.gather(*first)]
+        assert found == [0, 1, 2, 3, 4]
+        assert encoder.batches == [5, 2, 3, 1, 2]
+        encoder.batches.clear()
+        second = [asyncio.create_task(batcher.encode(clip(i))) for i in range(4)]
+        await asyncio.gather(*second)
+        assert max(encoder.batches) <= 2
+        with pytest.raises(DeviceMemoryError):  # one alone that never fits
+            await batcher.encode(clip(9, views=3))
+        assert (await batcher.encode(clip(7))).answer["video"] == 7
+        await asyncio.to_thread(busy.lane.close)
+
+    asyncio.run(run())
 
 
 def test_who_has_left_is_not_encoded() -> None:
     answers, encoder = asyncio.run(gathered(2, [clip(i) for i in range(5)], leaving=(0, 2)))
     assert sum(encoder.batches) == 3
-    kept = [a.features["video"][0, 0] for a in answers if isinstance(a, Encoded)]
+    kept = [a.answer["video"][0, 0] for a in answers if isinstance(a, Ran)]
     assert kept == [1, 3, 4]
 
 

@@ -28,7 +28,7 @@ from export.bundle.hashing import sha256_file
 from export.bundle.labels import write_label_set
 from export.bundle.writing import write_manifest
 from export.runtime import FakeRuntime, open_runtime
-from export.runtime.graph_runtime import PAIRS_PER_RUN
+from export.runtime.profiles import PAIRS_PER_RUN
 from service import engine as engine_module
 from service.feature_cache import EncodedClip
 from service.label_cache import PART, LabelCache

@@ -1,25 +1,42 @@
-"""The contract that every runtime keeps, the fake as well as the real ones."""
+"""The contract that every runtime keeps, the fake as well as the real ones.
+
+Those of a GPU run on stand-ins for its libraries, which compute on the processor: what is held here
+is our side of them, not theirs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
 
 from export.bundle import Bundle
-from export.runtime import Runtime, open_runtime
-from export.runtime.graph_runtime import PAIRS_PER_RUN
+from export.runtime import Runtime, join_features, open_runtime, split_features
+from export.runtime.profiles import PAIRS_PER_RUN
+from tests.export.runtime.gpu_standins import card
 
 RUNTIMES = ["onnxruntime-cpu", "openvino", "fake"]
+GPU_RUNTIMES = ["onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
-def runtime(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Iterator[Runtime]:
-    opened = open_runtime(tiny_bundle, request.param, threads=1)
-    yield opened
-    opened.close()
+@contextmanager
+def opened(bundle: Bundle, engines_bundle: Bundle, name: str) -> Iterator[Runtime]:
+    """A runtime; where it needs a card, on the stand-in for one."""
+    with card() if name in GPU_RUNTIMES else nullcontext():
+        runtime = open_runtime(engines_bundle if name == "tensorrt" else bundle, name, threads=1)
+        yield runtime
+        runtime.close()
+
+
+@pytest.fixture(scope="module", params=RUNTIMES + GPU_RUNTIMES)
+def runtime(
+    request: pytest.FixtureRequest, tiny_bundle: Bundle, engines_bundle: Bundle
+) -> Iterator[Runtime]:
+    with opened(tiny_bundle, engines_bundle, request.param) as runtime:
+        yield runtime
 
 
 def clips(bundle: Bundle, count: int) -> np.ndarray:
@@ -37,7 +54,7 @@ def pairs(text: np.ndarray, count: int) -> np.ndarray:
 
 
 def test_says_what_it_is(runtime: Runtime) -> None:
-    assert runtime.name in RUNTIMES
+    assert runtime.name in RUNTIMES + GPU_RUNTIMES
     assert runtime.precision == "fp32"
     assert runtime.selection
 
@@ -172,12 +189,44 @@ def test_wrong_pairs_are_refused(runtime: Runtime, tiny_bundle: Bundle) -> None:
         runtime.score({"context": features["context"]}, np.zeros((2, 1, dim), np.float32))
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
-def test_warms_up_and_is_refused_after_close(tiny_bundle: Bundle, name: str) -> None:
-    opened = open_runtime(tiny_bundle, name, threads=1)
-    opened.warm_up()
-    opened.close()
-    with pytest.raises(ValueError, match="closed"):
-        opened.encode_video(clips(tiny_bundle, 1))
-    with pytest.raises(ValueError, match="closed"):
-        opened.encode_text(np.ones((1, 2), np.int64))
+@pytest.mark.parametrize("name", RUNTIMES + GPU_RUNTIMES)
+def test_warms_up_and_is_refused_after_close(
+    tiny_bundle: Bundle, engines_bundle: Bundle, name: str
+) -> None:
+    with opened(tiny_bundle, engines_bundle, name) as runtime:
+        runtime.warm_up()
+        runtime.close()
+        with pytest.raises(ValueError, match="closed"):
+            runtime.encode_video(clips(tiny_bundle, 1))
+        with pytest.raises(ValueError, match="closed"):
+            runtime.encode_text(np.ones((1, 2), np.int64))
+
+
+def test_features_of_several_calls_are_split_and_joined(
+    runtime: Runtime, tiny_bundle: Bundle
+) -> None:
+    features = runtime.encode_video(clips(tiny_bundle, 4))
+    text = runtime.encode_text(tokens(tiny_bundle, ["swim", "run"]))
+    together = runtime.score(features, pairs(text, 4))
+    first, second = split_features(features, [1, 3])
+    assert [len(part["video"]) for part in (first, second)] == [1, 3]
+    turned = join_features([second, first])
+    np.testing.assert_allclose(
+        runtime.score(turned, pairs(text, 4)), np.roll(together, -1, axis=0), atol=2e-4
+    )
+    # What was looked at, kept, or has been elsewhere in between is as good.
+    kept = join_features([dict(second), first])
+    np.testing.assert_array_equal(kept["video"], turned["video"])
+    np.testing.assert_allclose(
+        runtime.score(kept, pairs(text, 4)), np.roll(together, -1, axis=0), atol=2e-4
+    )
+
+
+def test_more_clips_than_a_run_takes_are_scored_in_several(
+    runtime: Runtime, tiny_bundle: Bundle
+) -> None:
+    one = runtime.encode_video(clips(tiny_bundle, 1))
+    many = {name: np.repeat(value, 70, axis=0) for name, value in one.items()}
+    text = runtime.encode_text(tokens(tiny_bundle, ["swim", "run"]))
+    logits = runtime.score(many, pairs(text, 70))
+    np.testing.assert_allclose(logits, np.repeat(logits[:1], 70, axis=0), atol=2e-4)
