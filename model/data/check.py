@@ -86,7 +86,7 @@ def check(
     loader: DataLoader[Any] = DataLoader(
         _Looks(clips, spec),
         batch_size=None,
-        **{**worker_options(config), "pin_memory": False},
+        **worker_options(config),
     )
     looks = []
     for look in loader:
