@@ -13,6 +13,7 @@ both have their frames in page-locked memory, and a step ends when the GPU has e
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -126,8 +127,8 @@ def _take_turns(contestants: dict[str, Update], updates: int) -> dict[str, dict[
 
 def _clips(contest: Contest) -> Path:
     """Clips of ten seconds in the size people train on, in a folder with their tables."""
-    folder = contest.folder / "training-clips"
-    if len(_files(folder)) < contest.clips:
+    folder = contest.folder / f"training-clips-{contest.clips}"
+    if not (folder / "train.csv").exists():
         scenes = SceneOptions(
             short_side=(contest.side, contest.side),
             duration_s=(contest.seconds, contest.seconds),
@@ -156,6 +157,8 @@ def _ours(folder: Path, contest: Contest, processes: Processes) -> Update:
         net = random_network(contest.variant)
         own = None if net.config.vocab_size > 40_000 else tokenizer_of(net.config)
         save_checkpoint(net, checkpoint, tokenizer=own, name=contest.variant, trained=False)
+    # A run is gone on with where it was left: each measurement begins anew.
+    shutil.rmtree(folder / "run", ignore_errors=True)
     plain = {"scales": [1.0], "positions": "centre", "flip": 0, "jitter": 0, "grey": 0}
     epochs = (contest.updates + 2) * contest.batch / contest.clips + 1
     run = prepare(

@@ -37,6 +37,8 @@ NOTES = {
     "goes on beside it in workers.",
 }
 HIDDEN = ("outcome", "why", "variant", "clips")
+# What a row is about; all else in it was measured.
+NAMES = ("variant", "what", "precision", "batch", "clients")
 Parts = Mapping[str, Sequence[Row]]
 
 
@@ -112,7 +114,7 @@ def _section(rows: Sequence[Row]) -> Iterator[str]:
     """A table for each network, then what failed, then what was not run, by its reason."""
     for variant in dict.fromkeys(row.get("variant") for row in rows):
         mine = [r for r in rows if r.get("variant") == variant]
-        figures = [{k: v for k, v in r.items() if k not in HIDDEN} for r in mine if len(r) > 5]
+        figures = [{k: v for k, v in r.items() if k not in HIDDEN} for r in mine if _has_figures(r)]
         if variant and figures:
             yield f"{variant}:"
         if figures:
@@ -132,10 +134,13 @@ def _section(rows: Sequence[Row]) -> Iterator[str]:
         yield "Not run:\n\n" + "\n".join(lines)
 
 
+def _has_figures(row: Row) -> bool:
+    return bool(set(row) - {*NAMES, *HIDDEN})
+
+
 def _name(row: Row) -> str:
-    keys = ("variant", "what", "precision", "batch", "clients")
     words = [f"{key} {row[key]}" if key in ("batch", "clients") else str(row[key])
-             for key in keys if row.get(key)]  # fmt: skip
+             for key in NAMES if row.get(key)]  # fmt: skip
     return " ".join(words)
 
 

@@ -25,14 +25,9 @@ def training(check: Check) -> Iterator[Row]:
 
 
 def _contest(check: Check, variant: str, precision: str) -> Row:
-    import shutil
-
     from benchmarks import _bundles
     from benchmarks.training import Contest, measure
 
-    folder = _bundles.FOLDER / FOLDER
-    # A run is gone on with where it was left: each measurement is to begin anew.
-    shutil.rmtree(folder / "training-clips" / "run", ignore_errors=True)
     theirs, ours = measure(
         Contest(
             variant=variant,
@@ -41,7 +36,7 @@ def _contest(check: Check, variant: str, precision: str) -> Row:
             precision=precision,
             device=check.device.name,
             seconds=check.options.training_seconds,
-            folder=folder,
+            folder=_bundles.FOLDER / FOLDER,
         )
     )
     return {

@@ -126,6 +126,8 @@ def test_a_part_that_runs_alone_leaves_the_others_of_the_same_card() -> None:
     assert [row["outcome"] for row in second["goals"]].count("holds") == 4
     other = make_report({"parity": NEAR}, {"device": "another"}, "second", first)
     assert list(other["parts"]) == ["parity"]
+    peaks = [{"what": "matrix peak", "precision": "fp16", "tflops": 700.0, "outcome": "ran"}]
+    assert "| matrix peak | fp16 | 700 |" in page(make_report({"peaks": peaks}, {}, "third"))
     text = page(second)
     assert "| tensorrt | fp16 | 32 | 18 | 0.6 |" in text
     assert f"- {B16} x fp16: absent" in text
