@@ -16,8 +16,12 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from benchmarks.gpu_check.options import Options, read_options
+
+if TYPE_CHECKING:
+    from benchmarks.gpu_check.device import Device
 
 FAILURE, NO_GPU = 1, 3
 
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     return _run(options, device, f"python -m benchmarks.gpu_check {shlex.join(arguments)}".strip())
 
 
-def _run(options: Options, device: object, command: str) -> int:
+def _run(options: Options, device: Device, command: str) -> int:
     from benchmarks.gpu_check.check import Check
     from benchmarks.gpu_check.parts import run_parts
     from benchmarks.gpu_check.report import (
@@ -49,13 +53,15 @@ def _run(options: Options, device: object, command: str) -> int:
         write_report,
     )
 
-    check = Check(options, device)  # type: ignore[arg-type]
-    parts = run_parts(check)
-    before = read_report(options.output) if options.output else None
-    report = make_report(parts, check.device.about(), command, before)
-    print(page(report))
-    if options.output:
+    check = Check(options, device)
+    about, before = device.about(), read_report(options.output)
+    parts, report = {}, None
+    for name, rows in run_parts(check):
+        parts[name] = rows
+        report = make_report(parts, about, command, before)
+        # After each part: what was measured is not lost when the next one is cut off.
         write_report(report, options.output)
+    print(page(report))
     passed, line = verdict(parts)
     print(f"{line}: {'within the limits' if passed else 'NOT PASSED'}")
     return 0 if passed else FAILURE

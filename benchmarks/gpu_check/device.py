@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks._matrix_peak import gpu_matrix_peak, matrix_peak
+from model.processes import allow_tf32
 
 MIB = 1 << 20
 SAMPLE_S = 0.002
@@ -90,6 +91,9 @@ class Card:
 
     name = "cuda"
     runtimes: tuple[str, ...] = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
+
+    def __init__(self) -> None:
+        allow_tf32(False)  # fp32 is fp32 for all of torch's contestants, and for the peak
 
     def about(self) -> dict[str, Any]:
         """Name, memory, driver, and the versions of CUDA that torch brings."""

@@ -69,6 +69,10 @@ def read_options(arguments: Sequence[str]) -> Options:
     add("--output", type=Path, help="folder for gpu.json and gpu.md (docs/benchmarks)")
     given = parser.parse_args(arguments)
     variants = tuple(given.variants or VARIANTS)
+    _check_names(parser, (*variants, *(given.timed or ())))
+    for clip in given.clips:
+        if not clip.is_file():
+            parser.error(f"--clips: there is no file {clip}")
     timed = given.timed or ([TIMED] if TIMED in variants else variants)
     unwritten = None if given.device == "cpu" else RESULTS
     return Options(
@@ -86,3 +90,13 @@ def read_options(arguments: Sequence[str]) -> Options:
         training_seconds=given.training_seconds,
         output=given.output or unwritten,
     )
+
+
+def _check_names(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    try:
+        from model.config import VARIANTS as KNOWN
+    except ImportError:  # then no network runs, and the report says why
+        return
+    unknown = sorted(set(names) - set(KNOWN))
+    if unknown:
+        parser.error(f"no variant {', '.join(unknown)}; there are: {', '.join(KNOWN)}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.gpu_check.check import Check
 from benchmarks.gpu_check.contestant import Answers, Network
-from benchmarks.gpu_check.outcomes import OutsideLimits, Row, attempted
+from benchmarks.gpu_check.outcomes import OutsideLimits, Row, attempted, opened
 
 # Labels of one question; 400 texts are 40 questions about each clip.
 CHOICES = 10
@@ -25,20 +25,16 @@ def parity(check: Check) -> Iterator[Row]:
     The measure is torch in fp32 on the processor, on the same weights and clips.
     """
     for variant in check.options.variants:
-        try:
-            expected = _expected(check, variant)
-        except Exception as error:
-            yield attempted({"variant": variant, "what": "torch"}, partial(_raise, error))
+        what = {"variant": variant, "what": "our torch"}
+        expected, failure = opened(what, partial(_expected, check, variant))
+        if expected is None:
+            yield failure or what
             continue
         for name, precision, open_network in _networks(check, variant):
             yield attempted(
                 {"variant": variant, "what": name, "precision": precision},
                 partial(_compared, open_network, precision, expected),
             )
-
-
-def _raise(error: Exception) -> Any:
-    raise error
 
 
 def _expected(check: Check, variant: str) -> tuple[Any, np.ndarray, Answers]:

@@ -36,8 +36,6 @@ class TransformersEncoder:
     """
 
     def __init__(self, net: XClip, device: str, precision: str, *, compiled: bool = False) -> None:
-        if precision not in DTYPES:
-            raise ImportError(f"torch multiplies no {precision}")
         self._inputs, self._dtype = net.inputs, DTYPES[precision]
         self._device = torch.device(device)
         self._model = transformers_model(net).to(self._device, self._dtype)
@@ -51,8 +49,9 @@ class TransformersEncoder:
         return vectors
 
     def close(self) -> None:
-        """Forget the weights."""
+        """Forget the weights, and what was compiled: torch compiles a function only so often."""
         del self._model, self._encode
+        torch.compiler.reset()
 
     def _encoded(self, frames: Tensor) -> Tensor:
         pixels = normalised(frames, self._inputs).to(self._dtype)

@@ -12,7 +12,7 @@ from benchmarks._goals import Goal
 from benchmarks._markdown import cell, table
 from benchmarks._timing import machine, without_folders
 from benchmarks.gpu_check.goals import CARD, goals
-from benchmarks.gpu_check.outcomes import FAILED, NOT_RUN, RAN, Row
+from benchmarks.gpu_check.outcomes import FAILED, NAMES, NOT_RUN, RAN, Row, name_of
 
 TITLES = {
     "parity": "Answers against torch in fp32",
@@ -37,8 +37,8 @@ NOTES = {
     "goes on beside it in workers.",
 }
 HIDDEN = ("outcome", "why", "variant", "clips")
-# What a row is about; all else in it was measured.
-NAMES = ("variant", "what", "precision", "batch", "clients")
+# Where the third figure would hide what counts.
+DIGITS = {"cosine": 6, "top1_agreement": 4}
 Parts = Mapping[str, Sequence[Row]]
 
 
@@ -57,14 +57,16 @@ def make_report(parts: Parts, about: dict[str, Any], command: str, before: Any =
     return {**here, "goals": _goals_as_rows(_rows(ordered)), "parts": ordered}
 
 
-def read_report(folder: Path) -> Any:
+def read_report(folder: Path | None) -> Any:
     """An earlier report, None where there is none."""
-    file = folder / "gpu.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    file = folder / "gpu.json" if folder else None
+    return json.loads(file.read_text()) if file and file.exists() else None
 
 
-def write_report(report: Any, folder: Path) -> None:
-    """Both files."""
+def write_report(report: Any, folder: Path | None) -> None:
+    """Both files, where there is a folder for them."""
+    if folder is None:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "gpu.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "gpu.md").write_text(page(report))
@@ -114,7 +116,7 @@ def _section(rows: Sequence[Row]) -> Iterator[str]:
     """A table for each network, then what failed, then what was not run, by its reason."""
     for variant in dict.fromkeys(row.get("variant") for row in rows):
         mine = [r for r in rows if r.get("variant") == variant]
-        figures = [{k: v for k, v in r.items() if k not in HIDDEN} for r in mine if _has_figures(r)]
+        figures = [_figures(r) for r in mine if _has_figures(r)]
         if variant and figures:
             yield f"{variant}:"
         if figures:
@@ -122,13 +124,13 @@ def _section(rows: Sequence[Row]) -> Iterator[str]:
     clips = dict.fromkeys(row["clips"] for row in rows if row.get("clips"))
     if clips:
         yield "Clips: " + "; ".join(clips) + ". Each also mirrored, backwards, and both."
-    failed = [f"- **{_name(r)}: {r['why']}**" for r in rows if r["outcome"] == FAILED]
+    failed = [f"- **{name_of(r)}: {r['why']}**" for r in rows if r["outcome"] == FAILED]
     if failed:
         yield "Failed:\n\n" + "\n".join(failed)
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["outcome"] == NOT_RUN:
-            reasons.setdefault(row["why"], []).append(_name(row))
+            reasons.setdefault(row["why"], []).append(name_of(row))
     if reasons:
         lines = [f"- {', '.join(names)}: {why}" for why, names in reasons.items()]
         yield "Not run:\n\n" + "\n".join(lines)
@@ -138,10 +140,10 @@ def _has_figures(row: Row) -> bool:
     return bool(set(row) - {*NAMES, *HIDDEN})
 
 
-def _name(row: Row) -> str:
-    words = [f"{key} {row[key]}" if key in ("batch", "clients") else str(row[key])
-             for key in NAMES if row.get(key)]  # fmt: skip
-    return " ".join(words)
+def _figures(row: Row) -> Row:
+    """What a table shows of a row."""
+    shown = {k: v for k, v in row.items() if k not in HIDDEN}
+    return {k: f"{v:.{DIGITS[k]}f}" if k in DIGITS else v for k, v in shown.items()}
 
 
 def _rows(parts: Mapping[str, Any]) -> dict[str, list[Row]]:

@@ -15,7 +15,7 @@ from benchmarks._arithmetic import multiply_accumulates
 from benchmarks._timing import timing_of
 from benchmarks.gpu_check.check import Check
 from benchmarks.gpu_check.contestant import Contestant, Encoder
-from benchmarks.gpu_check.outcomes import OutsideLimits, Row, attempted
+from benchmarks.gpu_check.outcomes import OutsideLimits, Row, attempted, opened
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WARM_UP = 3
@@ -50,19 +50,18 @@ def speed(check: Check, peaks: list[Row]) -> Iterator[Row]:
     """Every contestant at every batch size, variant by variant."""
     known = {row["precision"]: row["tflops"] * 1e12 for row in peaks if "tflops" in row}
     for variant in check.options.timed:
-        contestants: list[Contestant] = []
-        tasks: list[Task] = []
-
-        def prepare(variant: str = variant) -> Row:
-            tasks.append(_task(check, variant, known))  # noqa: B023
-            contestants.extend(_contestants(check, variant))  # noqa: B023
-            return {}
-
-        prepared = attempted({"variant": variant, "what": "torch"}, prepare)
-        if not contestants:
-            yield prepared
+        what = {"variant": variant, "what": "our torch"}
+        prepared, failure = opened(what, partial(_prepared, check, variant, known))
+        if prepared is None:
+            yield failure or what
+            continue
+        task, contestants = prepared
         for contestant in contestants:
-            yield from _timed(check, variant, contestant, tasks[0])
+            yield from _timed(check, variant, contestant, task)
+
+
+def _prepared(check: Check, variant: str, peaks: dict[str, float]) -> tuple[Task, list[Contestant]]:
+    return _task(check, variant, peaks), _contestants(check, variant)
 
 
 def _task(check: Check, variant: str, peaks: dict[str, float]) -> Task:
@@ -100,17 +99,10 @@ def _timed(check: Check, variant: str, contestant: Contestant, task: Task) -> It
     """A row for each batch size; a single one where it does not open."""
     what = {"variant": variant, "what": contestant.what, "precision": contestant.precision}
     before = check.device.used_mib()
-    opened: list[Encoder] = []
-
-    def open_it() -> Row:
-        opened.append(contestant.open())
-        return {}
-
-    row = attempted(what, open_it)
-    if not opened:
-        yield row
+    encoder, failure = opened(what, contestant.open)
+    if encoder is None:
+        yield failure or what
         return
-    encoder = opened.pop()
     try:
         for batch in check.options.batches:
             measure = partial(_measured, check, encoder, contestant.precision, task, batch, before)

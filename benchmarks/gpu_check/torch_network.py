@@ -43,8 +43,9 @@ class TorchNetwork:
         return Answers(np.concatenate(videos), np.concatenate(logits))
 
     def close(self) -> None:
-        """Forget the weights."""
+        """Forget the weights, and what was compiled: torch compiles a function only so often."""
         del self.net, self._encode
+        torch.compiler.reset()
 
     def _features(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
         there = torch.from_numpy(frames).to(self.device, non_blocking=True)

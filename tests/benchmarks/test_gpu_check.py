@@ -121,3 +121,21 @@ def test_without_a_gpu_there_is_one_line_and_a_status_of_its_own(
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("error: no NVIDIA GPU to check: torch")
     assert "--device cpu" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--variants", "huge"], "no variant huge; there are: xclip-base-patch32"),
+        (["--timed", "huge"], "no variant huge"),
+        (["--clips", "nowhere.mp4"], "there is no file nowhere.mp4"),
+        (["--parts", "all"], "invalid choice: 'all'"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_at_once(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err

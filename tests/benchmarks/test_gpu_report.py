@@ -141,6 +141,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     )
     free = iter([70 << 30, 60 << 30, *[40 << 30] * 1000])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (next(free), 80 << 30))
     for name in ("synchronize", "empty_cache"):
