@@ -18,6 +18,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VENV := .venv
 SERVE_VENV := .venv-serve
+GPU_VENV := .venv-gpu
+# A Python to take as it is, where nothing can be installed: make gpu-check GPU_PYTHON=python3
+GPU_PYTHON ?=
+GPU_CHECK_ARGS ?=
 PY := $(VENV)/bin/python
 # One process for each CPU core; on a GPU give DEMO_PROCESSES=1.
 DEMO_PROCESSES ?= 2
@@ -61,6 +65,9 @@ demo: $(VENV)/.installed ## Train the embedded demo on moving shapes and export 
 bench: $(VENV)/.installed system-packages ## Run the benchmarks of the CPU (20 minutes); docs/benchmarks/cpu.md and JSON
 	$(PY) -m benchmarks
 
+gpu-check: $(if $(GPU_PYTHON),,$(GPU_VENV)/.installed) ## Check and measure everything on an NVIDIA GPU (GPU_CHECK_ARGS=, GPU_PYTHON=)
+	$(or $(GPU_PYTHON),$(GPU_VENV)/bin/python) -m benchmarks.gpu_check $(GPU_CHECK_ARGS)
+
 ##@ Supply chain
 lock: $(VENV)/.installed ## Pin the images' packages with every hash (deploy/requirements-*.lock)
 	deploy/lock.sh $(VENV)/bin/pip-compile cpu gpu
@@ -73,7 +80,7 @@ sbom: $(VENV)/.installed ## Write what is in the images as CycloneDX (build/sbom
 	for kind in cpu gpu; do $(VENV)/bin/cyclonedx-py requirements deploy/requirements-$$kind.lock --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom-$$kind.json; done
 
 clean: ## Remove environments and caches
-	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(SERVE_VENV) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -84,7 +91,8 @@ help: ## Show this help
 
 $(VENV)/.installed: EXTRAS := all
 $(SERVE_VENV)/.installed: EXTRAS := cpu,sandbox
-$(VENV)/.installed $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
+$(GPU_VENV)/.installed: EXTRAS := gpu,tensorrt,sandbox,export,train,bench
+$(VENV)/.installed $(SERVE_VENV)/.installed $(GPU_VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Setting up $(@D) ($(EXTRAS)): downloads once, then nothing to do"
 	@test -x $(@D)/bin/pip || deploy/make-venv.sh "$(PYTHON)" $(@D)
@@ -95,4 +103,4 @@ system-packages:
 	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace prometheus:prometheus faketime:faketime \
 		curl:curl openssl:openssl
 
-.PHONY: demo serve install test test-long fuzz check format bench lock audit sbom clean help system-packages
+.PHONY: demo serve install test test-long fuzz check format bench gpu-check lock audit sbom clean help system-packages

@@ -23,7 +23,8 @@ CPU = (
 
 def names() -> list[str]:
     """Every benchmark there is, by module name."""
-    return sorted(p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_"))
+    found = [*FOLDER.glob("*.py"), *(p.parent for p in FOLDER.glob("*/__main__.py"))]
+    return sorted(p.stem for p in found if not p.stem.startswith("_"))
 
 
 def main(wanted: list[str]) -> int:

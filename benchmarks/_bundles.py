@@ -1,45 +1,22 @@
-"""Networks and bundles of real size to measure on, made once and kept in `build/`.
-
-Weights are random with spread norms and biases: speed does not depend on training.
-"""
+"""Bundles of real size to measure on, made once and kept in `build/`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
+from benchmarks._networks import random_weights
 from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle, BundleError, open_bundle
 from export.bundle.manifest import PrecisionName
 from export.progress import Steps
 from model.checkpoint import Checkpoint
 from model.config import VARIANTS, ModelConfig
-from model.xclip import XClip, build_xclip
+from model.inputs import Tokenizer
 
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
+BYTES_AND_ENDS = 2 * 256 + 2  # what every vocabulary has beside its merges
 # X-CLIP without its own parts: CLIP on each frame, then the mean.
 WITHOUT_ITS_PARTS = {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False}
-
-
-def random_network(variant: str) -> XClip:
-    """A published variant with random weights, the same in every run."""
-    return random_weights(VARIANTS[variant])
-
-
-def random_weights(config: ModelConfig) -> XClip:
-    """A network of that architecture with random weights, the same in every run."""
-    net = build_xclip(config, seed=0).eval().requires_grad_(requires_grad=False)
-    generator = torch.Generator().manual_seed(1)
-    for name, p in net.named_parameters():
-        noise = torch.randn(p.shape, generator=generator)
-        if p.ndim == 0:
-            p.fill_(4.6)
-        elif p.ndim > 1:
-            p.copy_(0.7 * noise / p.shape[-1] ** 0.5)
-        else:
-            p.copy_(0.2 * noise + name.endswith(("ln_1.weight", "ln_2.weight", "norm.weight")))
-    return net
 
 
 def bundle_of(
@@ -68,6 +45,18 @@ def _kept(
             return bundle
     except BundleError:
         pass
-    checkpoint = Checkpoint(random_weights(config), name, "random weights", trained=False)
     options = BundleOptions(precisions=precisions, clips=clips, overwrite=True)
-    return make_bundle(checkpoint, folder, options, Steps())
+    return make_bundle(random_checkpoint(name, config), folder, options, Steps())
+
+
+def random_checkpoint(name: str, config: ModelConfig) -> Checkpoint:
+    """A random network as if it had been read from somewhere, with a tokenizer that fits it."""
+    net = random_weights(config)
+    return Checkpoint(net, name, "random weights", False, tokenizer_of(config))
+
+
+def tokenizer_of(config: ModelConfig) -> Tokenizer:
+    """CLIP's, or for a small vocabulary as many of its merges as fit."""
+    if config.vocab_size == Tokenizer.clip().vocab_size:
+        return Tokenizer.clip()
+    return Tokenizer.truncated(config.vocab_size - BYTES_AND_ENDS)

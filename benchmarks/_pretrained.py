@@ -6,7 +6,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks._bundles import FOLDER, random_network
+from benchmarks._bundles import FOLDER
+from benchmarks._networks import random_network
 from model.inputs import InputSpec, Tokenizer
 from model.publish import to_huggingface
 from model.xclip import XClip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import platform
 import re
 import statistics
@@ -15,15 +16,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from export.runtime import available_cpus
-
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 LIBRARIES = (
-    "torch", "transformers", "onnxruntime", "openvino", "numpy", "av", "decord", "torchcodec",
-    "opencv-python-headless", "fastapi", "uvicorn", "litserve",
+    "torch", "triton", "transformers", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt",
+    "openvino", "numpy", "av", "decord", "torchcodec", "opencv-python-headless", "fastapi",
+    "uvicorn", "litserve",
 )  # fmt: skip
 
 
@@ -66,7 +63,7 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
         "processor": _processor(),
-        "processors_used": available_cpus(),
+        "processors_used": _processors(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
@@ -75,6 +72,9 @@ def machine() -> dict[str, Any]:
 
 def publish(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -> None:
     """Print a table of the rows and write `docs/benchmarks/NAME.json`."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=name)
     for column in rows[0]:
         table.add_column(column, justify="left" if column == next(iter(rows[0])) else "right")
@@ -85,9 +85,9 @@ def publish(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -
     for key, value in facts.items():
         console.print(f"{key}: {value}", highlight=False)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    facts = {name: _without_folders(value) for name, value in facts.items()}
+    facts = {name: without_folders(value) for name, value in facts.items()}
     report = {
-        "command": _without_folders(command),
+        "command": without_folders(command),
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
     }
@@ -95,10 +95,10 @@ def publish(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """Where files lie on the machine that measured is nobody's business."""
     if isinstance(value, dict):
-        return {name: _without_folders(part) for name, part in value.items()}
+        return {name: without_folders(part) for name, part in value.items()}
     if isinstance(value, str):
         return re.sub(r"(?<![\w.:/])/(?:[\w.+-]+/)+", "", value)
     return value
@@ -122,6 +122,15 @@ def _processor() -> str:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _processors() -> int:
+    """Those this process may use; without our own count of a container's share, all allowed."""
+    try:
+        from export.runtime import available_cpus
+    except ImportError:
+        return len(os.sched_getaffinity(0))
+    return available_cpus()
 
 
 def _version(name: str) -> str | None:

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks._bundles import WITHOUT_ITS_PARTS, bundle_of, frame_averaging_bundle, random_network
+from benchmarks._arithmetic import multiply_accumulates
+from benchmarks._bundles import WITHOUT_ITS_PARTS, bundle_of, frame_averaging_bundle
+from benchmarks._matrix_peak import matrix_peak
+from benchmarks._networks import random_network
 from benchmarks._pretrained import pretrained
 from benchmarks._timing import as_row, publish, take_turns
 from benchmarks._torch_modes import torch_modes
@@ -30,10 +32,8 @@ from export.clips import generated_clips
 from export.parity import cosine
 from export.reference import normalise
 from export.runtime import RuntimeUnavailableError, available_cpus, open_build
-from model.config import ModelConfig
 from model.xclip import XClip
 
-PEAK_SIZES, PEAK_ROUNDS = (1024, 2048, 4096), 6
 PRECISIONS = ("fp32", "bf16", "int8")
 BASE, AVERAGING = "transformers eager fp32", "CLIP as ONNX, frames averaged, fp32"
 Contestant = Callable[[], Any]
@@ -124,31 +124,6 @@ def _transformers(
 
 def _only_build(bundle: Any) -> tuple[Any, Any, str]:
     return bundle, bundle.manifest.precisions[0], "onnxruntime-cpu"
-
-
-def matrix_peak(dtype: torch.dtype) -> float:
-    """The most floating-point operations a second that a large matrix product reaches here."""
-    best = 0.0
-    for size in PEAK_SIZES:
-        a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-        for _ in range(PEAK_ROUNDS):
-            started = time.perf_counter()
-            torch.mm(a, b)
-            best = max(best, 2 * size**3 / (time.perf_counter() - started))
-    return best
-
-
-def multiply_accumulates(c: ModelConfig) -> float:
-    """Of one clip through the video encoder: patches, blocks, messages, integration, context."""
-    d, e, t, p = c.vision_width, c.embed_dim, c.num_frames, c.num_patches
-    tokens = p + 1 + c.cross_frame_messages
-    attention = t * (tokens * 4 * d * d + 2 * tokens * tokens * d)
-    mlp = t * (p + 1) * 8 * d * d
-    messages = c.cross_frame_messages * (t * 5 * d * d + 2 * t * t * d)
-    blocks = c.vision_layers * (attention + mlp + messages)
-    embed = t * p * 3 * c.patch_size**2 * d + t * d * e
-    integration = c.mit_layers * (t * 12 * e * e + 2 * t * t * e)
-    return blocks + embed + integration + p * d * e
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._goals import Goal, goals
+from benchmarks._markdown import cell, spelled, table
 from benchmarks._plots import plot_all
 from benchmarks._timing import RESULTS
 
@@ -110,8 +111,8 @@ def _goals(found: list[Goal]) -> str:
     rows = [
         {
             "goal": goal.about,
-            "bound": f"{'≥' if goal.at_least else '≤'} {_cell(goal.bound)}",
-            "measured": "–" if goal.measured is None else f"{_cell(goal.measured)} {goal.unit}",
+            "bound": f"{'≥' if goal.at_least else '≤'} {cell(goal.bound)}",
+            "measured": "–" if goal.measured is None else f"{cell(goal.measured)} {goal.unit}",
             "holds": words[goal.holds],
         }
         for goal in found
@@ -133,36 +134,15 @@ def _section(name: str, report: Report | None, picture: Path | None) -> Iterator
     if ratios := report.get("of_best_peer"):
         yield "Ours over the best peer of the same precision (int8: of any), clips a second:"
         yield table(ratios)
-    facts = [f"- {_fact(k)}: {_value(v)}" for k, v in report.items() if k not in LEFT_OUT]
+    facts = [f"- {spelled(k)}: {_value(v)}" for k, v in report.items() if k not in LEFT_OUT]
     if facts:
         yield "\n".join(facts)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown; columns without any value are left out."""
-    columns = [c for c in rows[0] if any(row.get(c) not in (None, "") for row in rows)]
-    lines = ["| " + " | ".join(map(_fact, columns)) + " |"]
-    lines.append("|" + "|".join("---" if i == 0 else "--:" for i in range(len(columns))) + "|")
-    lines += ["| " + " | ".join(_cell(row.get(c)) for c in columns) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return str(value).replace("|", "\\|")
-
-
-def _fact(name: str) -> str:
-    return name.replace("_", " ")
-
-
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{name}: {_cell(part)}" for name, part in value.items())
-    return _cell(value)
+        return "; ".join(f"{name}: {cell(part)}" for name, part in value.items())
+    return cell(value)
 
 
 if __name__ == "__main__":

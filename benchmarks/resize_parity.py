@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks._bundles import random_network
+from benchmarks._networks import random_network
 from benchmarks._timing import publish
 from export.reference import normalise
 from model import load_checkpoint

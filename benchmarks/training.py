@@ -1,21 +1,24 @@
 """Training against transformers' XCLIPModel: the same clips, labels, batch and loop.
 
-    python -m benchmarks.training [--batch 4] [--updates 3] [--precision fp32]
+    python -m benchmarks.training [--batch 4] [--updates 3] [--precision fp32] [--device cpu]
 
 Both read the video files, take eight frames, and change the weights of an X-CLIP B/32 with AdamW;
 the text tower is frozen, as published. Ours is the trainer of `python -m model.train`, which
 computes frozen texts once. The peer is what the documentation of transformers shows: PyAV, the
 processor, the model, whose forward embeds the labels each time. Loading happens in the same
-process, so that its share can be told; with workers it goes on beside the step, in both.
+process, so that its share can be told; with workers it goes on beside the step, in both. On a GPU
+both have their frames in page-locked memory, and a step ends when the GPU has ended it.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +29,48 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 import model.torchvision_schemas  # noqa: F401  (before transformers)
-from benchmarks._bundles import FOLDER, random_network
+from benchmarks._bundles import FOLDER, tokenizer_of
+from benchmarks._networks import random_network
 from benchmarks._timing import publish
 from export.runtime import available_cpus
+from model.config import VARIANTS
 from model.data.loading import training_batches
 from model.data.shapes.dataset import ShapesOptions, make_dataset
 from model.data.shapes.scene import SceneOptions
-from model.inputs import Tokenizer
+from model.inputs import InputSpec
 from model.native import save_checkpoint
-from model.processes import joined
+from model.processes import Processes, joined
 from model.publish import to_huggingface
 from model.train.config import TrainConfig
 from model.train.run import prepare
 
-VARIANT = "xclip-base-patch32"
-CLIPS, LABELS, FRAMES, SIDE = 16, 16, 8, 224
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+VARIANT, LABELS = "xclip-base-patch32", 16
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Seconds of each phase of one update, by its number.
+Update = Callable[[int], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What both contestants do; `seconds` and `side` are those of the files."""
+
+    variant: str = VARIANT
+    batch: int = 4
+    updates: int = 3
+    precision: str = "fp32"
+    device: str = "cpu"
+    seconds: float = 10
+    side: int = 256
+    folder: Path = FOLDER
+
+    @property
+    def clips(self) -> int:
+        """Video files, of which each has a label of its own as far as there are labels."""
+        return max(LABELS, self.batch)
+
+    def names(self) -> list[str]:
+        """The labels."""
+        return [f"action number {i}" for i in range(LABELS)]
 
 
 def main() -> int:
@@ -49,24 +78,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--batch", type=int, default=4, help="clips of an update (4)")
     parser.add_argument("--updates", type=int, default=3, help="of each contestant (3)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     given = parser.parse_args()
     torch.set_num_threads(available_cpus())
-    clips, names = _clips()
-    with joined("cpu") as processes:
-        ours = _ours(clips, given.batch, given.updates, given.precision, processes)
-        theirs = _transformers(clips, names, given.batch, given.precision)
-        contestants = {"transformers": theirs, "xclip-serve": ours}
-        taken = _take_turns(contestants, given.updates)
-    rows = []
-    for name, phases in taken.items():
-        total = sum(phases.values())
-        rate = given.batch * given.updates / total
-        each = {f"{phase} s": seconds / given.updates for phase, seconds in phases.items()}
-        rows.append({"what": name, "clips/s": rate, **each})
+    rows = measure(Contest(**vars(given)))
     publish(
         "training",
-        f"python -m benchmarks.training --batch {given.batch} --precision {given.precision}",
+        f"python -m benchmarks.training --batch {given.batch} --precision {given.precision} "
+        f"--device {given.device}",
         rows,
         variant=VARIANT,
         batch=given.batch,
@@ -77,7 +97,24 @@ def main() -> int:
     return 0
 
 
-def _take_turns(contestants: dict[str, Any], updates: int) -> dict[str, dict[str, float]]:
+def measure(contest: Contest) -> list[dict[str, Any]]:
+    """A line for each contestant, transformers first: clips a second, seconds of each phase."""
+    folder = _clips(contest)
+    with joined(contest.device) as processes:
+        ours = _ours(folder, contest, processes)
+        theirs = _transformers(folder, contest, processes.device)
+        contestants = {"transformers": theirs, "xclip-serve": ours}
+        taken = _take_turns(contestants, contest.updates)
+    rows = []
+    for name, phases in taken.items():
+        clips = contest.batch * contest.updates
+        each = {f"{phase} s": seconds / contest.updates for phase, seconds in phases.items()}
+        rates = {"clips/s": clips / sum(phases.values()), "step clips/s": clips / phases["step"]}
+        rows.append({"what": name, **rates, **each})
+    return rows
+
+
+def _take_turns(contestants: dict[str, Update], updates: int) -> dict[str, dict[str, float]]:
     """Seconds of each phase, after one update that is not counted."""
     taken: dict[str, dict[str, float]] = {name: {} for name in contestants}
     for turn in range(-1, updates):
@@ -88,30 +125,42 @@ def _take_turns(contestants: dict[str, Any], updates: int) -> dict[str, dict[str
     return taken
 
 
-def _clips() -> tuple[Path, list[str]]:
-    """Sixteen clips of ten seconds, each of a class of its own, in the size people train on."""
-    folder = FOLDER / "training-clips"
+def _clips(contest: Contest) -> Path:
+    """Clips of ten seconds in the size people train on, in a folder with their tables."""
+    folder = contest.folder / f"training-clips-{contest.clips}"
     if not (folder / "train.csv").exists():
-        scenes = SceneOptions(short_side=(256, 256), duration_s=(10, 10), most_frames=300)
-        options = ShapesOptions(clips=CLIPS, val_clips=0, unseen_clips=0, scenes=scenes)
+        scenes = SceneOptions(
+            short_side=(contest.side, contest.side),
+            duration_s=(contest.seconds, contest.seconds),
+            most_frames=300,
+        )
+        options = ShapesOptions(contest.clips, val_clips=0, unseen_clips=0, scenes=scenes)
         make_dataset(folder, options)
-    files = sorted((folder / "clips" / "train-00").iterdir())[:CLIPS]
-    names = [f"action number {i}" for i in range(LABELS)]
+    files = _files(folder)[: contest.clips]
     lines = [f"{file.relative_to(folder)},{i % LABELS}" for i, file in enumerate(files)]
     (folder / "list.csv").write_text("\n".join(["path,label", *lines]) + "\n")
-    labels = [f"{i},{name}" for i, name in enumerate(names)]
+    labels = [f"{i},{name}" for i, name in enumerate(contest.names())]
     (folder / "names.csv").write_text("\n".join(["id,name", *labels]) + "\n")
-    return folder, names
+    return folder
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted((folder / "clips").glob("train-*/*"))
 
 
 # --- ours ---------------------------------------------------------------------------------------
 
 
-def _ours(folder: Path, batch: int, updates: int, precision: str, processes: Any) -> Any:
-    checkpoint = folder / "checkpoint"
+def _ours(folder: Path, contest: Contest, processes: Processes) -> Update:
+    checkpoint = folder / f"checkpoint-{contest.variant}"
     if not checkpoint.exists():
-        save_checkpoint(random_network(VARIANT), checkpoint, name=VARIANT, trained=False)
+        net = random_network(contest.variant)
+        own = None if net.config.vocab_size > 40_000 else tokenizer_of(net.config)
+        save_checkpoint(net, checkpoint, tokenizer=own, name=contest.variant, trained=False)
+    # A run is gone on with where it was left: each measurement begins anew.
+    shutil.rmtree(folder / "run", ignore_errors=True)
     plain = {"scales": [1.0], "positions": "centre", "flip": 0, "jitter": 0, "grey": 0}
+    epochs = (contest.updates + 2) * contest.batch / contest.clips + 1
     run = prepare(
         TrainConfig.model_validate(
             {
@@ -125,23 +174,32 @@ def _ours(folder: Path, batch: int, updates: int, precision: str, processes: Any
                 },
                 "augment": plain,
                 "mixing": {"probability": 0},
-                "batch": {"size": batch},
-                "schedule": {"epochs": (updates + 2) * batch / CLIPS + 1, "warmup_epochs": 0},
-                "compute": {"precision": precision, "device": "cpu"},
+                "batch": {"size": contest.batch},
+                "schedule": {"epochs": epochs, "warmup_epochs": 0},
+                "compute": {"precision": contest.precision, "device": contest.device},
             }
         ),
         processes,
     )
-    batches = training_batches(run.training, run.plan, 0, 0, run.updates, run.config.data)
+    pinned = processes.device.type == "cuda"
+    batches = training_batches(
+        run.training, run.plan, 0, 0, run.updates, run.config.data, pinned=pinned
+    )
 
     def update(number: int) -> dict[str, float]:
         began = time.perf_counter()
         taken = next(batches)
         loaded = time.perf_counter()
         run.updater.update(number, iter([taken]))
+        _end_of_step(processes.device)
         return {"loading": loaded - began, "step": time.perf_counter() - loaded}
 
     return update
+
+
+def _end_of_step(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 # --- transformers -------------------------------------------------------------------------------
@@ -150,15 +208,16 @@ def _ours(folder: Path, batch: int, updates: int, precision: str, processes: Any
 class _Videos(torch.utils.data.Dataset[Any]):
     """Files and classes, read as transformers' documentation reads them."""
 
-    def __init__(self, files: list[Path], processor: Any) -> None:
-        self.files, self.processor = files, processor
+    def __init__(self, files: list[Path], processor: Any, frames: int) -> None:
+        self.files, self.processor, self.frames = files, processor, frames
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         with av.open(str(self.files[index])) as container:
-            wanted = np.linspace(0, container.streams.video[0].frames - 1, FRAMES).astype(int)
+            last = container.streams.video[0].frames - 1
+            wanted = np.linspace(0, last, self.frames).astype(int)
             frames = [
                 frame.to_ndarray(format="rgb24")
                 for i, frame in enumerate(container.decode(video=0))
@@ -168,40 +227,64 @@ class _Videos(torch.utils.data.Dataset[Any]):
         return pixels, index % LABELS
 
 
-def _transformers(folder: Path, names: list[str], batch: int, precision: str) -> Any:
-    from transformers import VideoMAEImageProcessor, XCLIPConfig, XCLIPModel
+def _transformers(folder: Path, contest: Contest, device: torch.device) -> Update:
+    from transformers import XCLIPConfig, XCLIPModel
 
-    state, config = to_huggingface(random_network(VARIANT))
+    net = random_network(contest.variant)
+    state, config = to_huggingface(net)
     port = XCLIPModel(XCLIPConfig.from_dict(config)).train()
     port.load_state_dict(state, strict=False)
+    port.to(device)
     for part in (port.text_model, port.text_projection):
         part.requires_grad_(requires_grad=False)
     trained = [p for p in port.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=8e-6, weight_decay=0.001, betas=(0.9, 0.98))
-    processor = VideoMAEImageProcessor(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE},
-        image_mean=list(MEAN), image_std=list(STD),
-    )  # fmt: skip
-    files = sorted((folder / "clips" / "train-00").iterdir())[:CLIPS]
-    ids = torch.from_numpy(Tokenizer.clip().encode(names, 77, 0))
-    ids = torch.nn.functional.pad(ids, (0, 77 - ids.shape[1]))
-    batches = _for_ever(DataLoader(_Videos(files, processor), batch, shuffle=True, drop_last=True))
+    scaler = torch.amp.GradScaler(device.type, enabled=contest.precision == "fp16")
+    videos = _Videos(_files(folder)[: contest.clips], _processor(net.inputs), net.config.num_frames)
+    loader = DataLoader(
+        videos, contest.batch, shuffle=True, drop_last=True, pin_memory=device.type == "cuda"
+    )
+    batches, ids = _for_ever(loader), _token_ids(contest).to(device)
 
     def update(_: int) -> dict[str, float]:
         began = time.perf_counter()
         pixels, labels = next(batches)
         loaded = time.perf_counter()
-        half = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
-        with half:
-            logits = port(input_ids=ids, pixel_values=pixels).logits_per_video
-        loss = cross_entropy(logits.float(), labels)
+        there = pixels.to(device, non_blocking=True)
+        with _half(device, contest.precision):
+            logits = port(input_ids=ids, pixel_values=there).logits_per_video
+        loss = cross_entropy(logits.float(), labels.to(device, non_blocking=True))
         optimizer.zero_grad()
-        loss.backward()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
+        _end_of_step(device)
         return {"loading": loaded - began, "step": time.perf_counter() - loaded}
 
     return update
+
+
+def _processor(spec: InputSpec) -> Any:
+    from transformers import VideoMAEImageProcessor
+
+    side = spec.image_size
+    return VideoMAEImageProcessor(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side},
+        image_mean=[m / 255 for m in spec.mean], image_std=[s / 255 for s in spec.std],
+    )  # fmt: skip
+
+
+def _token_ids(contest: Contest) -> torch.Tensor:
+    """The labels at the full context length, as transformers' processor pads them."""
+    config = VARIANTS[contest.variant]
+    ids = torch.from_numpy(tokenizer_of(config).encode(contest.names(), config.context_length, 0))
+    return torch.nn.functional.pad(ids, (0, config.context_length - ids.shape[1]))
+
+
+def _half(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, DTYPES[precision]) if precision in DTYPES else nullcontext()
 
 
 def _for_ever(loader: DataLoader[Any]) -> Iterator[Any]:

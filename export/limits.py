@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from export.bundle.manifest import PrecisionName
+if TYPE_CHECKING:
+    from export.bundle.manifest import PrecisionName
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,16 @@ class Processes:
         """Whether this process does what one process of each machine has to do."""
         return self.local_rank == 0
 
-    def summed(self, values: Tensor) -> Tensor:
-        """The sum over all processes, on each of them."""
+    def reduced(self, values: Tensor) -> Tensor:
+        """The sum over all processes, on the device: nobody waits for it here."""
         if self.count > 1:
             values = values.to(self.device)
             dist.all_reduce(values)
-        return values.cpu()
+        return values
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum over all processes, on each of them."""
+        return self.reduced(values).cpu()
 
     def gathered(self, values: Tensor) -> Tensor:
         """The values of all processes one after another; each has equally many."""
@@ -85,6 +89,14 @@ def pick_device(wanted: str, local_rank: int = 0) -> torch.device:
             f"{torch.cuda.device_count()}: start fewer with --nproc-per-node"
         )
     return torch.device("cuda", local_rank)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether fp32 products on a GPU may keep ten bits of each factor; torch's own rule differs
+    between products (no) and convolutions (yes).
+    """
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @contextmanager

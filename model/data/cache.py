@@ -173,7 +173,7 @@ def _all(source: WholeClips | FixedClips, config: DataConfig) -> Iterator[Pixels
         source,
         batch_size=None,
         collate_fn=_as_it_is,
-        **{**worker_options(config), "pin_memory": False},
+        **worker_options(config),
     )
     return iter(loader)
 

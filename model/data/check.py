@@ -125,7 +125,7 @@ def _looked_at(
     loader: DataLoader[Any] = DataLoader(
         _Looks(clips, spec),
         batch_size=None,
-        **{**worker_options(config), "pin_memory": False},
+        **worker_options(config),
     )
     for look in loader:
         yield look

@@ -62,13 +62,24 @@ class _Draws:
 
 
 def training_batches(
-    clips: TrainingClips, plan: Plan, rank: int, start: int, stop: int, config: DataConfig
+    clips: TrainingClips,
+    plan: Plan,
+    rank: int,
+    start: int,
+    stop: int,
+    config: DataConfig,
+    *,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
-    """The micro-batches of a process, from update `start` to `stop`, in one go over all epochs."""
+    """The micro-batches of a process, from update `start` to `stop`, in one go over all epochs.
+
+    `pinned` puts their frames into page-locked memory: for a GPU.
+    """
     loader: DataLoader[Any] = DataLoader(
         clips,
         batch_sampler=_Draws(plan, rank, start, stop),
         collate_fn=collate,
+        pin_memory=pinned,
         **worker_options(config),
     )
     return iter(loader)
@@ -80,7 +91,7 @@ def test_clips(clips: TestClips, indices: Iterable[int], config: DataConfig) -> 
         clips,
         sampler=list(indices),
         batch_size=None,
-        **{**worker_options(config), "pin_memory": False},
+        **worker_options(config),
     )
     return iter(loader)
 
@@ -90,7 +101,6 @@ def worker_options(config: DataConfig) -> dict[str, Any]:
     options: dict[str, Any] = {
         "num_workers": config.workers,
         "worker_init_fn": partial(_settle_in, os.getpid()),
-        "pin_memory": torch.cuda.is_available(),
         # Draws the seeds of workers, which have their own; the global state is left alone.
         "generator": torch.Generator(),
     }

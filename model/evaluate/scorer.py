@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.inputs import InputSpec, Tokenizer
 from model.xclip import XClip
+
+if TYPE_CHECKING:
+    from model.inputs import InputSpec, Tokenizer
 
 TEXTS_AT_ONCE = 256
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,7 +42,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 def normalised(frames: Tensor, spec: InputSpec) -> Tensor:
     """uint8 (B,T,H,W,3) RGB to float (B,T,3,H,W), as the network takes them."""
-    statistics = torch.tensor([spec.mean, spec.std], device=frames.device)
+    statistics = torch.tensor([spec.mean, spec.std]).to(frames.device, non_blocking=True)
     return ((frames.float() - statistics[0]) / statistics[1]).permute(0, 1, 4, 2, 3)
 
 

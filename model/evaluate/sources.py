@@ -13,7 +13,7 @@ from model.evaluate.errors import EvaluateError
 from model.evaluate.paper import network_name
 from model.evaluate.scorer import Scorer, TorchScorer
 from model.inputs import Tokenizer
-from model.processes import pick_device
+from model.processes import allow_tf32, pick_device
 
 # Named, not imported: this package knows no bundle format and works without the package that does.
 BUNDLE_SCORER = "export.scoring:BundleScorer"
@@ -31,6 +31,7 @@ def from_checkpoint(source: str, device: str, precision: str, frames: int | None
     """Anything that `python -m model.convert` takes."""
     found = read_checkpoint(source, num_frames=frames)
     mine = pick_device(device)
+    allow_tf32(False)
     scorer = TorchScorer(
         found.net.to(mine),
         found.tokenizer or Tokenizer.clip(),

@@ -161,6 +161,10 @@ class ComputeConfig(Section):
     """auto takes a GPU where there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Autocast; weights stay fp32."""
+    tf32: bool = False
+    """On a GPU, round the factors of fp32 products to ten bits: faster, and no longer fp32."""
+    channels_last: bool = False
+    """Keep the patch filters in channels-last order, as the frames are in any case."""
     compile: bool = False
     """torch.compile: minutes at the start, faster updates after them."""
     checkpoint_segments: Count = 0

@@ -88,7 +88,13 @@ class _Batches:
     def __init__(self, run: Run) -> None:
         first, last = run.first, run.updates
         self._batches = training_batches(
-            run.training, run.plan, run.processes.rank, first, last, run.config.data
+            run.training,
+            run.plan,
+            run.processes.rank,
+            first,
+            last,
+            run.config.data,
+            pinned=run.processes.device.type == "cuda",
         )
         self._run, self._waited = run, 0.0
 

@@ -67,7 +67,7 @@ def mix(frames: Tensor, targets: Tensor, mixes: list[Mix | None]) -> tuple[Tenso
 def _mix_group(frames: Tensor, targets: Tensor, m: Mix | None) -> tuple[Tensor, Tensor]:
     if m is None:
         return frames, targets
-    partners = torch.tensor(m.partners, device=frames.device)
+    partners = torch.tensor(m.partners).to(frames.device, non_blocking=True)
     targets = m.kept * targets + (1 - m.kept) * targets[partners]
     if m.box is None:
         return m.kept * frames + (1 - m.kept) * frames[partners], targets

@@ -22,13 +22,15 @@ class Texts:
 
     def __init__(self, ids: Tensor, vectors: Tensor | None) -> None:
         self.ids, self.vectors = ids, vectors
-        self.lengths = ids.argmax(dim=1) + 1  # the end token has the largest id
+        # On the processor, where reading one makes nobody wait. The end token has the largest id.
+        self.lengths = (ids.argmax(dim=1) + 1).cpu()
 
     def take(self, places: Tensor) -> Tensor:
-        """Vectors (K,E) float, or token ids (K,L) integer, L the longest of these."""
+        """Vectors (K,E) float, or token ids (K,L) integer, L the longest of these places (K,)."""
+        there = places.to(self.ids.device, non_blocking=True)
         if self.vectors is not None:
-            return self.vectors[places]
-        return self.ids[places, : int(self.lengths[places].max())]
+            return self.vectors[there]
+        return self.ids[there, : int(self.lengths[places].max())]
 
 
 def tokenised(
@@ -88,7 +90,7 @@ class Objective:
             drawn = processes.gathered(batch.wordings)
             places = torch.unique(torch.cat([drawn, self._extra_captions(update).to(drawn)]))
             right = self._true(batch, places)
-        return self.texts.take(places.to(device)), right.to(device)
+        return self.texts.take(places), right.to(device, non_blocking=True)
 
     def _true(self, batch: Batch, places: Tensor) -> Tensor:
         """Which of these wordings (K,) are those of each clip (B,K)."""

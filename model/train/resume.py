@@ -10,7 +10,7 @@ import yaml
 
 from model.native import save_checkpoint
 from model.train.broken import BrokenClips
-from model.train.config import TrainConfig
+from model.train.config import StartConfig, TrainConfig
 from model.train.errors import TrainError
 from model.train.snapshots import Snapshots, write_state
 from model.train.start import Start
@@ -21,8 +21,9 @@ CONFIG = "config.yaml"
 # What may change between the parts of one run: it has no part in what the weights become.
 FREE = {
     "output", "log", "save", "evaluate", "compute.device", "compute.threads", "compute.compile",
-    "compute.checkpoint_segments", "data.workers", "data.prefetch", "data.max_broken_share",
-    "data.val", "data.root", "data.cache.folder", "batch.per_process", "name",
+    "compute.channels_last", "compute.checkpoint_segments", "data.workers", "data.prefetch",
+    "data.max_broken_share", "data.val", "data.root", "data.cache.folder", "batch.per_process",
+    "name",
 }  # fmt: skip
 
 
@@ -37,6 +38,9 @@ def check_same_run(config: TrainConfig) -> None:
 
 
 def _refuse_another(config: TrainConfig, before: Mapping[str, Any]) -> None:
+    # A key that the run's version did not know yet stood at its default, whatever it is.
+    plain = TrainConfig(output=config.output, start=StartConfig(source="-"))
+    before = _filled(before, plain.model_dump(mode="json"))
     now = config.model_dump(mode="json")
     for key, (old, new) in _differences(before, now).items():
         if not any(key == free or key.startswith(f"{free}.") for free in FREE):
@@ -99,6 +103,15 @@ def restore(
     done = snapshot.state["updates"]
     warnings.append(f"going on after update {done}, from {snapshot.folder}")
     return done, snapshot.state["broken"], warnings
+
+
+def _filled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` with what it lacks from `defaults`, section by section."""
+    filled = {**defaults, **given}
+    for key, default in defaults.items():
+        if isinstance(default, Mapping) and isinstance(filled[key], Mapping):
+            filled[key] = _filled(filled[key], default)
+    return filled
 
 
 def _differences(

@@ -13,7 +13,7 @@ from model.data.labels import read_labels
 from model.data.order import Plan
 from model.data.reading import TestClips, TrainingClips
 from model.evaluate.scorer import TorchScorer, encode_texts
-from model.processes import Processes
+from model.processes import Processes, allow_tf32
 from model.train.broken import BrokenClips
 from model.train.clips import training_clips, validation_clips
 from model.train.config import TrainConfig
@@ -91,6 +91,7 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
     """Read the data, make the network, go back to the last snapshot where there is one."""
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
+    allow_tf32(config.compute.tf32)
     labels = read_labels(config.data.labels) if config.data.labels else None
     clips = read_clips(config.data.train, config.data.root, labels)
     if config.loss.over == "labels":
@@ -146,6 +147,8 @@ def _updater(
 ) -> Updater:
     net = start.net.to(processes.device).train()
     net.visual.checkpoint_segments = config.compute.checkpoint_segments
+    if config.compute.channels_last:
+        net.visual.conv1.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     freeze_text(net, config.text == "trainable")
     if config.vision == "frozen":
         freeze_vision(net)

@@ -25,6 +25,7 @@ from model.train.mixing import draw_mix, mix
 from model.train.objective import Objective
 from model.train.optimizers import make_optimizers
 from model.train.schedule import Schedule
+from model.train.upload import Upload
 
 NAMED_IN_ERROR = 8
 
@@ -60,6 +61,8 @@ class Updater:
         self.comparison, self.objective = comparison, objective
         self.plan, self.schedule, self.groups = plan, schedule, groups
         self.optimizers = make_optimizers(groups, config.optim)
+        self._upload = Upload(processes.device)
+        self._begun: Batch | None = None
         self.scaler = torch.amp.GradScaler(
             processes.device.type, enabled=config.compute.precision == "fp16"
         )
@@ -72,13 +75,31 @@ class Updater:
         torch.manual_seed(int(self._rng(number, 2).integers(1 << 62)))
         taken, losses = [], []
         for turn in range(self.plan.micro_batches):
-            batch = next(batches)
+            batch = self._next(batches)
             last = turn + 1 == self.plan.micro_batches
-            taken.append(batch)
+            taken.append(batch.indices)
             losses.append(self._accumulate(number, turn, batch, last))
-        loss = self._checked(number, taken, torch.cat(losses))
-        norm = self._step(number)
-        return Outcome(loss, norm, self.schedule.rate(number, self.config.optim.lr, self._lowest))
+            self._begin_next(number, last, batches)
+        clips = torch.cat(losses)
+        total, norm = clips.sum(dtype=torch.float64), self._gradient_norm()
+        # Read together: each reading waits for all that the GPU has been given to do.
+        found = torch.stack([self.processes.reduced(total), norm.double()]).tolist()
+        loss = self._checked(number, taken, clips, found[0] / self.plan.batch)
+        self._step(number, norm, finite=bool(np.isfinite(found[1])))
+        rate = self.schedule.rate(number, self.config.optim.lr, self._lowest)
+        return Outcome(loss, found[1], rate)
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        """The micro-batch that was begun, or else the next one, on the device."""
+        batch, self._begun = self._begun or self._upload.begin(next(batches)), None
+        self._upload.wait(batch)
+        return batch
+
+    def _begin_next(self, number: int, last: bool, batches: Iterator[Batch]) -> None:
+        """While the GPU works: the next micro-batch, of this update or of the one after it."""
+        if self._upload.ahead and not (last and number + 1 == self.schedule.updates):
+            following = next(batches, None)
+            self._begun = None if following is None else self._upload.begin(following)
 
     @property
     def _lowest(self) -> float:
@@ -94,7 +115,7 @@ class Updater:
         device = self.processes.device
         text, right = self.objective.candidates(batch, number, self.processes)
         targets = smooth(right, self.config.loss.smoothing)
-        frames = normalised(batch.frames.to(device, non_blocking=True), self.spec)
+        frames = normalised(batch.frames, self.spec)
         frames, targets = mix(frames, targets, self._mixes(number, turn, len(frames)))
         distributed = isinstance(self.comparison, DistributedDataParallel)
         waiting: Any = nullcontext() if last or not distributed else self.comparison.no_sync()  # type: ignore[operator]
@@ -120,15 +141,13 @@ class Updater:
         own = (self.processes.rank,) if purpose == 2 else ()
         return np.random.default_rng((self.config.seed, purpose, number, *own, *more))
 
-    def _checked(self, number: int, taken: list[Batch], losses: Tensor) -> float:
-        """The mean loss of the whole batch."""
-        total = losses.sum(dtype=torch.float64)
-        mean = float(self.processes.summed(total)) / self.plan.batch
+    def _checked(self, number: int, taken: list[Tensor], losses: Tensor, mean: float) -> float:
+        """The mean loss of the whole batch, if it is one."""
         if np.isfinite(mean):
             return mean
         names = [s.name for s in self.objective.clips.samples]
         bad = (~torch.isfinite(losses)).tolist()
-        places = torch.cat([batch.indices for batch in taken]).tolist()
+        places = torch.cat(taken).tolist()
         mine = [names[place] for place, is_bad in zip(places, bad, strict=True) if is_bad]
         found = [name for part in self.processes.collected(mine) for name in part]
         rest = len(found) - NAMED_IN_ERROR
@@ -140,12 +159,18 @@ class Updater:
             everywhere=True,
         )
 
-    def _step(self, number: int) -> float:
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.groups for p in group.parameters.values()]
+
+    def _gradient_norm(self) -> Tensor:
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        parameters = [p for group in self.groups for p in group.parameters.values()]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def _step(self, number: int, norm: Tensor, *, finite: bool) -> None:
+        if not self.scaler.is_enabled() and not finite:
             raise TrainError(
                 f"in update {number} the gradient is not finite, the weights stay as they were "
                 "before it: lower optim.lr, or take fp32 or bf16 as compute.precision",
@@ -153,10 +178,9 @@ class Updater:
             )
         limit = self.config.optim.clip_norm
         if limit is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, limit, norm)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        return float(norm)

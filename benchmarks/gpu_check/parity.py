@@ -1,0 +1,108 @@
+"""Part one: how far every runtime, precision and variant is from torch in fp32.
+
+N clips, K texts, D vector length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu_check.check import Check
+from benchmarks.gpu_check.contestant import Answers, Network
+from benchmarks.gpu_check.outcomes import OutsideLimits, Row, attempted, opened
+
+# Labels of one question; 400 texts are 40 questions about each clip.
+CHOICES = 10
+
+
+def parity(check: Check) -> Iterator[Row]:
+    """Torch on the device and each runtime, in each precision, variant by variant.
+
+    The measure is torch in fp32 on the processor, on the same weights and clips.
+    """
+    for variant in check.options.variants:
+        what = {"variant": variant, "what": "our torch"}
+        expected, failure = opened(what, partial(_expected, check, variant))
+        if expected is None:
+            yield failure or what
+            continue
+        for name, precision, open_network in _networks(check, variant):
+            yield attempted(
+                {"variant": variant, "what": name, "precision": precision},
+                partial(_compared, open_network, precision, expected),
+            )
+
+
+def _expected(check: Check, variant: str) -> tuple[Any, np.ndarray, Answers]:
+    """What is shown, texts, and torch's answers."""
+    from benchmarks.gpu_check.clips import shown, texts
+    from benchmarks.gpu_check.torch_network import TorchNetwork
+
+    net = check.network(variant)
+    clips, ids = shown(check.options.clips, net.inputs), texts(net.config)
+    return clips, ids, TorchNetwork(net, "cpu", "fp32").answers(clips.frames, ids)
+
+
+def _networks(check: Check, variant: str) -> Iterator[tuple[str, str, Any]]:
+    from benchmarks.gpu_check.torch_network import TorchNetwork
+
+    net, device = check.network(variant), check.device
+    for precision in check.options.precisions:
+        if precision != "int8":
+            yield "our torch", precision, partial(TorchNetwork, net, device.name, precision)
+    for runtime in device.runtimes:
+        for precision in check.options.precisions:
+            yield runtime, precision, partial(check.bundles.open, variant, runtime, precision)
+
+
+def _compared(open_network: Any, precision: str, expected: tuple[Any, np.ndarray, Answers]) -> Row:
+    clips, ids, wanted = expected
+    network: Network = open_network()
+    try:
+        found = differences(network.answers(clips.frames, ids), wanted)
+    finally:
+        network.close()
+    return _within_limits({**found, "clips": clips.source}, precision)
+
+
+def differences(found: Answers, wanted: Answers) -> Row:
+    """Largest error of a logit, smallest cosine of a video vector, agreement on the best of ten.
+
+    Each clip is asked to choose between ten texts, forty times: one choice among 400 would say
+    little about a share of 99.5 %.
+    """
+    if not (np.isfinite(found.logits).all() and np.isfinite(found.video).all()):
+        raise ValueError("answers that are no numbers")
+    norms = np.linalg.norm(found.video, axis=1) * np.linalg.norm(wanted.video, axis=1)
+    best, right = (_choices(a.logits) for a in (found, wanted))
+    return {
+        "logit_error": float(np.abs(found.logits - wanted.logits).max()),
+        "cosine": float(((found.video * wanted.video).sum(1) / norms).min()),
+        "top1_agreement": float((best == right).mean()),
+        "choices": best.size,
+    }
+
+
+def _choices(logits: np.ndarray) -> np.ndarray:
+    """Logits (N,K) to the best of each ten texts (N,K/10)."""
+    best: np.ndarray = logits.reshape(len(logits), -1, CHOICES).argmax(axis=2)
+    return best
+
+
+def _within_limits(figures: Row, precision: str) -> Row:
+    """The figures, if they are as near as `python -m export` asks."""
+    from export.limits import LIMITS
+
+    allowed = LIMITS[precision]  # type: ignore[index]
+    error, near = figures["logit_error"], figures["cosine"]
+    if error > allowed.logit_error or near < allowed.cosine:
+        raise OutsideLimits(
+            f"too far from torch: logits differ by {error:.2g} (limit {allowed.logit_error:g}), "
+            f"smallest cosine {near:.6f} (limit {allowed.cosine:g})",
+            figures,
+        )
+    return figures
