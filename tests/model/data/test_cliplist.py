@@ -111,7 +111,7 @@ def test_class_numbers_need_names(tmp_path: Path) -> None:
 
 
 def test_a_missing_list_and_a_missing_root_say_what_to_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"does not exist: set data\.train"):
+    with pytest.raises(DataError, match=r"does not exist: correct the path \(data\.train"):
         read_clips([tmp_path / "none.txt"], tmp_path)
     with pytest.raises(DataError, match=r"set data\.root"):
         read_clips([listed(tmp_path, "a.mp4 x\n")], tmp_path / "nowhere")

@@ -11,7 +11,7 @@ from model.train.settings import read_config
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs"
 OWN = {
-    "demo", "demo_clip", "demo_order", "few_shot_shapes", "finetune",
+    "demo", "demo_clip", "demo_motion", "demo_order", "few_shot_shapes", "finetune",
 }  # not from the paper  # fmt: skip
 GPUS = 8  # of the released commands
 # name: frames, per GPU, accumulated, epochs, base rate, CLIP that it starts from
