@@ -37,6 +37,7 @@ from model.native import save_checkpoint
 from model.processes import joined
 from model.publish import to_huggingface
 from model.train.config import TrainConfig
+from model.train.memory import keep_freed_memory
 from model.train.run import prepare
 
 VARIANT = "xclip-base-patch32"
@@ -52,6 +53,7 @@ def main() -> int:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     given = parser.parse_args()
     torch.set_num_threads(available_cpus())
+    keep_freed_memory()  # as the trainer does; in one process it serves the peer as well
     clips, names = _clips()
     with joined("cpu") as processes:
         ours = _ours(clips, given.batch, given.updates, given.precision, processes)
