@@ -42,6 +42,7 @@ from model.native import save_checkpoint
 from model.processes import Processes, joined
 from model.publish import to_huggingface
 from model.train.config import TrainConfig
+from model.train.memory import keep_freed_memory
 from model.train.run import prepare
 
 VARIANT, LABELS = "xclip-base-patch32", 16
@@ -82,6 +83,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     given = parser.parse_args()
     torch.set_num_threads(available_cpus())
+    keep_freed_memory()  # as the trainer does; in one process it serves the peer as well
     rows = measure(Contest(**vars(given)))
     publish(
         "training",
