@@ -66,15 +66,18 @@ def _ends(split: ir.Node) -> tuple[ir.Node, ir.Value, int, ir.Node] | None:
     softmaxes = {node for node in _following(split) if node.op_type == "Softmax"}
     if product is None or product.op_type != "MatMul" or len(softmaxes) != 1:
         return None
-    joined = _used_by(softmaxes.pop().outputs[0], "MatMul", "Transpose", "Reshape")
+    softmax = softmaxes.pop()
+    if _made_by(softmax.inputs[0], "MatMul") is None:  # something in between: a mask
+        return None
+    joined = _used_by(softmax.outputs[0], "MatMul", "Transpose", "Reshape")
     return None if joined is None else (product, bias, heads, joined)
 
 
-def _made_by(value: ir.Value, *operators: str) -> ir.Node | None:
+def _made_by(value: ir.Value | None, *operators: str) -> ir.Node | None:
     """The node behind a chain of operators that ends in the value, nearest first."""
     node: ir.Node | None = None
     for operator in operators:
-        node = value.producer()
+        node = value.producer() if value is not None else None
         if node is None or node.op_type != operator or node.inputs[0] is None:
             return None
         value = node.inputs[0]

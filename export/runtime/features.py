@@ -31,6 +31,9 @@ class DeviceFeatures(Mapping[str, Vectors]):
             self._host |= self.device.download({name: self.arrays[name]})
         return self._host[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.arrays  # Mapping's own would look, and so copy
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.arrays)
 
