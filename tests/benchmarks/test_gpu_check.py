@@ -63,7 +63,7 @@ def test_the_whole_check_on_the_processor(
     parts = rows_of(uncompiled)
     here = {"onnxruntime-cpu fp32": "ran", "openvino fp32": "ran"}
     assert outcomes(parts["parity"]) == {"our torch fp32": "ran", **here}
-    assert all(row["top1_agreement"] == 1 and row["choices"] == 40 * 12 for row in parts["parity"])
+    assert all(row["top1_agreement"] == 1 and row["choices"] >= 480 for row in parts["parity"])
     torch_rows = [f"{who} {mode} fp32" for who in ("transformers", "our torch")
                   for mode in ("eager", "compiled")]  # fmt: skip
     assert outcomes(parts["speed"]) == dict.fromkeys(torch_rows, "ran") | here
