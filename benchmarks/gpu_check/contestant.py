@@ -45,7 +45,8 @@ class Contestant:
     precision: str
     open: Callable[[], Encoder]
 
-    @property
-    def is_provider(self) -> bool:
-        """Whether it is one of the runtimes that serve, not torch."""
-        return not self.what.startswith(("transformers", "our torch"))
+
+def smallest_cosine(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Between the vectors (N,D) of two contestants, row by row."""
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
+    return float(((found * wanted).sum(axis=1) / norms).min())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu_check.check import Check
-from benchmarks.gpu_check.contestant import Answers, Network
+from benchmarks.gpu_check.contestant import Answers, Network, smallest_cosine
 from benchmarks.gpu_check.outcomes import OutsideLimits, Row, attempted, opened
 
 # Labels of one question; 400 texts are 40 questions about each clip.
@@ -77,11 +77,10 @@ def differences(found: Answers, wanted: Answers) -> Row:
     """
     if not (np.isfinite(found.logits).all() and np.isfinite(found.video).all()):
         raise ValueError("answers that are no numbers")
-    norms = np.linalg.norm(found.video, axis=1) * np.linalg.norm(wanted.video, axis=1)
     best, right = (_choices(a.logits) for a in (found, wanted))
     return {
         "logit_error": float(np.abs(found.logits - wanted.logits).max()),
-        "cosine": float(((found.video * wanted.video).sum(1) / norms).min()),
+        "cosine": smallest_cosine(found.video, wanted.video),
         "top1_agreement": float((best == right).mean()),
         "choices": best.size,
     }

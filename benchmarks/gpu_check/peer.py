@@ -39,6 +39,7 @@ class TransformersEncoder:
         self._inputs, self._dtype = net.inputs, DTYPES[precision]
         self._device = torch.device(device)
         self._model = transformers_model(net).to(self._device, self._dtype)
+        self._compiled = compiled
         self._encode = torch.compile(self._encoded, dynamic=False) if compiled else self._encoded
 
     @torch.inference_mode()
@@ -51,7 +52,8 @@ class TransformersEncoder:
     def close(self) -> None:
         """Forget the weights, and what was compiled: torch compiles a function only so often."""
         del self._model, self._encode
-        torch.compiler.reset()
+        if self._compiled:
+            torch.compiler.reset()
 
     def _encoded(self, frames: Tensor) -> Tensor:
         pixels = normalised(frames, self._inputs).to(self._dtype)

@@ -45,6 +45,7 @@ class Bundles:
     def __init__(self, precisions: Sequence[str], *, engines: bool) -> None:
         self._wanted, self._engines_wanted = tuple(precisions), engines
         self._made: dict[str, Callable[[], Any]] = {}
+        self._bad_engines: dict[str, Exception] = {}
 
     def of(self, variant: str) -> Any:
         """The variant's bundle; what went wrong when it was made goes wrong again."""
@@ -60,7 +61,8 @@ class Bundles:
 
     def open(self, variant: str, runtime: str, precision: str) -> RuntimeNetwork:
         """The variant on a runtime; NotRun with the reason of whoever refuses."""
-        self._open(PROBE, runtime, precision).close()
+        if variant != PROBE:
+            self._open(PROBE, runtime, precision).close()
         return self._open(variant, runtime, precision)
 
     @cached_property
@@ -69,14 +71,13 @@ class Bundles:
         from export.errors import ExportError
 
         refusals = (ExportError, ValueError)
-        engines = not self.no_engines
         try:
-            all_of_them = _export(PROBE, PROBE, self._wanted, engines=engines)
+            all_of_them = self._exported(PROBE, PROBE, self._wanted)
         except refusals:
             reasons = {}
             for precision in self._wanted:
                 try:
-                    _export(PROBE, f"{PROBE}-{precision}", (precision,), engines=engines)
+                    _export(PROBE, f"{PROBE}-{precision}", (precision,))
                 except refusals as error:
                     reasons[precision] = one_line(error)
             return reasons
@@ -105,6 +106,8 @@ class Bundles:
         if runtime == "tensorrt" and self.no_engines:
             raise NotRun(self.no_engines)
         bundle = self.of(variant)
+        if runtime == "tensorrt" and variant in self._bad_engines:
+            raise self._bad_engines[variant]
         fitting = [
             build
             for build in bundle.manifest.precisions
@@ -121,7 +124,20 @@ class Bundles:
         possible = tuple(p for p in self._wanted if p not in missing)
         if not possible:
             raise NotRun("; ".join(f"{p}: {why}" for p, why in missing.items()))
-        return _export(variant, variant, possible, engines=not self.no_engines)
+        return self._exported(variant, variant, possible)
+
+    def _exported(self, variant: str, folder: str, precisions: tuple[str, ...]) -> Any:
+        """With engines; where only they go wrong, without, and the failure is theirs alone."""
+        from export.errors import ExportError
+
+        if self.no_engines:
+            return _export(variant, folder, precisions)
+        try:
+            return _export(variant, folder, precisions, engines=True)
+        except ExportError as error:
+            bundle = _export(variant, folder, precisions)
+            self._bad_engines[variant] = error
+            return bundle
 
 
 def _export(

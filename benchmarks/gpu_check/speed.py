@@ -14,7 +14,7 @@ import torch
 from benchmarks._arithmetic import multiply_accumulates
 from benchmarks._timing import timing_of
 from benchmarks.gpu_check.check import Check
-from benchmarks.gpu_check.contestant import Contestant, Encoder
+from benchmarks.gpu_check.contestant import Contestant, Encoder, smallest_cosine
 from benchmarks.gpu_check.outcomes import OutsideLimits, Row, attempted, opened
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -143,13 +143,8 @@ def _measured(
         "kernel_ms": kernels,
         "kernels_of_peak": work and kernels and work / kernels,
         "memory_mib": None if peak is None or before is None else peak - before,
-        "cosine": _cosine(found[0][:COMPARED], task.expected[:batch]),
+        "cosine": smallest_cosine(found[0][:COMPARED], task.expected[:batch]),
     }
     if figures["cosine"] < NEAREST:
         raise OutsideLimits("its vectors are not those of torch", figures)
     return figures
-
-
-def _cosine(found: np.ndarray, wanted: np.ndarray) -> float:
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
-    return float(((found * wanted).sum(axis=1) / norms).min())

@@ -22,6 +22,7 @@ class TorchNetwork:
         self.device, self.precision = torch.device(device), precision
         self.net = copy.deepcopy(net).to(self.device)
         # Each batch size is compiled for itself: nothing is lost to free axes.
+        self._compiled = compiled
         self._encode = torch.compile(self._encoded, dynamic=False) if compiled else self._encoded
 
     @torch.inference_mode()
@@ -45,7 +46,8 @@ class TorchNetwork:
     def close(self) -> None:
         """Forget the weights, and what was compiled: torch compiles a function only so often."""
         del self.net, self._encode
-        torch.compiler.reset()
+        if self._compiled:
+            torch.compiler.reset()
 
     def _features(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
         there = torch.from_numpy(frames).to(self.device, non_blocking=True)

@@ -26,11 +26,12 @@ ABSENT = (
 )  # fmt: skip
 WITHOUT = """
 import sys
-class Absent:
+from importlib.machinery import PathFinder
+class Installed:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Absent())
+        absent = name.split(".")[0] in {absent!r}
+        return None if absent else PathFinder.find_spec(name, path, target)
+sys.meta_path[:] = [Installed() if finder is PathFinder else finder for finder in sys.meta_path]
 import torch
 torch.compile = lambda function, **_: function
 from benchmarks.gpu_check.__main__ import main
@@ -63,7 +64,7 @@ def test_the_whole_check_on_the_processor(
     parts = rows_of(uncompiled)
     here = {"onnxruntime-cpu fp32": "ran", "openvino fp32": "ran"}
     assert outcomes(parts["parity"]) == {"our torch fp32": "ran", **here}
-    assert all(row["top1_agreement"] == 1 and row["choices"] == 40 * 12 for row in parts["parity"])
+    assert all(row["top1_agreement"] == 1 and row["choices"] >= 480 for row in parts["parity"])
     torch_rows = [f"{who} {mode} fp32" for who in ("transformers", "our torch")
                   for mode in ("eager", "compiled")]  # fmt: skip
     assert outcomes(parts["speed"]) == dict.fromkeys(torch_rows, "ran") | here
