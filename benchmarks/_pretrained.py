@@ -6,6 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import model.torchvision_schemas  # noqa: F401  (before transformers)
 from benchmarks._bundles import FOLDER, random_network
 from model.inputs import InputSpec, Tokenizer
 from model.publish import to_huggingface
@@ -25,8 +26,6 @@ def pretrained(variant: str) -> Path:
 def save_pretrained(net: XClip, tokenizer: Tokenizer, folder: Path) -> None:
     """Write what `from_pretrained` reads: the same weights, pixels and words as ours."""
     from transformers import XCLIPConfig, XCLIPModel
-
-    import model.torchvision_schemas  # noqa: F401  (before transformers)
 
     state, config = to_huggingface(net)
     theirs = XCLIPModel(XCLIPConfig.from_dict(config))

@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 import torch
 
-from benchmarks._bundles import bundle_of
+from benchmarks._bundles import bundle_of, missing_from
 from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
 from benchmarks._load import Served, under_load
 from benchmarks._pretrained import pretrained
@@ -35,10 +35,11 @@ from benchmarks._server_process import (
 )
 from benchmarks._timing import publish, take_turns
 from export.bundle import Bundle
+from export.bundle.manifest import PrecisionName
 from export.runtime import RuntimeUnavailableError, available_cpus, open_runtime
 
 VARIANT, LABELS, NEW_AT = "xclip-base-patch32", 10, 16
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
 PEERS, PEER_PRECISIONS = ("fastapi", "litserve"), ("fp32", "bf16")
 OURS = "xclip-serve"
 Labels = Literal["known", "new"]
@@ -97,8 +98,11 @@ def encoder_limits(bundle: Bundle) -> tuple[dict[str, float], dict[str, str]]:
     """Clips a second of the encoder alone, with the machine to itself; why a precision is out."""
     spec = bundle.manifest.inputs
     frames = np.zeros((1, spec.num_frames, spec.image_size, spec.image_size, 3), np.uint8)
-    limits, missing = {}, {}
+    limits, absent = {}, missing_from(bundle, PRECISIONS)
+    missing = {f"{OURS} {precision}": why for precision, why in absent.items()}
     for precision in PRECISIONS:
+        if precision in absent:
+            continue
         try:
             runtime = open_runtime(bundle, "auto", precision)
         except RuntimeUnavailableError as error:

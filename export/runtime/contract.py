@@ -41,8 +41,11 @@ class Runtime(Protocol):
     def score(self, features: Features, text: Vectors) -> Vectors:
         """Features of B clips and label vectors (B,K,D) to logits (B,K)."""
 
-    def warm_up(self) -> None:
-        """Run every graph once, so that the first request is as fast as the second."""
+    def warm_up(self) -> Vectors:
+        """Run every graph once, so that the first request is as fast as the second.
+
+        The logits (1,1) of what it ran: that they are numbers shows that the network works.
+        """
 
     def close(self) -> None:
         """Give memory and threads back; any later call is a ValueError."""

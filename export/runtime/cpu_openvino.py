@@ -43,7 +43,7 @@ class OpenVinoCpu:
         """Load a graph file; the machine must multiply the precision, not imitate it."""
         if precision not in COMPUTE_TYPES:
             raise RuntimeUnavailableError(f"it has no {precision}; choose fp32, bf16 or int8")
-        if precision == "bf16" and "BF16" not in self._abilities():
+        if precision == "bf16" and not self.has_bf16():
             raise RuntimeUnavailableError(
                 "this processor has no bf16 (AVX512-BF16 or AMX); use fp32"
             )
@@ -55,11 +55,12 @@ class OpenVinoCpu:
             ) from error
         return _Requests(compiled, [tensor.name for tensor in graph.outputs])
 
+    def has_bf16(self) -> bool:
+        """Whether this processor multiplies bf16."""
+        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
     def close(self) -> None:
         """Compiled graphs end with their requests."""
-
-    def _abilities(self) -> list[str]:
-        return list(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
     def _settings(self, precision: str) -> dict[str, Any]:
         return {

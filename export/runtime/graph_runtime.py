@@ -80,13 +80,13 @@ class GraphRuntime:
             logits[:, start : start + step] = head({**inputs, "text": part})["logits"]
         return logits
 
-    def warm_up(self) -> None:
-        """Run every graph on one blank clip and one label."""
+    def warm_up(self) -> Vectors:
+        """Run every graph on one blank clip and one label; their logits (1,1)."""
         spec = self._manifest.inputs
         size = spec.image_size
         frames = np.zeros((1, spec.num_frames, size, size, 3), np.uint8)
         text = self.encode_text(np.ones((1, 2), np.int64))
-        self.score(self.encode_video(frames), text[None])
+        return self.score(self.encode_video(frames), text[None])
 
     def close(self) -> None:
         """Give memory and threads back."""
