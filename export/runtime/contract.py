@@ -54,11 +54,13 @@ class Runtime(Protocol):
 class Backend(Protocol):
     """A library that runs a graph file: all that tells one runtime from another.
 
-    `max_clips` is the largest batch it takes, None where there is no limit of its own.
+    `max_clips` is the largest batch it takes, None where there is no limit of its own;
+    `opens_at_once` whether several graphs may be loaded at the same time.
     """
 
     name: str
     max_clips: int | None
+    opens_at_once: bool
 
     def open(
         self, name: GraphName, graph: GraphInfo, file: Path, precision: PrecisionName

@@ -25,6 +25,7 @@ class OpenVinoCpu:
 
     name = "openvino"
     max_clips: int | None = None
+    opens_at_once = True  # mostly copying weights, on one processor each
 
     def __init__(self, threads: int | None = None) -> None:
         try:

@@ -26,6 +26,7 @@ class OnnxRuntimeCuda:
     name = "onnxruntime-cuda"
     provider = "CUDAExecutionProvider"
     max_clips: int | None = None
+    opens_at_once = False
 
     def __init__(self, memory_limit_bytes: int | None = None) -> None:
         try:
