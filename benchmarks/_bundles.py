@@ -9,6 +9,8 @@ from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle, BundleError, open_bundle
 from export.bundle.manifest import PrecisionName
 from export.progress import Steps
+from export.runtime import RuntimeUnavailableError
+from export.runtime.cpu_openvino import OpenVinoCpu
 from model.checkpoint import Checkpoint
 from model.config import VARIANTS, ModelConfig
 from model.inputs import Tokenizer
@@ -22,14 +24,31 @@ WITHOUT_ITS_PARTS = {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages"
 def bundle_of(
     variant: str, precisions: tuple[PrecisionName, ...], clips: tuple[Path, ...] = ()
 ) -> Bundle:
-    """The variant's bundle in these precisions; one in `build/` that has them is taken."""
-    return _kept(variant, VARIANTS[variant], precisions, clips)
+    """The variant's bundle in those of these precisions that this machine has.
+
+    One in `build/` that has them is taken.
+    """
+    here = tuple(p for p in precisions if p != "bf16" or _has_bf16())
+    return _kept(variant, VARIANTS[variant], here, clips)
+
+
+def missing_from(bundle: Bundle, precisions: tuple[PrecisionName, ...]) -> dict[str, str]:
+    """The precisions that `bundle_of` left out, and why."""
+    have = {build.precision for build in bundle.manifest.precisions}
+    return {p: f"this processor has no {p}" for p in precisions if p not in have}
 
 
 def frame_averaging_bundle(variant: str) -> Bundle:
     """CLIP of the variant's size as ONNX graphs, the vectors of its frames averaged."""
     config = VARIANTS[variant].model_copy(update=WITHOUT_ITS_PARTS)
     return _kept(f"{variant}-frame-averaging", config, ("fp32",))
+
+
+def _has_bf16() -> bool:
+    try:
+        return OpenVinoCpu().has_bf16()
+    except RuntimeUnavailableError:
+        return False
 
 
 def _kept(

@@ -6,6 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import model.torchvision_schemas  # noqa: F401  (before transformers)
 from benchmarks._bundles import FOLDER
 from benchmarks._networks import random_network
 from model.inputs import InputSpec, Tokenizer
@@ -26,8 +27,6 @@ def pretrained(variant: str) -> Path:
 def save_pretrained(net: XClip, tokenizer: Tokenizer, folder: Path) -> None:
     """Write what `from_pretrained` reads: the same weights, pixels and words as ours."""
     from transformers import XCLIPConfig, XCLIPModel
-
-    import model.torchvision_schemas  # noqa: F401  (before transformers)
 
     state, config = to_huggingface(net)
     theirs = XCLIPModel(XCLIPConfig.from_dict(config))

@@ -18,16 +18,18 @@ from typing import Any
 
 import httpx
 
-from benchmarks._bundles import bundle_of
+from benchmarks._bundles import bundle_of, missing_from
 from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
 from benchmarks._pretrained import pretrained
 from benchmarks._server_process import ServerDied, ask, ask_again, our_server
 from benchmarks._timing import Timing, as_row, publish, take_turns
 from benchmarks._transformers import Pipeline
+from export.bundle.manifest import PrecisionName
 from export.runtime import available_cpus
 
 VARIANT, LABELS, MANY = "xclip-base-patch32", 10, 400
-PRECISIONS, PEER_PRECISIONS = ("fp32", "bf16", "int8"), ("fp32", "bf16")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
+PEER_PRECISIONS = ("fp32", "bf16")
 BASE = "transformers fp32, in process"
 NEW, SEEN, HELD = (
     "10 labels never seen",
@@ -42,10 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="alternated runs (15)")
     rounds = parser.parse_args(arguments).rounds
-    bundle, clip, missing = bundle_of(VARIANT, PRECISIONS), ten_second_clip(), {}
+    bundle, clip = bundle_of(VARIANT, PRECISIONS), ten_second_clip()
+    missing = missing_from(bundle, PRECISIONS)
     contestants = transformers_here(clip)
     with ExitStack() as stack:
-        for precision in PRECISIONS:
+        for precision in (p for p in PRECISIONS if p not in missing):
             try:
                 server = stack.enter_context(our_server(bundle.path, precision))
             except ServerDied as error:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks._bounds import Bound, bounds
 from benchmarks._goals import Goal, goals
 from benchmarks._markdown import cell, spelled, table
 from benchmarks._plots import plot_all
@@ -40,7 +41,9 @@ NOTES = {
     "ours is asked over HTTP. `of_first`: share of the same server's request with ten new labels.",
     "serving": "Every request brings another file with the same frames, so no server knows a clip "
     'again. "known" labels: the same ten each time, which ours keeps and the peers encode each '
-    'time; "new": ten others in each request. FastAPI and LitServe run transformers\' eager model.',
+    'time; "new": ten others in each request. FastAPI and LitServe run transformers\' eager model. '
+    "`cpu ms`: processor time of one clip in the server, in its decode workers and in the clients, "
+    "who all share the processors.",
     "labels": "One clip held by the server, fp32. `again_ms`: the whole request with labels seen "
     "before. Memory: the peak of the server process since its first ten labels.",
     "start": "Ours until `/readyz` says 200; transformers until its first answer. Memory is "
@@ -75,6 +78,7 @@ def read_reports(folder: Path) -> dict[str, Report]:
 def page(reports: Mapping[str, Report], pictures: Mapping[str, Path]) -> str:
     """The whole page as Markdown."""
     parts = ["# Speed on the CPU", _introduction(), _machine(reports), _goals(goals(reports))]
+    parts += _bounds(bounds(reports))
     for name, title in TITLES.items():
         parts += [f"## {title}", *_section(name, reports.get(name), pictures.get(name))]
     return "\n\n".join(parts) + "\n"
@@ -119,6 +123,17 @@ def _goals(found: list[Goal]) -> str:
     ]
     kept = sum(goal.holds is True for goal in found)
     return f"## Goals\n\n{kept} of {len(found)} hold.\n\n{table(rows)}"
+
+
+def _bounds(found: list[Bound]) -> Iterator[str]:
+    if found:
+        yield "## What this machine allows"
+        yield (
+            "With every product at the measured matrix peak, or with both processors busy all the "
+            "time, and nothing else to do. Where a bound above is beyond such a figure, this "
+            "machine cannot meet it in that precision."
+        )
+        yield table([{"goal": b.about, "at best": b.best, "because": b.because} for b in found])
 
 
 def _section(name: str, report: Report | None, picture: Path | None) -> Iterator[str]:

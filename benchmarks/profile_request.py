@@ -24,16 +24,17 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks._bundles import bundle_of
+from benchmarks._bundles import bundle_of, missing_from
 from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
 from benchmarks._profile_picture import draw
 from benchmarks._server_process import ask, ask_again, our_server
 from benchmarks._timing import RESULTS, publish
 from export.bundle import Bundle
-from export.runtime import RuntimeUnavailableError, available_cpus, open_runtime
+from export.bundle.manifest import PrecisionName
+from export.runtime import available_cpus
 
 VARIANT, LABELS = "xclip-base-patch32", 10
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
 STAGES = ("decode", "queue", "encode", "text", "score")
 BESIDE = "upload, form, answer"
 TIMEOUT_S = 120
@@ -55,12 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     rounds = parser.parse_args(arguments).rounds
     bundle, clip = bundle_of(VARIANT, PRECISIONS), ten_second_clip()
     timelines: dict[str, list[Span]] = {}
-    for precision in PRECISIONS:
-        try:
-            open_runtime(bundle, "auto", precision).close()
-        except RuntimeUnavailableError as error:
-            print(f"not run: {precision}: {error}")
-            continue
+    missing = missing_from(bundle, PRECISIONS)
+    for precision in (p for p in PRECISIONS if p not in missing):
         timelines |= profiled(bundle, precision, clip, rounds)
     operations = operations_of(bundle)
     draw(timelines, operations, RESULTS / "profile.png")
@@ -70,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         [{"request": name, **stages_of(spans)} for name, spans in timelines.items()],
         variant=VARIANT,
         clip=WHAT,
+        not_run=missing or "none",
         encoder_fp32_ms_by_operation=operations,
     )
     return 0

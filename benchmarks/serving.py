@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ import httpx
 import numpy as np
 import torch
 
-from benchmarks._bundles import bundle_of
+from benchmarks._bundles import bundle_of, missing_from
 from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
-from benchmarks._load import Served, under_load
+from benchmarks._load import Ask, Served, under_load
 from benchmarks._pretrained import pretrained
 from benchmarks._server_process import (
     ServerDied,
@@ -35,10 +36,11 @@ from benchmarks._server_process import (
 )
 from benchmarks._timing import publish, take_turns
 from export.bundle import Bundle
+from export.bundle.manifest import PrecisionName
 from export.runtime import RuntimeUnavailableError, available_cpus, open_runtime
 
 VARIANT, LABELS, NEW_AT = "xclip-base-patch32", 10, 16
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
 PEERS, PEER_PRECISIONS = ("fastapi", "litserve"), ("fp32", "bf16")
 OURS = "xclip-serve"
 Labels = Literal["known", "new"]
@@ -97,8 +99,11 @@ def encoder_limits(bundle: Bundle) -> tuple[dict[str, float], dict[str, str]]:
     """Clips a second of the encoder alone, with the machine to itself; why a precision is out."""
     spec = bundle.manifest.inputs
     frames = np.zeros((1, spec.num_frames, spec.image_size, spec.image_size, 3), np.uint8)
-    limits, missing = {}, {}
+    limits, absent = {}, missing_from(bundle, PRECISIONS)
+    missing = {f"{OURS} {precision}": why for precision, why in absent.items()}
     for precision in PRECISIONS:
+        if precision in absent:
+            continue
         try:
             runtime = open_runtime(bundle, "auto", precision)
         except RuntimeUnavailableError as error:
@@ -126,12 +131,27 @@ def measure(
     with contestant.start() as server:
         under_load(server.url, with_known, clients=2, seconds=0)  # warm
         for count in clients:
-            found = under_load(server.url, with_known, count, seconds)
-            rows.append(_row(contestant, "known", count, found))
+            rows.append(_loaded(contestant, server, with_known, "known", count, seconds))
             if contestant.server == OURS and count == NEW_AT:
-                found = under_load(server.url, with_new, count, seconds)
-                rows.append(_row(contestant, "new", count, found))
+                rows.append(_loaded(contestant, server, with_new, "new", count, seconds))
     return rows
+
+
+def _loaded(
+    contestant: Contestant,
+    server: ServerProcess,
+    question: Ask,
+    labels: Labels,
+    clients: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """One table line, with the processor time that a clip takes of everybody."""
+    before, own = server.processor_s(), time.process_time()
+    found = under_load(server.url, question, clients, seconds)
+    spent = {who: s - before[who] for who, s in server.processor_s().items()}
+    spent["clients"] = time.process_time() - own
+    per_clip = {f"{who}_cpu_ms": 1e3 * s / max(1, found.answers) for who, s in spent.items()}
+    return _row(contestant, labels, clients, found) | per_clip
 
 
 def _row(contestant: Contestant, labels: Labels, clients: int, found: Served) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from service.access import HEADER as KEY_HEADER
 from service.access import SECURITY_SCHEMES
 from service.errors import install_handlers
 from service.middleware import RequestContext
+from service.opening import Opening
 from service.ops import add_ops, ops_port
 from service.reload import Reloader
 from service.routes import make_routes
@@ -32,14 +33,16 @@ def create_app(
     settings: Settings,
     runtime: Runtime | None = None,
     ops_listener: socket.socket | None = None,
+    opening: Opening | None = None,
 ) -> FastAPI:
     """The app for these settings; `runtime` stands for the bundle's own in tests.
 
-    `ops_listener` is where /metrics and /docs are served instead of beside the API.
+    `ops_listener` is where /metrics and /docs are served instead of beside the API. `opening` is
+    the bundle where it is being opened already.
 
     `app.state.server` is its Server. Loading begins with the app's lifespan, in the background.
     """
-    server = Server(settings, runtime)
+    server = Server(settings, runtime, opening)
     reloader = Reloader(server)
 
     @contextlib.asynccontextmanager

@@ -14,10 +14,14 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
+from service.connection import connections
 from service.server import Server
+from service.settings import Settings
 
 LOOK_EVERY_S = 0.02
+KEEP_ALIVE_S = 15
 CLOSE_TIMEOUT_S = 2  # for connections without a request
 
 
@@ -55,3 +59,19 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(LOOK_EVERY_S)
         log.info("drained", left=admission.in_flight)
         super().handle_exit(sig, frame)
+
+
+def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
+    """The HTTP server around the application, with its bounds on connections."""
+    config = uvicorn.Config(
+        app,
+        http=connections(settings),  # type: ignore[arg-type]  # a factory does
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        forwarded_allow_ips=settings.trusted_proxies,
+    )
+    return DrainingServer(config, app.state.server, settings.shutdown_grace_s)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -163,6 +163,10 @@ class Engine:
             warnings=self.bundle.manifest.warnings,
         )
 
+    async def warm_up(self) -> None:
+        """Every graph run once, which is the first probe, too; raises what is wrong."""
+        await self._tried(self.runtime.warm_up)
+
     async def probe(self) -> None:
         """A real, tiny inference through lane and runtime; raises what is wrong."""
         spec = self.bundle.manifest.inputs
@@ -173,6 +177,9 @@ class Engine:
             text = self.runtime.encode_text(self._probe_ids)
             return self.runtime.score(self.runtime.encode_video(frames), text[None])
 
+        await self._tried(run)
+
+    async def _tried(self, run: Callable[[], NDArray[np.float32]]) -> None:
         logits, _, _ = await self.lane.run(run)
         if not np.isfinite(logits).all():
             raise ArithmeticError("the network gives no finite number")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from export.bundle import Bundle, open_bundle
-from export.runtime import Runtime, available_cpus, open_runtime
+from export.bundle import Bundle
+from export.runtime import Runtime, available_cpus
 from model.inputs import InputSpec, VideoLimits
 from service.decode import DecodePool, PoolOptions
 from service.engine import Engine
 from service.errors import ApiError
 from service.metrics import Metrics
+from service.opening import Opening, checked_runtime, served_bundle
 from service.settings import Settings
 from service.tracing import Tracing
 from service.warm_labels import read_warm_labels
@@ -34,36 +36,41 @@ class Loader:
     tracing: Tracing | None = None
 
     async def read_bundle(self) -> Bundle:
-        """What the settings name now, by its manifest; its files are checked by `load`.
+        """What the settings name now, by its manifest; its files are checked by `load`."""
+        return await asyncio.to_thread(served_bundle, self.settings)
 
-        A link is followed once: when it is turned to another bundle, what is open stays whole.
-        """
-        folder = self.settings.bundle.resolve()
-        return await asyncio.to_thread(open_bundle, folder, check_files=False)
+    async def first(self, opening: Opening | None) -> Engine:
+        """The engine that a server starts with, of a bundle that is being opened already."""
+        if opening is None:
+            return await self.load(await self.read_bundle())
+        bundle = await asyncio.wrap_future(opening.bundle)
+        return await self.load(bundle, runtime=asyncio.wrap_future(opening.runtime))
 
-    async def load(self, bundle: Bundle, old: Engine | None = None) -> Engine:
+    async def load(
+        self, bundle: Bundle, old: Engine | None = None, runtime: Awaitable[Runtime] | None = None
+    ) -> Engine:
         """An engine, warm and tried, or an exception that says what is wrong.
 
-        It takes over the decode workers of `old` where both bundles want the same frames. While new
-        ones start, the files are checked and the network is loaded.
+        It takes over the decode workers of `old` where both bundles want the same frames. While a
+        new one starts, the files are checked and the network is loaded; the other workers follow
+        when the network has been tried, so as not to take the processors from it.
         """
         inputs = bundle.manifest.inputs
         shared = old.pool if old is not None and old.bundle.manifest.inputs == inputs else None
         pool = shared or self._make_pool(inputs)
-        opening = asyncio.create_task(asyncio.to_thread(self._open_runtime, bundle))
+        opening = runtime or asyncio.to_thread(self._open_runtime, bundle)
+        making = asyncio.create_task(self._tried_engine(bundle, opening, pool))
         try:
             if pool is not shared:
-                await pool.start()
-            runtime = await opening
-            engine = self._make_engine(bundle, runtime, pool)
-            await engine.lane.run(runtime.warm_up)
-            await engine.probe()
-            await self.warm(engine)
+                await pool.start(at_first=1)
+            engine = await making
         except BaseException:
-            await _close(opening)
+            making.cancel()
+            await _close(making)
             if pool is not shared:
                 await pool.stop()
             raise
+        pool.complete()
         return engine
 
     async def warm(self, engine: Engine) -> None:
@@ -78,19 +85,26 @@ class Loader:
             except ApiError as error:
                 raise ValueError(f"warm_labels {file}: {error.detail}") from None
 
+    async def _tried_engine(
+        self, bundle: Bundle, opening: Awaitable[Runtime], pool: DecodePool
+    ) -> Engine:
+        """An engine whose network has answered, with the start-up list at hand."""
+        coming = asyncio.ensure_future(opening)
+        try:
+            # A thread cannot be stopped: what it opens is closed even if nobody waits for it.
+            engine = self._make_engine(bundle, await asyncio.shield(coming), pool)
+            await engine.warm_up()
+            await self.warm(engine)
+        except BaseException:
+            await _close(coming)
+            raise
+        return engine
+
     def _open_runtime(self, bundle: Bundle) -> Runtime:
-        """The runtime, once every file of the bundle has been found to be what was exported."""
+        if self.given_runtime is None:
+            return checked_runtime(bundle, self.settings)
         bundle.check_files()
-        settings = self.settings
-        return self.given_runtime or open_runtime(
-            bundle,
-            settings.runtime,
-            settings.precision,
-            settings.threads,
-            gpu_memory_bytes=settings.gpu_memory_bytes,
-            engine_cache=settings.engine_cache,
-            cuda_graphs=settings.cuda_graphs,
-        )
+        return self.given_runtime
 
     def _make_engine(self, bundle: Bundle, runtime: Runtime, pool: DecodePool) -> Engine:
         labels, clips = self._stores(bundle, runtime)
@@ -123,8 +137,8 @@ class Loader:
         return DecodePool(s.decode_workers or available_cpus(), inputs, limits, options)
 
 
-async def _close(opening: asyncio.Task[Runtime]) -> None:
-    """Close the runtime that was being opened, if it comes to that."""
-    (runtime,) = await asyncio.gather(opening, return_exceptions=True)
-    if not isinstance(runtime, BaseException):
-        runtime.close()
+async def _close(coming: asyncio.Future[Any]) -> None:
+    """Close the runtime or the engine that was being made, if it comes to that."""
+    await asyncio.wait({coming})
+    if not coming.cancelled() and coming.exception() is None:
+        coming.result().close()

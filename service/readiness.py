@@ -29,6 +29,11 @@ class Readiness:
         """Try the network at the next question."""
         self._next_try = 0.0
 
+    def good(self) -> None:
+        """The network has just been tried, and answered."""
+        self._failure = ""
+        self._next_try = time.monotonic() + PROBE_EVERY_S
+
     async def check(self, engine: Engine) -> None:
         """ApiError 503 that says what is wrong."""
         failure = _standstill(engine)

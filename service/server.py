@@ -16,6 +16,7 @@ from service.engine import Engine
 from service.errors import ApiError
 from service.loading import Loader
 from service.metrics import Metrics
+from service.opening import Opening
 from service.readiness import Readiness
 from service.settings import Settings
 from service.tracing import open_tracing
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
 class Server:
     """Starts and stops what requests need, and says whether it is there."""
 
-    def __init__(self, settings: Settings, runtime: Runtime | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime | None = None,
+        opening: Opening | None = None,
+    ) -> None:
         self.settings = settings
+        self._opening = opening
         self.metrics = Metrics()
         self.admission = Admission(
             settings.max_in_flight,
@@ -74,7 +81,7 @@ class Server:
     def serve(self, engine: Engine) -> None:
         """Send requests that come from now on to this engine."""
         self._engine = engine
-        self.readiness.forget()
+        self.readiness.good()
         self.metrics.build.info(
             {
                 "model": engine.bundle.manifest.name,
@@ -87,7 +94,8 @@ class Server:
     async def _start(self) -> None:
         log, started = structlog.get_logger("service"), time.perf_counter()
         try:
-            engine = await self.loader.load(await self.loader.read_bundle())
+            opening, self._opening = self._opening, None
+            engine = await self.loader.first(opening)
         except Exception as error:
             self.failure = str(error) or type(error).__name__
             if self.on_failure is None:

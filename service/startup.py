@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 import socket
 
-import uvicorn
-from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from service.connection import connections
-from service.drain import DrainingServer
 from service.settings import Settings
 
 PREFIX = "XCLIP_"
 OURS_IN_TESTS = "XCLIP_TEST_"
 BACKLOG = 1024
-KEEP_ALIVE_S = 15
 # A client that takes nothing of what was sent to it for so long is gone.
 UNSENT_TIMEOUT_MS = 60_000
 
@@ -83,19 +78,3 @@ def _listen(host: str, port: int, flags: str) -> socket.socket:
     listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener
-
-
-def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
-    """The HTTP server around the application, with its bounds on connections."""
-    config = uvicorn.Config(
-        app,
-        http=connections(settings),  # type: ignore[arg-type]  # a factory does
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        forwarded_allow_ips=settings.trusted_proxies,
-    )
-    return DrainingServer(config, app.state.server, settings.shutdown_grace_s)

@@ -174,6 +174,20 @@ class BundleManifest(_Part):
             named |= {labels.vectors, labels.prompts}
         return named
 
+    def files_for(self, precision: str) -> dict[str, str]:
+        """`files` without the graphs, and their weights, that only other precisions read."""
+        read: set[str] = set()
+        spared: set[str] = set()
+        for build in self.precisions:
+            graphs = {build.graphs.get(name, graph.file) for name, graph in self.graphs.items()}
+            (read if build.precision == precision else spared).update(graphs)
+        spared -= read
+        return {
+            file: digest
+            for file, digest in self.files.items()
+            if not any(file == graph or file.startswith(f"{graph}.") for graph in spared)
+        }
+
     @property
     def default_precision(self) -> PrecisionName:
         """The precision that is used where none is asked for."""

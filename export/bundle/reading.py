@@ -50,9 +50,10 @@ class Bundle:
         """A stored label list; `KeyError` where there is none of this name."""
         return read_label_set(self.path, self.manifest.labels[name])
 
-    def check_files(self) -> None:
-        """Hash every file; `BundleError` names the first that is missing or changed."""
-        files = self.manifest.files
+    def check_files(self, precision: str | None = None) -> None:
+        """Hash every file, or what a precision reads; `BundleError` names the first bad one."""
+        manifest = self.manifest
+        files = manifest.files if precision is None else manifest.files_for(precision)
         with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:  # hashing lets go of the interpreter
             for _ in threads.map(_check_file, map(self.file, files), files.values()):
                 pass

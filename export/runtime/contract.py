@@ -45,8 +45,11 @@ class Runtime(Protocol):
     def score(self, features: Features, text: Vectors) -> Vectors:
         """Features of B clips and label vectors (B,K,D) to logits (B,K)."""
 
-    def warm_up(self) -> None:
-        """Run every graph once, so that the first request is as fast as the second."""
+    def warm_up(self) -> Vectors:
+        """Run every graph once, so that the first request is as fast as the second.
+
+        The logits (1,1) of what it ran: that they are numbers shows that the network works.
+        """
 
     def close(self) -> None:
         """Give memory and threads back; any later call is a ValueError."""
@@ -55,11 +58,13 @@ class Runtime(Protocol):
 class Backend(Protocol):
     """A library that runs a graph file: all that tells one runtime from another.
 
-    `max_clips` is the largest batch it takes, None where there is no limit of its own.
+    `max_clips` is the largest batch it takes, None where there is no limit of its own;
+    `opens_at_once` whether several graphs may be loaded at the same time.
     """
 
     name: str
     max_clips: int | None
+    opens_at_once: bool
 
     def open(
         self, name: GraphName, graph: GraphInfo, file: Path, precision: PrecisionName

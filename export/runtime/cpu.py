@@ -20,6 +20,7 @@ class OnnxRuntimeCpu:
 
     name = "onnxruntime-cpu"
     max_clips: int | None = None
+    opens_at_once = True  # mostly copying weights, on one processor each
 
     def __init__(self, threads: int | None = None) -> None:
         try:

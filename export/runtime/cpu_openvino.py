@@ -26,6 +26,7 @@ class OpenVinoCpu:
 
     name = "openvino"
     max_clips: int | None = None
+    opens_at_once = True  # mostly copying weights, on one processor each
 
     def __init__(self, threads: int | None = None) -> None:
         try:
@@ -44,7 +45,7 @@ class OpenVinoCpu:
         """Load a graph file; the machine must multiply the precision, not imitate it."""
         if precision not in COMPUTE_TYPES:
             raise RuntimeUnavailableError(f"it has no {precision}; choose fp32, bf16 or int8")
-        if precision == "bf16" and "BF16" not in self._abilities():
+        if precision == "bf16" and not self.has_bf16():
             raise RuntimeUnavailableError(
                 "this processor has no bf16 (AVX512-BF16 or AMX); use fp32"
             )
@@ -60,11 +61,12 @@ class OpenVinoCpu:
         """Features as arrays in one piece."""
         return in_host_memory(features, names)
 
+    def has_bf16(self) -> bool:
+        """Whether this processor multiplies bf16."""
+        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
     def close(self) -> None:
         """Compiled graphs end with their requests."""
-
-    def _abilities(self) -> list[str]:
-        return list(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
     def _settings(self, precision: str) -> dict[str, Any]:
         return {

@@ -36,6 +36,7 @@ class OnnxRuntimeCuda:
     provider = "CUDAExecutionProvider"
     library_file = "libonnxruntime_providers_cuda.so"
     max_clips: int | None = None
+    opens_at_once = False
 
     def __init__(self, options: RuntimeOptions | None = None) -> None:
         try:

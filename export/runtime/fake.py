@@ -51,9 +51,10 @@ class FakeRuntime:
         logits: Vectors = (clip * _unit(text)).sum(-1) * np.float32(LOGIT_SCALE)
         return logits
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> Vectors:
         """Nothing to warm."""
         self._record("warm_up", np.empty(0))
+        return np.zeros((1, 1), np.float32)
 
     def close(self) -> None:
         """After this every call is refused."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import Bundle, PrecisionBuild
+from export.bundle.manifest import GraphName
 from export.runtime.contract import (
     Backend,
     GraphRun,
@@ -33,12 +36,7 @@ class GraphRuntime:
         self._manifest = bundle.manifest
         self._clips_per_run = build.clips_per_run or backend.max_clips
         self._backend = backend
-        self._graphs: dict[str, GraphRun] = {
-            name: backend.open(
-                name, info, bundle.graph_file(name, build), build.graph_precision(name)
-            )
-            for name, info in bundle.manifest.graphs.items()
-        }
+        self._graphs = _opened(bundle, build, backend)
         score_inputs = (tensor.name for tensor in bundle.manifest.graphs["score_head"].inputs)
         self._feature_names = tuple(name for name in score_inputs if name != "text")
 
@@ -77,13 +75,13 @@ class GraphRuntime:
             logits[:, start : start + step] = head({**inputs, "text": part})["logits"]
         return logits
 
-    def warm_up(self) -> None:
-        """Run every graph on one blank clip and one label."""
+    def warm_up(self) -> Vectors:
+        """Run every graph on one blank clip and one label; their logits (1,1)."""
         spec = self._manifest.inputs
         size = spec.image_size
         frames = np.zeros((1, spec.num_frames, size, size, 3), np.uint8)
         text = self.encode_text(np.ones((1, 2), np.int64))
-        self.score(self.encode_video(frames), text[None])
+        return self.score(self.encode_video(frames), text[None])
 
     def close(self) -> None:
         """Give memory and threads back."""
@@ -95,3 +93,17 @@ class GraphRuntime:
             return self._graphs[name]
         except KeyError:
             raise ValueError("this runtime is closed; open another one") from None
+
+
+def _opened(bundle: Bundle, build: PrecisionBuild, backend: Backend) -> dict[str, GraphRun]:
+    """Every graph of the bundle, loaded side by side where the backend can."""
+    graphs = bundle.manifest.graphs
+
+    def opened(name: GraphName) -> tuple[str, GraphRun]:
+        file, precision = bundle.graph_file(name, build), build.graph_precision(name)
+        return name, backend.open(name, graphs[name], file, precision)
+
+    if not backend.opens_at_once:
+        return dict(map(opened, graphs))
+    with ThreadPoolExecutor(len(graphs)) as threads:
+        return dict(threads.map(opened, graphs))

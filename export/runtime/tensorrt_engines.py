@@ -20,6 +20,7 @@ class TensorRt:
     """Opens the engines of one precision; each graph has an engine of its own."""
 
     name = "tensorrt"
+    opens_at_once = False
 
     def __init__(
         self, bundle: Bundle, precision: PrecisionName, options: RuntimeOptions | None = None

@@ -58,6 +58,8 @@ def fill_template(template: str, label: str) -> Prompt:
 
 
 def _clean(text: str, what: str) -> str:
+    if text.isascii() and text.isprintable():  # nothing to drop or to refuse
+        return " ".join(text.split())
     kept = []
     for character in text:
         category = unicodedata.category(character)

@@ -31,7 +31,7 @@ class Crew:
     def __init__(
         self, size: int, command: Sequence[str], options: PoolOptions, stats: PoolStats
     ) -> None:
-        self._size = size
+        self._size = self._wanted = size
         self._command = tuple(command)
         self._setup = b""
         self._options = options
@@ -64,9 +64,12 @@ class Crew:
         """The processes that there are, ready or starting."""
         return tuple(process.pid for process in self._processes)
 
-    async def start(self, setup: Setup) -> None:
-        """Start everybody; returns when all are ready, raises DecodeUnavailable when none can."""
+    async def start(self, setup: Setup, at_first: int | None = None) -> None:
+        """Start everybody, or only so many at first; returns when these are ready, raises
+        DecodeUnavailable when none can.
+        """
         self._open = True
+        self._wanted = min(at_first or self._size, self._size)
         self._setup = setup.to_bytes()
         self._starting = ready = asyncio.get_running_loop().create_future()
         self._fill()
@@ -75,6 +78,11 @@ class Crew:
         except BaseException:
             await self.stop()
             raise
+
+    def complete(self) -> None:
+        """Start those that were left out at first."""
+        self._wanted = self._size
+        self._fill()
 
     async def stop(self) -> None:
         """End everybody and wait until the system has forgotten them."""
@@ -110,7 +118,7 @@ class Crew:
 
     def _fill(self) -> None:
         """Start what is missing, unless starting is being held back."""
-        while self._open and self._later is None and len(self._processes) < self._size:
+        while self._open and self._later is None and len(self._processes) < self._wanted:
             try:
                 process = WorkerProcess(self._command, self._setup, self._ended)
             except OSError as error:
@@ -137,7 +145,7 @@ class Crew:
         process.ready()
         self._report(sandbox)
         self._idle.append(process)
-        if len(self._idle) == self._size and self._starting is not None:
+        if len(self._idle) == self._wanted and self._starting is not None:
             self._starting.set_result(None)
             self._starting = None
         self.on_change()

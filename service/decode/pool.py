@@ -107,15 +107,20 @@ class DecodePool:
         """The worker processes there are."""
         return self._crew.pids
 
-    async def start(self) -> None:
+    async def start(self, at_first: int | None = None) -> None:
         """Start the workers and wait until they are ready; DecodeUnavailable where they cannot.
 
+        With `at_first` only so many: clips can be decoded, and `complete` starts the others.
         Call on the thread whose event loop will use the pool.
         """
         if self._started:
             raise RuntimeError("the pool was started before")
         self._started = True
-        await self._crew.start(self._setup())
+        await self._crew.start(self._setup(), at_first)
+
+    def complete(self) -> None:
+        """Start the workers that were left out at first; nobody waits for them."""
+        self._crew.complete()
 
     async def stop(self) -> None:
         """End every worker, whatever it is doing; clips that wait get DecodeUnavailable."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import _timing, page
+from benchmarks._bounds import bounds
 from benchmarks._goals import goals
 
 MACHINE = {"processor": "a", "processors_used": 2, "python": "3.11", "libraries": {"torch": "2"}}
@@ -37,7 +38,8 @@ REPORTS = {
     "serving": report(
         [
             {"server": "xclip-serve", "precision": "fp32", "labels": "known", "clients": n,
-             "clips/s": rate, "errors": 0}
+             "clips/s": rate, "errors": 0, "server_cpu_ms": 500.0, "workers_cpu_ms": 100.0,
+             "clients_cpu_ms": 25.0}
             for n, rate in ((1, 3.0), (16, 2.0))
         ],
         encoder_limit_clips_per_s={"fp32": 4.0},
@@ -56,6 +58,29 @@ def test_goals_hold_or_do_not_or_are_not_measured() -> None:
     steps = [g for about, g in found.items() if "flat or rising" in about]
     assert [g.holds for g in steps] == [False]
     assert found["our server under load: requests without an answer"].holds is True
+
+
+def test_bounds_follow_from_peak_and_processor_time() -> None:
+    encoder = {**REPORTS["encoder"], "gmacs": 1.0, "matrix_peak_gflops": {"fp32": 400}}
+    latency = report(
+        [
+            {"what": "transformers fp32, in process", "median_ms": 20.0},
+            {"what": "fp32, 10 labels never seen", "median_ms": 15.0},
+        ]
+    )
+    found = {b.about: b.best for b in bounds({**REPORTS, "encoder": encoder, "latency": latency})}
+    assert found["video encoder, fp32: share of the time of transformers eager fp32"] == 0.5
+    # 2e9 operations at 400e9 a second are 5 ms; 400 labels are 40 times 1e9 products, 200 ms.
+    assert found["POST /classify, fp32: share of transformers' time in process"] == 0.25
+    held = "the same clip by video_id, 400 other known labels: share of the first request, fp32"
+    assert found[held] == pytest.approx(200 / 15)
+    # Two processors and 625 ms of them for a clip: 3.2 clips a second of the encoder's 4.
+    loaded = "clips a second, fp32, 16 clients: share of the encoder's own limit"
+    assert found[loaded] == pytest.approx(0.8)
+
+
+def test_no_bound_is_made_up() -> None:
+    assert bounds({}) == []
 
 
 def test_no_report_leaves_every_goal_open() -> None:

@@ -25,9 +25,10 @@ import structlog
 from export.bundle import open_bundle
 from export.runtime import FakeRuntime, Runtime
 from service.app import create_app
+from service.drain import http_server
 from service.server import Server
 from service.settings import DEMO_BUNDLE, Settings
-from service.startup import http_server, listen, listen_for_ops
+from service.startup import listen, listen_for_ops
 from tests.conftest import missing
 
 

@@ -44,6 +44,32 @@ def test_a_changed_byte_in_any_file_is_named(copy: Path, name: str) -> None:
         open_bundle(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "precision", "read"),
+    [
+        ("video_encoder.onnx", "fp32", True),
+        ("video_encoder.onnx", "int8", False),
+        ("video_encoder.onnx.data", "int8", False),
+        ("video_encoder.int8.onnx", "int8", True),
+        ("video_encoder.int8.onnx", "fp32", False),
+        ("text_encoder.onnx", "int8", True),
+        ("tokenizer.json", "fp32", True),
+        ("labels/three.json", "int8", True),
+    ],
+)
+def test_a_precision_needs_the_files_that_it_reads(
+    copy: Path, name: str, precision: str, read: bool
+) -> None:
+    files = open_bundle(copy).manifest.files
+    change_manifest(copy, files=files | {name: "0" * 64})
+    bundle = open_bundle(copy, check_files=False)
+    if not read:
+        bundle.check_files(precision)
+        return
+    with pytest.raises(BundleError, match=f"{name} is not the file"):
+        bundle.check_files(precision)
+
+
 def test_a_missing_file_is_named(copy: Path) -> None:
     (copy / "score_head.onnx").unlink()
     with pytest.raises(BundleError, match=r"score_head\.onnx is missing; copy the bundle again"):

@@ -94,6 +94,14 @@ def test_any_text_equals_open_clip(text: str, ours: Tokenizer, theirs: Any) -> N
     assert ids(ours, text) == open_clip_ids(theirs, text)
 
 
+# Plain ASCII is not looked at for mistakes in the encoding: with nothing else in a text, there are
+# none to find.
+@settings(max_examples=400, deadline=None)
+@given(text=st.text(alphabet=st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60))
+def test_plain_ascii_equals_open_clip(text: str, ours: Tokenizer, theirs: Any) -> None:
+    assert ids(ours, text) == open_clip_ids(theirs, text)
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     text=st.text(

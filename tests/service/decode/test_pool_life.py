@@ -15,6 +15,7 @@ import pytest
 
 from model.inputs import InputSpec
 from service.decode import DecodePool, DecodeUnavailable, PoolOptions
+from tests.service.decode.conftest import MISBEHAVING
 
 SPEC = InputSpec(num_frames=4, image_size=16, resize_short_side=16)
 
@@ -44,6 +45,21 @@ def test_a_worker_that_dies_idle_is_replaced(with_pool, order):
         assert pool.stats.retried == 0
 
     with_pool(scenario)
+
+
+def test_the_first_worker_decodes_before_the_others_are_there(order):
+    async def main():
+        pool = DecodePool(2, SPEC, options=PoolOptions(spares=1), command=MISBEHAVING)
+        await pool.start(at_first=1)
+        assert (len(pool.pids), pool.ready) == (1, 1)
+        await pool.decode(order("fine"))
+        pool.complete()
+        assert len(pool.pids) == 3
+        await until(lambda: pool.ready == 3)
+        await pool.stop()
+        assert pool.stats.started == 3
+
+    asyncio.run(main())
 
 
 def test_workers_retire_after_enough_clips(with_pool, order):

@@ -1,0 +1,52 @@
+"""The bundle that a server starts with, opened from before the application is imported.
+
+Hashing its files and loading its network hardly need Python, importing the application needs little
+else: on two processors they go on side by side.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from export.bundle import Bundle, open_bundle
+from export.runtime import Runtime, open_runtime
+from service.settings import Settings
+
+
+class Opening:
+    """Begins at once, in a thread. What goes wrong is raised where `bundle` or `runtime` is asked.
+
+    The runtime belongs to who asks for it; it comes after every file that it is made of has been
+    found to be what was exported.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        threads = ThreadPoolExecutor(1, thread_name_prefix="opening")
+        self.bundle: Future[Bundle] = threads.submit(served_bundle, settings)
+        self.runtime: Future[Runtime] = threads.submit(self._open, settings)
+        threads.shutdown(wait=False)  # the thread ends with its work
+
+    def _open(self, settings: Settings) -> Runtime:
+        return checked_runtime(self.bundle.result(), settings)
+
+
+def served_bundle(settings: Settings) -> Bundle:
+    """What the settings name now, by its manifest; its files are not checked yet.
+
+    A link is followed once: when it is turned to another bundle, what is open stays whole.
+    """
+    return open_bundle(settings.bundle.resolve(), check_files=False)
+
+
+def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
+    """The runtime, once every file that it reads has been found to be what was exported."""
+    bundle.check_files(settings.precision or bundle.manifest.default_precision)
+    return open_runtime(
+        bundle,
+        settings.runtime,
+        settings.precision,
+        settings.threads,
+        gpu_memory_bytes=settings.gpu_memory_bytes,
+        engine_cache=settings.engine_cache,
+        cuda_graphs=settings.cuda_graphs,
+    )
