@@ -44,6 +44,7 @@ from model.data.shapes.vocabulary import (
     Subject,
     all_subjects,
     is_held_out,
+    may_be_trained_on,
 )
 from model.data.shapes.wordings import (
     held_out_wordings,
@@ -159,7 +160,10 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
 def _draw_subject(rng: np.random.Generator, split: str) -> Subject:
     if split == "places":
         return Subject(str(rng.choice(COLOUR_NAMES)), str(rng.choice(OUTLINES)), REST)
-    wanted = [s for s in all_subjects() if is_held_out(s) == (split == "unseen")]
+    if split == "unseen":
+        wanted = [s for s in all_subjects() if is_held_out(s)]
+    else:
+        wanted = [s for s in all_subjects() if may_be_trained_on(s)]
     if split == "turns":
         wanted = [s for s in wanted if s.motion in TURNS]
     return wanted[int(rng.integers(len(wanted)))]

@@ -65,6 +65,18 @@ def is_held_out(subject: Subject) -> bool:
     return place % HELD_OUT_EVERY == 0
 
 
+def may_be_trained_on(subject: Subject) -> bool:
+    """Not held out; nor, of turns, where the other sense is.
+
+    Where red stars only ever turn one way, whoever sees no sense yet learns it by heart, and is
+    wrong about every red star that turns the other way.
+    """
+    if is_held_out(subject):
+        return False
+    senses = (Subject(subject.colour, subject.outline, sense) for sense in TURNS)
+    return subject.motion not in TURNS or not any(map(is_held_out, senses))
+
+
 def all_subjects() -> tuple[Subject, ...]:
     """Every combination, in a fixed order."""
     return tuple(Subject(*parts) for parts in product(COLOUR_NAMES, OUTLINES, MOTIONS))

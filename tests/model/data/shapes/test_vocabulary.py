@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from model.data.shapes import COLOURS, MOTIONS, OUTLINES, Subject, is_held_out
-from model.data.shapes.vocabulary import all_subjects
+from model.data.shapes.vocabulary import TURNS, all_subjects, may_be_trained_on
 from model.data.shapes.wordings import (
     held_out_wordings,
     plain_label,
@@ -27,9 +27,16 @@ def test_every_pair_of_parts_is_seen_in_training():
         return (subject.colour, subject.outline, subject.motion)
 
     seen = {
-        pair for s in all_subjects() if not is_held_out(s) for pair in combinations(parts(s), 2)
+        pair for s in all_subjects() if may_be_trained_on(s) for pair in combinations(parts(s), 2)
     }
     assert seen == {pair for s in all_subjects() for pair in combinations(parts(s), 2)}
+
+
+def test_a_coloured_shape_is_trained_on_turning_both_ways_or_not_at_all():
+    turning = [s for s in all_subjects() if s.motion in TURNS and may_be_trained_on(s)]
+    assert {s.motion for s in turning} == set(TURNS)
+    for s in turning:
+        assert all(Subject(s.colour, s.outline, sense) in turning for sense in TURNS)
 
 
 def test_plain_labels_are_distinct_and_read_well():
