@@ -56,6 +56,7 @@ def outcomes(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {f"{row.get('what', '')} {row['precision']}".strip(): row["outcome"] for row in rows}
 
 
+@pytest.mark.timeout(1800)  # a minute of work; a machine may have others to do
 def test_the_whole_check_on_the_processor(
     uncompiled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
