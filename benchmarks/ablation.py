@@ -1,6 +1,6 @@
 """What each part of X-CLIP adds, on moving shapes: the same start, data and budget for all.
 
-    python -m benchmarks.ablation [--epochs 1] [--seeds 3] [--jobs 2]
+    python -m benchmarks.ablation [--epochs 0.45] [--seeds 3] [--jobs 2]
 
 Every network starts from the towers of the demo that comes in the package, and every part that it
 has beside them from first values; then it is trained with configs/demo.yaml, shortened. It is asked
@@ -49,7 +49,7 @@ VARIANTS = {
     "without video-specific prompts": FULL | {"prompt_layers": 0},
     "frame-averaged CLIP": BARE,
 }
-AT_ONCE = 16
+BATCH, AT_ONCE = 32, 16
 
 
 def main(argv: Sequence[str]) -> int:
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation")
-    parser.add_argument("--epochs", type=float, default=1, help="of the training clips (1)")
+    parser.add_argument("--epochs", type=float, default=0.45, help="of the training clips (0.45)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (2)")
     return parser
@@ -104,6 +104,7 @@ def _train(job: tuple[str, int], epochs: float) -> None:
     command += ["--output", str(_folder(name, seed)), "--seed", str(seed), "--compute.threads", "1"]
     command += ["--start.source", str(TOWERS), "--start.parts.time_table_std", "1"]
     command += ["--schedule.epochs", str(epochs), "--schedule.warmup_epochs", "0.05"]
+    command += ["--batch.size", str(BATCH)]
     command += [f"--start.parts.{part}={value}" for part, value in VARIANTS[name].items()]
     subprocess.run(command, cwd=ROOT, check=True)
 
