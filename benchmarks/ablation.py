@@ -5,9 +5,10 @@
 Every network starts from the demo that comes in the package, of which it keeps the towers and the
 integration transformer, if it is to have one: to find out about order from nothing takes longer
 than all of this. Prompts and messages begin with first values. Then all are trained with
-configs/demo.yaml, shortened, and asked about clips of unseen combinations: 24 labels, and a label
-against its opposite in time. Needs the clips of `make demo` in build/shapes. Runs that are there
-are not run again.
+configs/demo.yaml, shortened, and asked about clips of unseen combinations under 24 labels. A label
+against its opposite in time is asked about fresh clips of things that training shows both ways:
+where it shows one, colour and shape give the answer away. Needs the clips of `make demo` in
+build/shapes. Runs that are there are not run again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
@@ -33,10 +35,10 @@ from benchmarks._timing import machine
 from model.checkpoint import read_checkpoint
 from model.clip_start import BARE, with_parts
 from model.data.shapes.dataset import ShapeClip
-from model.data.shapes.vocabulary import OPPOSITES, all_subjects
+from model.data.shapes.vocabulary import OPPOSITES, Subject, all_subjects, may_be_trained_on
 from model.data.shapes.wordings import plain_label
 from model.evaluate.scorer import TorchScorer
-from model.inputs import Tokenizer, decode_clip
+from model.inputs import InputSpec, Tokenizer, decode_clip
 from model.native import save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +56,14 @@ VARIANTS = {
 BATCH, AT_ONCE = 32, 16
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """Clips with what they show and their frames (N,T,H,W,3) uint8."""
+
+    clips: list[tuple[Path, ShapeClip]]
+    frames: NDArray[np.uint8]
+
+
 def main(argv: Sequence[str]) -> int:
     """Train what is missing, ask everybody, print and write the table."""
     given = _parser().parse_args(argv)
@@ -61,16 +71,22 @@ def main(argv: Sequence[str]) -> int:
     jobs = [(name, seed) for seed in range(given.seeds) for name in VARIANTS]
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(partial(_train, epochs=given.epochs), jobs))
-    clips = list(_unseen_clips())
+    inputs = read_checkpoint(START).net.inputs  # of all of them
+    unseen = _decoded(inputs, _clips("unseen"))
+    both_ways = _decoded(
+        inputs, ((path, clip) for path, clip in _clips("val") if _shown_both_ways(clip.subject))
+    )
     found = {
-        name: [_asked(_folder(name, s), clips) for s in range(given.seeds)] for name in VARIANTS
+        name: [_asked(_folder(name, s), unseen, both_ways) for s in range(given.seeds)]
+        for name in VARIANTS
     }
     rows = {name: _summary(results) for name, results in found.items()}
     print(_table(rows))
     content = {
         "command": f"python -m benchmarks.ablation --epochs {given.epochs} --seeds {given.seeds}",
         "machine": machine(),
-        "clips": len(clips),
+        "unseen clips": len(unseen.clips),
+        "clips of opposites": len(both_ways.clips),
         "rows": rows,
     }
     RESULT.write_text(json.dumps(content, indent=1) + "\n")
@@ -111,43 +127,43 @@ def _train(job: tuple[str, int], epochs: float) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-def _unseen_clips() -> Iterator[tuple[Path, ShapeClip]]:
+def _clips(table: str) -> Iterator[tuple[Path, ShapeClip]]:
     subjects = {plain_label(subject): subject for subject in all_subjects()}
-    with (SHAPES / "unseen.csv").open(encoding="utf-8", newline="") as stream:
+    with (SHAPES / f"{table}.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             captions = tuple(json.loads(row["captions"]))
             yield SHAPES / row["path"], ShapeClip(row["path"], subjects[row["label"]], captions)
 
 
-def _asked(run: Path, clips: Sequence[tuple[Path, ShapeClip]]) -> dict[str, float]:
+def _shown_both_ways(subject: Subject) -> bool:
+    opposite = Subject(subject.colour, subject.outline, questions.OPPOSITE[subject.motion])
+    return may_be_trained_on(subject) and may_be_trained_on(opposite)
+
+
+def _asked(run: Path, unseen: Decoded, both_ways: Decoded) -> dict[str, float]:
     """Shares of right answers, by question; opposites also by pair."""
     found = read_checkpoint(run / "checkpoint")
     scorer = TorchScorer(found.net, found.tokenizer or Tokenizer.clip())
-    frames = _frames(scorer, [path for path, _ in clips])
     rng = np.random.default_rng(0)
-    share: Callable[[list[Question]], NDArray[np.bool_]] = partial(_right, scorer, frames)
-    pairs = share([questions.pair(path, clip) for path, clip in clips])
-    result = {
-        "unseen combinations": share([questions.plain(rng, *clip) for clip in clips]).mean(),
-        "opposites in time": pairs.mean(),
-    }
+    plain = _right(scorer, unseen, [questions.plain(rng, *clip) for clip in unseen.clips])
+    pairs = _right(scorer, both_ways, [questions.pair(*clip) for clip in both_ways.clips])
+    result = {"unseen combinations": plain.mean(), "opposites in time": pairs.mean()}
     for pair in OPPOSITES:
-        of_pair = np.array([clip.subject.motion in pair for _, clip in clips])
+        of_pair = np.array([clip.subject.motion in pair for _, clip in both_ways.clips])
         result["/".join(pair)] = pairs[of_pair].mean()
     return {name: float(value) for name, value in result.items()}
 
 
-def _frames(scorer: TorchScorer, paths: Sequence[Path]) -> NDArray[np.uint8]:
-    decoded = []
-    for path in paths:
+def _decoded(inputs: InputSpec, clips: Iterable[tuple[Path, ShapeClip]]) -> Decoded:
+    listed, frames = list(clips), []
+    for path, _ in listed:
         with path.open("rb") as stream:
-            decoded.append(decode_clip(stream, scorer.inputs).frames)
-    return np.concatenate(decoded)
+            frames.append(decode_clip(stream, inputs).frames)
+    return Decoded(listed, np.concatenate(frames))
 
 
-def _right(
-    scorer: TorchScorer, frames: NDArray[np.uint8], asked: list[Question]
-) -> NDArray[np.bool_]:
+def _right(scorer: TorchScorer, decoded: Decoded, asked: list[Question]) -> NDArray[np.bool_]:
+    frames = decoded.frames
     texts = sorted({label for question in asked for label in question.labels})
     place = {text: i for i, text in enumerate(texts)}
     vectors = scorer.texts(texts)
