@@ -13,6 +13,7 @@ from export.bundle.manifest import PrecisionName
 from export.calibration import int8_calibrated
 from export.clips import ClipSamples
 from export.half_precision import write_half
+from export.runtime.telemetry import keep_quiet
 from export.tracing import MAX_INLINE_BYTES
 
 EXACT = PrecisionBuild(precision="fp32", method="as traced")
@@ -93,6 +94,7 @@ def _bf16_openvino() -> PrecisionBuild:
 
 def _int8_dynamic(folder: Path, fp32_file: str) -> PrecisionBuild:
     """Weights in int8 per channel, activations scaled as they come: needs no calibration clips."""
+    keep_quiet()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     name = fp32_file.removesuffix(".onnx") + ".int8.onnx"

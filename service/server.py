@@ -125,7 +125,7 @@ class Server:
         return {
             "status": "ready",
             "bundle": f"sha256:{engine.bundle.hash}",
-            "decode_workers": len(engine.pool.pids),
+            "decode_workers": engine.pool.ready,
             "sandbox": engine.pool.sandbox,
             "runtime": engine.runtime.name,
             "selection": list(engine.runtime.selection),

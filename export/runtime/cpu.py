@@ -13,6 +13,7 @@ from export.runtime.contract import Array, GraphRun, in_host_memory
 from export.runtime.cpus import available_cpus
 from export.runtime.errors import RuntimeUnavailableError
 from export.runtime.features import Features, Vectors
+from export.runtime.telemetry import keep_quiet
 
 
 class OnnxRuntimeCpu:
@@ -23,6 +24,7 @@ class OnnxRuntimeCpu:
     opens_at_once = True  # mostly copying weights, on one processor each
 
     def __init__(self, threads: int | None = None) -> None:
+        keep_quiet()
         try:
             import onnxruntime
         except ImportError as error:

@@ -20,6 +20,7 @@ from export.runtime.device import DEVICE, Device, DeviceArray, load_cuda
 from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
 from export.runtime.features import DeviceFeatures, Features, on_device
 from export.runtime.profiles import profile
+from export.runtime.telemetry import keep_quiet
 
 # Half precisions are files of their own whose types say so.
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -39,6 +40,7 @@ class OnnxRuntimeCuda:
     opens_at_once = False
 
     def __init__(self, options: RuntimeOptions | None = None) -> None:
+        keep_quiet()
         try:
             import onnxruntime
         except ImportError as error:

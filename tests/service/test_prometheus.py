@@ -150,6 +150,7 @@ def test_panels_and_alerts_get_their_data(
     slow = long_gop(tmp_path / "slow.mp4", seconds=150)
     prometheus = Prometheus(tmp_path, [server.url.removeprefix("http://")])
     try:
+        until(lambda: prometheus.ask("vector(1)") != [])
         turn = 0
         asked = [quickened(query) for query in panels()]
         asked += [THRESHOLD.sub("", quickened(rule["expr"])) for rule in rules()]

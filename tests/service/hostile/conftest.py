@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from service.decode import PoolOptions
 from tests.service.redis.conftest import make_redis, redis_server  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,6 +34,7 @@ class ServerProcess:
         settings = {"decode_workers": 2, "upload_dir": self.uploads, "port": 0} | settings
         environment = {k: v for k, v in os.environ.items() if not k.startswith("XCLIP_")}
         environment |= {f"XCLIP_{name.upper()}": str(v) for name, v in settings.items()}
+        self.all_workers = int(settings["decode_workers"]) + PoolOptions().spares
         self.log = folder / "server.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -51,10 +53,11 @@ class ServerProcess:
         self.client = httpx.Client(base_url=self.url, timeout=120)
 
     def wait_until_ready(self) -> None:
-        """Returns when /readyz says 200."""
+        """Returns when /readyz says 200 and every decode worker is there."""
         while True:
             with contextlib.suppress(httpx.TransportError):
-                if self.client.get("/readyz").status_code == 200:
+                ready = self.client.get("/readyz")
+                if ready.status_code == 200 and ready.json()["decode_workers"] >= self.all_workers:
                     return
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.02)
