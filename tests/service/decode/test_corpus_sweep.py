@@ -118,8 +118,9 @@ def sweep(corpus, videos, rounds):
     assert wrong == []
     assert slow == []
     assert stats.retried == stats.dropped == 0
-    # No worker was lost to any file: each ended job is an answer.
-    assert not set(stats.ended) - {"memory", "jobs", "stop"}, stats
+    # No worker was lost to any file: each ended job is an answer. A slow machine may stop a file
+    # for its time; that this is an answer which the file may have was seen above.
+    assert not set(stats.ended) - {"memory", "jobs", "timeout", "stop"}, stats
     assert workers == WORKERS + 1
     assert largest <= GROWTH_MIB * MIB
     assert left <= 64 * MIB
