@@ -47,7 +47,8 @@ NOTES = {
     "labels": "One clip held by the server, fp32. `again_ms`: the whole request with labels seen "
     "before. Memory: the peak of the server process since its first ten labels.",
     "start": "Ours until `/readyz` says 200; transformers until its first answer. Memory is "
-    "proportional (PSS), with decode workers: pages that two processes share count half in each.",
+    "proportional (PSS), with decode workers: pages that two processes share count half in each. "
+    "packed: with packed weights kept by the first server (`XCLIP_WEIGHT_CACHE`).",
 }
 # Facts for readers of the JSON files that would only be long on the page.
 LEFT_OUT = {"command", "date", "machine", "rows", "of_best_peer", "encoder_fp32_ms_by_operation"}

@@ -6,7 +6,8 @@ Ours is `python -m service` until `/readyz` says 200 (which runs a small inferen
 workers and network). The peer imports transformers, loads the same network from a folder of
 `save_pretrained`, and answers about one clip. Files are in the page cache for both. Memory is the
 proportional set size of the process and its decode workers: pages that two processes share count
-half in each. Goal: at most a third of the peer's time.
+half in each. "packed": with packed weights kept in a folder, which is what servers of one machine
+share. Goal: at most a third of the peer's time.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str]) -> int:
         processes: dict[str, Callable[[], Any]] = {PEER: lambda: FirstAnswer(folder, clip)}
         for precision in (p for p in PRECISIONS if p not in missing):
             processes[f"our server, {precision}"] = partial(our_server, bundle.path, precision)
+        packed = partial(our_server, bundle.path, "fp32", "--weight-cache", f"{temporary}/packed")
+        processes["our server, fp32, packed"] = packed
         rows = rows_of(processes, rounds)
     publish(
         "start",

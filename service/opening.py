@@ -49,4 +49,5 @@ def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
         gpu_memory_bytes=settings.gpu_memory_bytes,
         engine_cache=settings.engine_cache,
         cuda_graphs=settings.cuda_graphs,
+        weight_cache=settings.weight_cache,
     )

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     engine_cache: Path | None = Field(
         None, description="folder where onnxruntime-tensorrt keeps the engines that it builds"
     )
+    weight_cache: Path | None = Field(
+        None,
+        description="folder where onnxruntime-cpu keeps packed weights, which servers on one "
+        "machine then share",
+    )
 
     max_upload_bytes: Count = Field(200 * MIB, description="largest request body")
     upload_timeout_s: Seconds = Field(120.0, description="time for a whole upload")

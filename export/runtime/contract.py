@@ -130,10 +130,12 @@ class RuntimeOptions:
 
     `threads` of the processor, `gpu_memory_bytes` of the device. In `engine_cache` the TensorRT
     provider keeps the engines that it builds; without one it builds them at every start.
-    `cuda_graphs`: the CUDA provider captures the video encoder for one clip.
+    `cuda_graphs`: the CUDA provider captures the video encoder for one clip. In `weight_cache`
+    ONNX Runtime on the processor keeps packed weights, for processes to share.
     """
 
     threads: int | None = None
     gpu_memory_bytes: int | None = None
     engine_cache: Path | None = None
     cuda_graphs: bool = False
+    weight_cache: Path | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +15,30 @@ from export.runtime.contract import Array, GraphRun, in_host_memory
 from export.runtime.cpus import available_cpus
 from export.runtime.errors import RuntimeUnavailableError
 from export.runtime.features import Features, Vectors
+from export.runtime.packed_weights import PackedWeights
 from export.runtime.telemetry import keep_quiet
+
+SEPARATE_BYTES = 1024  # initialisers of this size lie in a file of their own, to be mapped
+logger = logging.getLogger(__name__)
 
 
 class OnnxRuntimeCpu:
-    """Opens graphs in ONNX Runtime's CPU provider; external weights stay memory-mapped."""
+    """Opens graphs in ONNX Runtime's CPU provider; external weights stay memory-mapped.
+
+    With a folder for `weight_cache` that holds of packed weights, too; `hashes` of the bundle's
+    files tell its entries apart.
+    """
 
     name = "onnxruntime-cpu"
     max_clips: int | None = None
     opens_at_once = True  # mostly copying weights, on one processor each
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        weight_cache: Path | None = None,
+        hashes: Mapping[str, str] | None = None,
+    ) -> None:
         keep_quiet()
         try:
             import onnxruntime
@@ -34,6 +49,11 @@ class OnnxRuntimeCpu:
         self._library = onnxruntime
         self._threads = threads or available_cpus()
         self._share_memory()
+        self._packed = (
+            PackedWeights(weight_cache, hashes or {}, onnxruntime.__version__)
+            if weight_cache
+            else None
+        )
 
     def open(
         self, name: GraphName, graph: GraphInfo, file: Path, precision: PrecisionName
@@ -44,14 +64,11 @@ class OnnxRuntimeCpu:
         """
         if precision == "bf16":
             raise RuntimeUnavailableError("it has no bf16; use fp32, int8 or openvino")
-        library = self._library
         try:
-            session = library.InferenceSession(
-                str(file), self._options(), providers=["CPUExecutionProvider"]
-            )
+            session = self._from_packed(file) or self._session(file, self._options())
         except Exception as error:  # the binding's exception types share no base class
             raise BundleError(
-                f"{file} cannot be run by onnxruntime {library.__version__}: {error}"
+                f"{file} cannot be run by onnxruntime {self._library.__version__}: {error}"
             ) from error
         names = [tensor.name for tensor in graph.outputs]
 
@@ -82,7 +99,38 @@ class OnnxRuntimeCpu:
         pool = library.OrtArenaCfg(settings | {"max_dead_bytes_per_chunk": -1})
         library.create_and_register_allocator(where, pool)
 
-    def _options(self) -> object:
+    def _from_packed(self, file: Path) -> Any:
+        """The graph with its weights mapped from the cache; None without one that can be used."""
+        packed = self._packed and self._packed.packed(file, lambda path: self._pack(file, path))
+        if not (self._packed and packed):
+            return None
+        options = self._options()
+        # It was optimised before it was written.
+        options.graph_optimization_level = self._library.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            return self._session(packed, options)
+        except Exception as error:
+            logger.warning("packed weights of %s cannot be used: %s", file.name, error)
+            self._packed.forget(file)
+            return None
+
+    def _pack(self, file: Path, packed: Path) -> None:
+        options = self._options()
+        options.optimized_model_filepath = str(packed)
+        prefix = "session.optimized_model_external_initializers_"
+        options.add_session_config_entry(f"{prefix}file_name", f"{packed.name}.data")
+        options.add_session_config_entry(f"{prefix}min_size_in_bytes", str(SEPARATE_BYTES))
+        options.add_session_config_entry(
+            "session.save_external_prepacked_constant_initializers", "1"
+        )
+        self._session(file, options)
+
+    def _session(self, file: Path, options: Any) -> Any:
+        return self._library.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"]
+        )
+
+    def _options(self) -> Any:
         options = self._library.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1

@@ -19,7 +19,7 @@ BackendMaker = Callable[[Bundle, PrecisionBuild, RuntimeOptions], Backend]
 def _cpu(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
     from export.runtime.cpu import OnnxRuntimeCpu
 
-    return OnnxRuntimeCpu(options.threads)
+    return OnnxRuntimeCpu(options.threads, options.weight_cache, bundle.manifest.files)
 
 
 def _openvino(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
@@ -65,6 +65,7 @@ def open_runtime(
     gpu_memory_bytes: int | None = None,
     engine_cache: Path | None = None,
     cuda_graphs: bool = False,
+    weight_cache: Path | None = None,
 ) -> Runtime:
     """Open a bundle in a runtime.
 
@@ -90,7 +91,7 @@ def open_runtime(
         for name in names
         if not any(build.runs_on(name) for build in builds)
     ]
-    options = RuntimeOptions(threads, gpu_memory_bytes, engine_cache, cuda_graphs)
+    options = RuntimeOptions(threads, gpu_memory_bytes, engine_cache, cuda_graphs, weight_cache)
     # The bundle's own order first: of two builds of one precision it names the better one first.
     for build in builds:
         for name in filter(build.runs_on, names):

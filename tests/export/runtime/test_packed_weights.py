@@ -1,0 +1,104 @@
+"""Packed weights in a folder: the same answers, mapped from there, never of other weights."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.bundle import Bundle
+from export.runtime import Runtime, open_runtime, packed_weights
+
+GRAPHS = 3
+
+
+def answer(runtime: Runtime, bundle: Bundle) -> np.ndarray:
+    spec = bundle.manifest.inputs
+    shape = (2, spec.num_frames, spec.image_size, spec.image_size, 3)
+    frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    text = runtime.encode_text(np.array([[1, 5], [2, 5], [3, 5]]))
+    return runtime.score(runtime.encode_video(frames), np.broadcast_to(text, (2, *text.shape)))
+
+
+def opened(bundle: Bundle, folder: Path | None) -> Runtime:
+    return open_runtime(bundle, "onnxruntime-cpu", weight_cache=folder)
+
+
+def mapped_from(folder: Path) -> list[str]:
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in maps if line.partition("/")[2].startswith(str(folder)[1:])]
+
+
+def test_answers_are_the_same_and_weights_come_from_the_folder(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    expected = answer(opened(tiny_bundle, None), tiny_bundle)
+    folder = tmp_path / "packed"
+    first = opened(tiny_bundle, folder)
+    np.testing.assert_array_equal(answer(first, tiny_bundle), expected)
+    assert mapped_from(folder)
+    entries = {path: path.stat().st_ino for path in folder.iterdir()}
+    assert len(entries) == GRAPHS
+    # The second finds what the first has made.
+    second = opened(tiny_bundle, folder)
+    np.testing.assert_array_equal(answer(second, tiny_bundle), expected)
+    assert {path: path.stat().st_ino for path in folder.iterdir()} == entries
+    first.close()
+    second.close()
+
+
+def test_what_is_packed_goes_when_others_are_in_use(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = answer(opened(tiny_bundle, None), tiny_bundle)
+    monkeypatch.setattr(packed_weights, "KEPT", GRAPHS)
+    running = opened(tiny_bundle, tmp_path)
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr(packed_weights, "processor", lambda: ["another"])
+    opened(tiny_bundle, tmp_path).close()
+    after = set(tmp_path.iterdir())
+    assert len(after) == GRAPHS
+    assert not before & after
+    # Who has them mapped goes on with them.
+    np.testing.assert_array_equal(answer(running, tiny_bundle), expected)
+
+
+def test_other_weights_have_another_entry(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    opened(tiny_bundle, tmp_path).close()
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bundle.path, other)
+    manifest = tiny_bundle.manifest
+    name = manifest.graphs["score_head"].file
+    files = manifest.files | {name: "0" * 64}  # as if the file had been exported again
+    changed = Bundle(other, manifest.model_copy(update={"files": files}), "hash")
+    opened(changed, tmp_path).close()
+    assert len([path for path in tmp_path.iterdir() if path != other]) == GRAPHS + 1
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "no folder"])
+def test_what_cannot_be_used_is_said_and_left(
+    harm: str, tiny_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = answer(opened(tiny_bundle, None), tiny_bundle)
+    folder = tmp_path / "packed"
+    if harm == "no folder":
+        folder.write_text("a file")
+    else:
+        opened(tiny_bundle, folder).close()
+        for file in folder.glob("*/*"):
+            if harm == "empty":
+                file.unlink()
+            elif file.suffix == ".onnx":
+                file.write_bytes(file.read_bytes()[:100])
+    with caplog.at_level(logging.WARNING):
+        runtime = opened(tiny_bundle, folder)
+    np.testing.assert_array_equal(answer(runtime, tiny_bundle), expected)
+    said = "are not kept packed" if harm == "no folder" else "cannot be used"
+    assert sum(said in record.getMessage() for record in caplog.records) == GRAPHS
+    if harm != "no folder":  # the next one makes them anew
+        again = opened(tiny_bundle, folder)
+        np.testing.assert_array_equal(answer(again, tiny_bundle), expected)
+        assert len(list(folder.glob("*/*.onnx"))) == GRAPHS
