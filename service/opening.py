@@ -39,8 +39,32 @@ def served_bundle(settings: Settings) -> Bundle:
 
 
 def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
-    """The runtime, once every file that it reads has been found to be what was exported."""
-    bundle.check_files(settings.precision or bundle.manifest.default_precision)
+    """The runtime, once every file that it reads has been found to be what was exported.
+
+    Hashing weights takes as long as loading them: both go on at once, where nothing that is made of
+    them outlives the process.
+    """
+    precision = settings.precision or bundle.manifest.default_precision
+    bundle.check_files(precision, "form")
+    with ThreadPoolExecutor(2, thread_name_prefix="checking") as threads:
+        checking = threads.submit(bundle.check_files, precision, "weights")
+        threads.submit(bundle.tokenizer)
+        if settings.weight_cache:
+            checking.result()
+        try:
+            runtime = _runtime(bundle, settings)
+        except Exception:
+            checking.result()  # a file that is not what was exported explains it better
+            raise
+        try:
+            checking.result()
+        except BaseException:
+            runtime.close()
+            raise
+    return runtime
+
+
+def _runtime(bundle: Bundle, settings: Settings) -> Runtime:
     return open_runtime(
         bundle,
         settings.runtime,

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ from export.bundle.manifest import (
 from model.inputs import Tokenizer
 
 HASHED_AT_ONCE = 4
+WEIGHTS = (".onnx.data", ".bin")
 AGAIN = "copy the bundle again or make it anew with `python -m export`"
 
 
@@ -43,17 +45,30 @@ class Bundle:
         return self.file(build.graphs.get(graph, self.manifest.graphs[graph].file))
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that the text encoder was trained with."""
+        """The tokenizer that the text encoder was trained with; read once."""
+        return self._tokenizer
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
         return Tokenizer.from_file(self.file(self.manifest.tokenizer))
 
     def label_set(self, name: str) -> LabelSet:
         """A stored label list; `KeyError` where there is none of this name."""
         return read_label_set(self.path, self.manifest.labels[name])
 
-    def check_files(self, precision: str | None = None) -> None:
-        """Hash every file, or what a precision reads; `BundleError` names the first bad one."""
+    def check_files(
+        self, precision: str | None = None, part: Literal["all", "form", "weights"] = "all"
+    ) -> None:
+        """Hash every file, or what a precision reads; `BundleError` names the first bad one.
+
+        `weights` are files of numbers alone, which nothing is done with but arithmetic; all others
+        are `form`.
+        """
         manifest = self.manifest
         files = manifest.files if precision is None else manifest.files_for(precision)
+        if part != "all":
+            weights = part == "weights"
+            files = {f: h for f, h in files.items() if f.endswith(WEIGHTS) == weights}
         with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:  # hashing lets go of the interpreter
             for _ in threads.map(_check_file, map(self.file, files), files.values()):
                 pass

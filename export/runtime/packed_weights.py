@@ -82,9 +82,12 @@ class PackedWeights:
 
     def _drop_oldest(self) -> None:
         """Processes that have a dropped file mapped keep it until they end."""
-        entries = [path for path in self.folder.iterdir() if not path.name.startswith("draft-")]
-        entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in entries[KEPT:]:
+        used: dict[Path, float] = {}
+        for path in self.folder.iterdir():
+            if not path.name.startswith("draft-"):
+                with suppress(FileNotFoundError):  # another process drops them as well
+                    used[path] = path.stat().st_mtime
+        for old in sorted(used, key=used.__getitem__, reverse=True)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
 
 
