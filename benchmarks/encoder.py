@@ -6,9 +6,10 @@ One clip at a time, all contestants in turn in one process. transformers runs ea
 (`torch.compile`), in fp32 and in bf16 by autocast, with the attention it chooses by itself. Another
 peer is what clip-as-service does: CLIP of the same size as ONNX, one vector a frame, averaged.
 
-The machine's matrix peak is measured in the same run (the best of several square products, with
-torch), and each contestant's share of it is the arithmetic of the network (multiply-accumulates
-× 2) over its time. int8 has no share: torch multiplies no int8 to measure a peak with.
+The machine's matrix peak is measured in the same run: the best of several square products with
+torch, ONNX Runtime and OpenVINO. Each contestant's share of it is the arithmetic of the network
+(multiply-accumulates × 2) over its time. int8 has no share: torch multiplies no int8 to measure a
+peak with.
 """
 
 from __future__ import annotations
