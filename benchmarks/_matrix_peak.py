@@ -9,9 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from export.runtime import available_cpus
-from export.runtime.telemetry import keep_quiet
-
 Product = Callable[[], object]
 SIZES, ROUNDS = (1024, 2048, 4096), 6
 GPU_SIZES, GPU_PRODUCTS = (4096, 8192, 16384), 10
@@ -46,6 +43,9 @@ def _onnxruntime_product(dtype: torch.dtype, size: int) -> Product | None:
     """By a constant matrix, as in a network; it has no bf16 on the processor."""
     if dtype != torch.float32:
         return None
+    from export.runtime import available_cpus
+    from export.runtime.telemetry import keep_quiet
+
     keep_quiet()
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
@@ -69,6 +69,8 @@ def _openvino_product(dtype: torch.dtype, size: int) -> Product | None:
     """By a constant matrix, in fp32, or in bf16 where it says that the processor has that."""
     import openvino
     from openvino import opset13
+
+    from export.runtime import available_cpus
 
     core = openvino.Core()
     hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
