@@ -15,12 +15,15 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 KEPT = 12  # entries, one a graph: a few bundles, while one takes the place of another
+DRAFT = "draft-"  # begins the names of what is being made or removed
+LEFT_S = 3600  # after which nobody is at a draft any more: who made it was killed
 CPU_INFO = Path("/proc/cpuinfo")
 DESCRIBES_CPU = ("vendor_id", "cpu family", "model", "model name", "flags", "Features", "CPU part")
 logger = logging.getLogger(__name__)
@@ -68,14 +71,17 @@ class PackedWeights:
     def _make(self, entry: Path, name: str, pack: Callable[[Path], object]) -> None:
         """Pack beside it and rename: what has an entry's name is whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=self.folder))
+        draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=self.folder))
         try:
             pack(draft / name)
             for written in draft.iterdir():
                 _flush(written)
-            # Another process may have been first; its entry is as good.
-            with suppress(FileExistsError):
+            try:
                 draft.rename(entry)
+            except OSError:
+                # Another process may have been first; its entry is as good.
+                if not entry.is_dir():
+                    raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         self._drop_oldest()
@@ -84,11 +90,18 @@ class PackedWeights:
         """Processes that have a dropped file mapped keep it until they end."""
         used: dict[Path, float] = {}
         for path in self.folder.iterdir():
-            if not path.name.startswith("draft-"):
-                with suppress(FileNotFoundError):  # another process drops them as well
-                    used[path] = path.stat().st_mtime
+            with suppress(FileNotFoundError):  # another process drops them as well
+                at = path.stat().st_mtime
+                if not path.name.startswith(DRAFT):
+                    used[path] = at
+                elif time.time() - at > LEFT_S:
+                    shutil.rmtree(path)
         for old in sorted(used, key=used.__getitem__, reverse=True)[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+            # Out of sight first: a folder whose files are being removed looks lately used.
+            going = old.with_name(f"{DRAFT}{old.name}")
+            with suppress(OSError):
+                old.rename(going)
+                shutil.rmtree(going)
 
 
 def processor() -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -55,7 +58,11 @@ def test_what_is_packed_goes_when_others_are_in_use(
 ) -> None:
     expected = answer(opened(tiny_bundle, None), tiny_bundle)
     monkeypatch.setattr(packed_weights, "KEPT", GRAPHS)
+    left = tmp_path / "draft-of-one-that-was-killed"
+    left.mkdir()
+    os.utime(left, (0, 0))
     running = opened(tiny_bundle, tmp_path)
+    assert not left.exists()
     before = set(tmp_path.iterdir())
     monkeypatch.setattr(packed_weights, "processor", lambda: ["another"])
     opened(tiny_bundle, tmp_path).close()
@@ -76,6 +83,43 @@ def test_other_weights_have_another_entry(tiny_bundle: Bundle, tmp_path: Path) -
     changed = Bundle(other, manifest.model_copy(update={"files": files}), "hash")
     opened(changed, tmp_path).close()
     assert len([path for path in tmp_path.iterdir() if path != other]) == GRAPHS + 1
+
+
+def test_servers_that_start_together_share_one_entry(tmp_path: Path) -> None:
+    together = Barrier(4)
+
+    def pack(path: Path) -> None:
+        path.write_bytes(b"packed")
+        together.wait(10)  # none is done before all have begun
+
+    def one(_: int) -> Path | None:
+        packed = packed_weights.PackedWeights(tmp_path, {"graph.onnx": "0" * 64}, "1")
+        return packed.packed(Path("graph.onnx"), pack)
+
+    with ThreadPoolExecutor(4) as threads:
+        found = set(threads.map(one, range(4)))
+    (entry,) = tmp_path.iterdir()
+    assert found == {entry / "graph.onnx"}
+    assert (entry / "graph.onnx").read_bytes() == b"packed"
+
+
+def test_dropping_at_the_same_time_takes_none_that_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_weights, "KEPT", GRAPHS)
+
+    def pack(path: Path) -> None:
+        for i in range(30):
+            path.with_name(f"{path.name}.{i}").write_bytes(b"weights")
+
+    def one(name: str) -> Path | None:
+        packed = packed_weights.PackedWeights(tmp_path, {name: name.ljust(64, "0")}, "1")
+        return packed.packed(Path(name), pack)
+
+    with ThreadPoolExecutor(GRAPHS) as threads:
+        for turn in range(40):
+            found = list(threads.map(one, [f"{turn}-{graph}" for graph in range(GRAPHS)]))
+            assert {path.parent for path in found if path} == set(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("harm", ["cut", "empty", "no folder"])
