@@ -91,6 +91,14 @@ def pick_device(wanted: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16, rather than imitating them slowly."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def allow_tf32(allowed: bool) -> None:
     """Whether fp32 products on a GPU may keep ten bits of each factor; torch's own rule differs
     between products (no) and convolutions (yes).

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model.config import ModelConfig, heads
-from model.transformer import LayerNorm, make_activation
+from model.transformer import LayerNorm, attention, make_activation
 
 
 class CrossAttention(nn.Module):
@@ -34,7 +33,7 @@ class CrossAttention(nn.Module):
                 (self.v_proj, context),
             )
         )
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = attention(q, k, v)
         return self.proj(y.transpose(1, 2).flatten(2))
 
 

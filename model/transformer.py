@@ -60,6 +60,18 @@ def make_activation(name: Activation) -> nn.Module:
     return QuickGELU() if name == "quick_gelu" else nn.GELU()
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+    """Queries (N,H,S,d), keys and values (N,H,R,d) to (N,H,S,d).
+
+    Under autocast on a processor it stays fp32: the products here are small, and torch's way back
+    through them takes three times as long in half precision.
+    """
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=causal)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with one packed, biased query/key/value matrix (rows q, k, v)."""
 
@@ -74,7 +86,7 @@ class SelfAttention(nn.Module):
         """(N,S,D) to (N,S,D); `causal` hides later tokens from earlier ones."""
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        y = attention(q, k, v, causal)
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
 

@@ -159,8 +159,8 @@ class ComputeConfig(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Autocast; weights stay fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Autocast; weights stay fp32. auto takes bf16 where the device multiplies it, else fp32."""
     tf32: bool = False
     """On a GPU, round the factors of fp32 products to ten bits: faster, and no longer fp32."""
     channels_last: bool = False

@@ -13,7 +13,7 @@ from model.data.labels import read_labels
 from model.data.order import Plan
 from model.data.reading import TestClips, TrainingClips
 from model.evaluate.scorer import TorchScorer, encode_texts
-from model.processes import Processes, allow_tf32
+from model.processes import Processes, allow_tf32, multiplies_bf16
 from model.train.broken import BrokenClips
 from model.train.clips import training_clips, validation_clips
 from model.train.config import TrainConfig
@@ -89,6 +89,7 @@ class Run:
 
 def prepare(config: TrainConfig, processes: Processes) -> Run:
     """Read the data, make the network, go back to the last snapshot where there is one."""
+    config = _settled(config, processes.device)
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     allow_tf32(config.compute.tf32)
@@ -116,6 +117,15 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
         first,
         (*start.notes, *warnings),
     )
+
+
+def _settled(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """With the precision that `auto` stands for here, which is then part of what the run is."""
+    if config.compute.precision != "auto":
+        return config
+    precision = "bf16" if multiplies_bf16(device) else "fp32"
+    compute = config.compute.model_copy(update={"precision": precision})
+    return config.model_copy(update={"compute": compute})
 
 
 def _plan(config: TrainConfig, clips: int, processes: Processes) -> Plan:
