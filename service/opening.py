@@ -6,6 +6,7 @@ else: on two processors they go on side by side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from export.bundle import Bundle, open_bundle
@@ -41,18 +42,16 @@ def served_bundle(settings: Settings) -> Bundle:
 def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
     """The runtime, once every file that it reads has been found to be what was exported.
 
-    Hashing weights takes as long as loading them: both go on at once, where nothing that is made of
-    them outlives the process.
+    Hashing weights takes as long as loading them: both go on at once. What outlives the process
+    is made of them only after that.
     """
     precision = settings.precision or bundle.manifest.default_precision
     bundle.check_files(precision, "form")
     with ThreadPoolExecutor(2, thread_name_prefix="checking") as threads:
         checking = threads.submit(bundle.check_files, precision, "weights")
         threads.submit(bundle.tokenizer)
-        if settings.weight_cache:
-            checking.result()
         try:
-            runtime = _runtime(bundle, settings)
+            runtime = _runtime(bundle, settings, checking.result)
         except Exception:
             checking.result()  # a file that is not what was exported explains it better
             raise
@@ -64,7 +63,7 @@ def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
     return runtime
 
 
-def _runtime(bundle: Bundle, settings: Settings) -> Runtime:
+def _runtime(bundle: Bundle, settings: Settings, checked: Callable[[], object]) -> Runtime:
     return open_runtime(
         bundle,
         settings.runtime,
@@ -74,4 +73,5 @@ def _runtime(bundle: Bundle, settings: Settings) -> Runtime:
         engine_cache=settings.engine_cache,
         cuda_graphs=settings.cuda_graphs,
         weight_cache=settings.weight_cache,
+        checked=checked,
     )

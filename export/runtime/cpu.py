@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from export.bundle import BundleError, GraphInfo
 from export.bundle.manifest import GraphName, PrecisionName
-from export.runtime.contract import Array, GraphRun, in_host_memory
+from export.runtime.contract import Array, GraphRun, already_checked, in_host_memory
 from export.runtime.cpus import available_cpus
 from export.runtime.errors import RuntimeUnavailableError
 from export.runtime.features import Features, Vectors
@@ -26,7 +26,7 @@ class OnnxRuntimeCpu:
     """Opens graphs in ONNX Runtime's CPU provider; external weights stay memory-mapped.
 
     With a folder for `weight_cache` that holds of packed weights, too; `hashes` of the bundle's
-    files tell its entries apart.
+    files tell its entries apart, and none is made before `checked()` has come back.
     """
 
     name = "onnxruntime-cpu"
@@ -38,6 +38,7 @@ class OnnxRuntimeCpu:
         threads: int | None = None,
         weight_cache: Path | None = None,
         hashes: Mapping[str, str] | None = None,
+        checked: Callable[[], object] = already_checked,
     ) -> None:
         keep_quiet()
         try:
@@ -49,6 +50,7 @@ class OnnxRuntimeCpu:
         self._library = onnxruntime
         self._threads = threads or available_cpus()
         self._share_memory()
+        self._checked = checked
         self._packed = (
             PackedWeights(weight_cache, hashes or {}, onnxruntime.__version__)
             if weight_cache
@@ -115,6 +117,7 @@ class OnnxRuntimeCpu:
             return None
 
     def _pack(self, file: Path, packed: Path) -> None:
+        self._checked()
         options = self._options()
         options.optimized_model_filepath = str(packed)
         prefix = "session.optimized_model_external_initializers_"

@@ -8,7 +8,7 @@ from typing import get_args
 
 from export.bundle import Bundle, BundleError, PrecisionBuild, open_bundle
 from export.bundle.manifest import RuntimeName
-from export.runtime.contract import Backend, Runtime, RuntimeOptions
+from export.runtime.contract import Backend, Runtime, RuntimeOptions, already_checked
 from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
 from export.runtime.fake import FakeRuntime
 from export.runtime.graph_runtime import GraphRuntime
@@ -19,7 +19,8 @@ BackendMaker = Callable[[Bundle, PrecisionBuild, RuntimeOptions], Backend]
 def _cpu(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
     from export.runtime.cpu import OnnxRuntimeCpu
 
-    return OnnxRuntimeCpu(options.threads, options.weight_cache, bundle.manifest.files)
+    files = bundle.manifest.files
+    return OnnxRuntimeCpu(options.threads, options.weight_cache, files, options.checked)
 
 
 def _openvino(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
@@ -66,6 +67,7 @@ def open_runtime(
     engine_cache: Path | None = None,
     cuda_graphs: bool = False,
     weight_cache: Path | None = None,
+    checked: Callable[[], object] = already_checked,
 ) -> Runtime:
     """Open a bundle in a runtime.
 
@@ -91,7 +93,9 @@ def open_runtime(
         for name in names
         if not any(build.runs_on(name) for build in builds)
     ]
-    options = RuntimeOptions(threads, gpu_memory_bytes, engine_cache, cuda_graphs, weight_cache)
+    options = RuntimeOptions(
+        threads, gpu_memory_bytes, engine_cache, cuda_graphs, weight_cache, checked
+    )
     # The bundle's own order first: of two builds of one precision it names the better one first.
     for build in builds:
         for name in filter(build.runs_on, names):

@@ -12,7 +12,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from export.bundle import Bundle
+from export.bundle import Bundle, BundleError
 from export.runtime import Runtime, open_runtime, packed_weights
 
 GRAPHS = 3
@@ -146,3 +146,21 @@ def test_what_cannot_be_used_is_said_and_left(
         again = opened(tiny_bundle, folder)
         np.testing.assert_array_equal(answer(again, tiny_bundle), expected)
         assert len(list(folder.glob("*/*.onnx"))) == GRAPHS
+
+
+def test_nothing_is_packed_of_files_that_are_not_checked(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    def changed() -> None:
+        raise BundleError("not the file that was exported")
+
+    expected = answer(opened(tiny_bundle, None), tiny_bundle)
+    folder = tmp_path / "packed"
+    asked = open_runtime(tiny_bundle, "onnxruntime-cpu", weight_cache=folder, checked=changed)
+    assert list(folder.iterdir()) == []
+    np.testing.assert_array_equal(answer(asked, tiny_bundle), expected)
+    opened(tiny_bundle, folder).close()
+    # What is there already was made of good files: nobody waits for the check.
+    again = open_runtime(tiny_bundle, "onnxruntime-cpu", weight_cache=folder, checked=changed)
+    assert mapped_from(folder)
+    np.testing.assert_array_equal(answer(again, tiny_bundle), expected)
