@@ -10,7 +10,7 @@ import torch
 
 from model.config import VARIANTS, DropPathAxis, ModelConfig
 from model.initialise import initialise
-from model.transformer import DropPath, LayerNorm, QuickGELU
+from model.transformer import DropPath, LayerNorm, QuickGELU, attention
 from model.xclip import XClip, assemble, build_xclip
 from tests.model.conftest import SMALL, random_inputs, randomise
 
@@ -252,6 +252,15 @@ def test_autocast_keeps_residuals_and_cosine_in_fp32(small_net: XClip) -> None:
         assert (rough - small_net(frames, ids)).abs().max() < 0.5
         # Bits that bf16 does not have: the cosine itself was not rounded.
         assert not torch.equal(rough, rough.bfloat16().float())
+
+
+def test_attention_under_autocast_on_a_processor_is_fp32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 5, 8, generator=generator).bfloat16() for _ in range(3))
+    exact = torch.nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(attention(q, k, v), exact)
+    assert attention(q, k, v).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

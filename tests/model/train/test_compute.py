@@ -54,6 +54,29 @@ def test_fp32_is_fp32_unless_tf32_is_asked_for(clip_set: Path, tmp_path: Path) -
     assert torch.backends.cuda.matmul.allow_tf32
 
 
+@pytest.mark.parametrize(("instructions", "precision"), [("avx512_bf16", "bf16"), ("avx2", "fp32")])
+def test_precision_is_what_the_processor_multiplies(
+    clip_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    instructions: str,
+    precision: str,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True})
+    own = losses(clip_set, tmp_path / "a", compute__precision="auto")
+    assert own == losses(clip_set, tmp_path / "b", compute__precision=precision)
+    kept = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
+    assert kept["compute"]["precision"] == precision
+    # Elsewhere it might be another: then the run does not go on as if nothing were.
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    again = tiny_config(clip_set, tmp_path / "a", **SHORT, compute__precision="auto")
+    if precision == "fp32":
+        train(again)
+    else:
+        with pytest.raises(TrainError, match=r"compute\.precision 'bf16', now it is 'fp32'"):
+            train(again)
+
+
 def test_a_run_from_before_a_key_was_known_goes_on(clip_set: Path, tmp_path: Path) -> None:
     config = tiny_config(clip_set, tmp_path / "run")
     write_config(config)
