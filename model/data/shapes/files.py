@@ -23,7 +23,8 @@ class Format:
 
 
 FORMATS = {
-    "h264": Format(".mp4", "libx264", (16, 34), {"preset": "veryfast"}),
+    # With macroblock trees x264's assembly gives the same frames other bytes from time to time.
+    "h264": Format(".mp4", "libx264", (16, 34), {"preset": "veryfast", "mbtree": "0"}),
     "mpeg4": Format(".avi", "mpeg4", (2, 12), {}),
     "vp9": Format(
         ".webm", "libvpx-vp9", (20, 45), {"deadline": "realtime", "cpu-used": "8", "b": "0"}
@@ -50,7 +51,8 @@ def write_video(
     options = {**form.options, ("qmin" if form.codec == "mpeg4" else "crf"): str(quality)}
     if form.codec == "mpeg4":
         options["qmax"] = str(quality)
-    with av.open(str(path), "w") as container:
+    # Without the numbers and dates that would tell one writing from the next.
+    with av.open(str(path), "w", options={"fflags": "bitexact"}) as container:
         stream = container.add_stream(form.codec, rate=rate, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"
