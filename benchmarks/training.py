@@ -1,6 +1,6 @@
 """Training against transformers' XCLIPModel: the same clips, labels, batch and loop.
 
-    python -m benchmarks.training [--batch 4] [--updates 8] [--precision auto] [--device cpu]
+    python -m benchmarks.training [--batch 4] [--updates 3] [--precision fp32] [--device cpu]
 
 Both read the video files, take eight frames, and change the weights of an X-CLIP B/32 with AdamW;
 the text tower is frozen, as published. Ours is the trainer of `python -m model.train`, which
@@ -39,14 +39,13 @@ from model.data.shapes.dataset import ShapesOptions, make_dataset
 from model.data.shapes.scene import SceneOptions
 from model.inputs import InputSpec
 from model.native import save_checkpoint
-from model.processes import Processes, joined, multiplies_bf16
+from model.processes import Processes, joined
 from model.publish import to_huggingface
 from model.train.config import TrainConfig
 from model.train.memory import keep_freed_memory
 from model.train.run import prepare
 
-VARIANT, FILES = "xclip-base-patch32", 16
-LABELS = 51  # as HMDB51, the smallest set that the paper trains on
+VARIANT, LABELS = "xclip-base-patch32", 16
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Seconds of each phase of one update, by its number.
 Update = Callable[[int], dict[str, float]]
@@ -66,14 +65,9 @@ class Contest:
     folder: Path = FOLDER
 
     @property
-    def files(self) -> int:
-        """Video files."""
-        return max(FILES, self.batch)
-
-    @property
     def clips(self) -> int:
-        """Lines of the list, of every label one: a file may stand under several."""
-        return max(LABELS, self.files)
+        """Video files, of which each has a label of its own as far as there are labels."""
+        return max(LABELS, self.batch)
 
     def names(self) -> list[str]:
         """The labels."""
@@ -84,19 +78,12 @@ def main() -> int:
     """Measure and publish."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--batch", type=int, default=4, help="clips of an update (4)")
-    parser.add_argument("--updates", type=int, default=8, help="of each contestant (8)")
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16", "fp16"),
-        default="auto",
-        help="of both; auto: as compute.precision (auto)",
-    )
+    parser.add_argument("--updates", type=int, default=3, help="of each contestant (3)")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     given = parser.parse_args()
     torch.set_num_threads(available_cpus())
     keep_freed_memory()  # as the trainer does; in one process it serves the peer as well
-    if given.precision == "auto":
-        given.precision = "bf16" if multiplies_bf16(torch.device(given.device)) else "fp32"
     rows = measure(Contest(**vars(given)))
     publish(
         "training",
@@ -142,17 +129,17 @@ def _take_turns(contestants: dict[str, Update], updates: int) -> dict[str, dict[
 
 def _clips(contest: Contest) -> Path:
     """Clips of ten seconds in the size people train on, in a folder with their tables."""
-    folder = contest.folder / f"training-clips-{contest.files}"
+    folder = contest.folder / f"training-clips-{contest.clips}"
     if not (folder / "train.csv").exists():
         scenes = SceneOptions(
             short_side=(contest.side, contest.side),
             duration_s=(contest.seconds, contest.seconds),
             most_frames=300,
         )
-        options = ShapesOptions(contest.files, val_clips=0, unseen_clips=0, scenes=scenes)
+        options = ShapesOptions(contest.clips, val_clips=0, unseen_clips=0, scenes=scenes)
         make_dataset(folder, options)
-    names = [str(file.relative_to(folder)) for file in _files(folder)[: contest.files]]
-    lines = [f"{names[i % len(names)]},{i % LABELS}" for i in range(contest.clips)]
+    files = _files(folder)[: contest.clips]
+    lines = [f"{file.relative_to(folder)},{i % LABELS}" for i, file in enumerate(files)]
     (folder / "list.csv").write_text("\n".join(["path,label", *lines]) + "\n")
     labels = [f"{i},{name}" for i, name in enumerate(contest.names())]
     (folder / "names.csv").write_text("\n".join(["id,name", *labels]) + "\n")
@@ -223,14 +210,14 @@ def _end_of_step(device: torch.device) -> None:
 class _Videos(torch.utils.data.Dataset[Any]):
     """Files and classes, read as transformers' documentation reads them."""
 
-    def __init__(self, files: list[Path], clips: int, processor: Any, frames: int) -> None:
-        self.files, self.clips, self.processor, self.frames = files, clips, processor, frames
+    def __init__(self, files: list[Path], processor: Any, frames: int) -> None:
+        self.files, self.processor, self.frames = files, processor, frames
 
     def __len__(self) -> int:
-        return self.clips
+        return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        with av.open(str(self.files[index % len(self.files)])) as container:
+        with av.open(str(self.files[index])) as container:
             last = container.streams.video[0].frames - 1
             wanted = np.linspace(0, last, self.frames).astype(int)
             frames = [
@@ -255,8 +242,7 @@ def _transformers(folder: Path, contest: Contest, device: torch.device) -> Updat
     trained = [p for p in port.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=8e-6, weight_decay=0.001, betas=(0.9, 0.98))
     scaler = torch.amp.GradScaler(device.type, enabled=contest.precision == "fp16")
-    files = _files(folder)[: contest.files]
-    videos = _Videos(files, contest.clips, _processor(net.inputs), net.config.num_frames)
+    videos = _Videos(_files(folder)[: contest.clips], _processor(net.inputs), net.config.num_frames)
     loader = DataLoader(
         videos, contest.batch, shuffle=True, drop_last=True, pin_memory=device.type == "cuda"
     )
