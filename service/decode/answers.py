@@ -30,8 +30,10 @@ class BadAnswer(Exception):
         self.reason = reason
 
 
-def clip_from(packet: bytes, memory: FrameMemory, times: int) -> Clip:
+def clip_from(packet: bytes, ticket: str, memory: FrameMemory, times: int) -> Clip:
     """The clip that a worker's answer describes; `times` is how many frame times it must have.
+
+    `ticket` is that of the job.
 
     Raises the VideoError that the worker reports, or BadAnswer.
     """
@@ -42,6 +44,8 @@ def clip_from(packet: bytes, memory: FrameMemory, times: int) -> Clip:
     if isinstance(answer, Failed):
         log.error("decoding failed in a worker: %r", answer.what)
         raise BadAnswer("failed")
+    if answer.ticket != ticket:
+        raise BadAnswer("garbage")
     if isinstance(answer, Refused):
         raise _refusal(answer)
     return _clip(answer, memory, times)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,7 +194,8 @@ class DecodePool:
             raise ValueError(f"views times crops must be 1 to {most}, not {views * crops}")
         side = self._spec.image_size
         shape = (views * crops, self._spec.num_frames, side, side, 3)
-        return Job(views=views, crops=crops, start=start, end=end), shape
+        ticket = secrets.token_hex(8)
+        return Job(ticket=ticket, views=views, crops=crops, start=start, end=end), shape
 
     async def _run(self, worker: WorkerProcess, task: Task) -> Clip | Death:
         """One try: the clip, or how the worker ended. The worker is given back."""
@@ -237,7 +239,7 @@ class DecodePool:
         if isinstance(result, Death):
             return result
         try:
-            clip = clip_from(result, memory, task.times)
+            clip = clip_from(result, task.job.ticket, memory, task.times)
         except BadAnswer as bad:
             worker.end(bad.reason)
             return Death(bad.reason, 0)

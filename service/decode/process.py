@@ -74,8 +74,6 @@ class WorkerProcess:
     def ask(self, message: bytes, fds: Sequence[int]) -> asyncio.Future[bytes | Death]:
         """Send a job; the future gets the answer, or how the worker ended. It never raises."""
         self.jobs += 1
-        # What lies in the socket now answers nothing, and must not pass for this job's answer.
-        self._readable()
         answer: asyncio.Future[bytes | Death] = self._loop.create_future()
         if not self.alive:
             self.death.add_done_callback(lambda death: answer.set_result(death.result()))

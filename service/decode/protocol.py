@@ -21,6 +21,7 @@ MAX_SECONDS = 1e9
 Crops = Literal[1, 3]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+Ticket = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -58,8 +59,13 @@ class Setup(Message):
 
 
 class Job(Message):
-    """One clip. Two descriptors come along: the upload (read-only) and memory for the frames."""
+    """One clip. Two descriptors come along: the upload (read-only) and memory for the frames.
 
+    `ticket` is drawn for this job and comes back with its answer: what a worker says once more, or
+    late, or ahead of time, is then no answer to somebody else's clip.
+    """
+
+    ticket: Ticket
     views: Annotated[int, Field(ge=1)]
     crops: Crops
     start: float | None
@@ -88,6 +94,7 @@ class Decoded(Message):
     """The frames are in the shared memory."""
 
     kind: Literal["decoded"] = "decoded"
+    ticket: Ticket
     shape: list[int]
     info: StreamInfo
     frame_times_s: list[Seconds]
@@ -97,13 +104,14 @@ class Refused(Message):
     """The video cannot be used; `error` is the class, `code` and `detail` are for the client."""
 
     kind: Literal["refused"] = "refused"
+    ticket: Ticket
     error: Name
     code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     detail: Sentence
 
 
 class Failed(Message):
-    """An error of ours while decoding; `what` is for the log."""
+    """An error of ours while decoding; `what` is for the log. No ticket: the worker is given up."""
 
     kind: Literal["failed"] = "failed"
     what: Annotated[str, Field(max_length=4000)]

@@ -151,13 +151,7 @@ def work(packet: bytes, fds: list[int], decode: Decode, setup: Setup) -> Answer:
         upload, memory = fds
         job = Job.model_validate_json(packet)
         with open(upload, "rb", buffering=0, closefd=False) as source:
-            clip = decode(source, job, setup)
-        write_frames(memory, clip.frames)
-        return decoded(clip)
-    except VideoError as error:
-        return refused(error)
-    except MemoryError:
-        return refused(TooDemanding(TOO_DEMANDING))
+            return _done(job, source, memory, decode, setup)
     except Exception:
         return Failed(what=traceback.format_exc()[-4000:])
     finally:
@@ -165,10 +159,22 @@ def work(packet: bytes, fds: list[int], decode: Decode, setup: Setup) -> Answer:
             os.close(fd)
 
 
-def decoded(clip: Clip) -> Decoded:
+def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup) -> Answer:
+    try:
+        clip = decode(source, job, setup)
+        write_frames(memory, clip.frames)
+        return decoded(job, clip)
+    except VideoError as error:
+        return refused(job, error)
+    except MemoryError:
+        return refused(job, TooDemanding(TOO_DEMANDING))
+
+
+def decoded(job: Job, clip: Clip) -> Decoded:
     """The answer for a clip whose frames are in the shared memory."""
     info = clip.info
     return Decoded(
+        ticket=job.ticket,
         shape=list(clip.frames.shape),
         info=StreamInfo(
             duration_s=info.duration_s,
@@ -182,11 +188,16 @@ def decoded(clip: Clip) -> Decoded:
     )
 
 
-def refused(error: VideoError) -> Refused:
+def refused(job: Job, error: VideoError) -> Refused:
     """The answer for a video that cannot be used."""
     if isinstance(error.__cause__, MemoryError):
         error = TooDemanding(TOO_DEMANDING)
-    return Refused(error=type(error).__name__, code=error.code, detail=error.detail[:500])
+    return Refused(
+        ticket=job.ticket,
+        error=type(error).__name__,
+        code=error.code,
+        detail=error.detail[:500],
+    )
 
 
 if __name__ == "__main__":

@@ -190,15 +190,16 @@ def lie(packet: bytes, fds: list[int], decode: worker.Decode, setup: Setup) -> A
 
 def honest_answer(packet: bytes, setup: Setup) -> bytes:
     """What a worker says of black frames."""
-    views, spec = json.loads(packet)["views"], setup.spec
+    job, spec = Job.model_validate_json(packet), setup.spec
+    views = job.views
     shape = (views, spec.num_frames, spec.image_size, spec.image_size, 3)
     info = VideoInfo(duration_s=1.0, fps=25.0, width=8, height=8, codec="h264", frames=4)
     times = (0.0,) * (views * spec.num_frames)
-    return worker.decoded(Clip(np.zeros(shape, dtype=np.uint8), info, times)).to_bytes()
+    return worker.decoded(job, Clip(np.zeros(shape, dtype=np.uint8), info, times)).to_bytes()
 
 
-def lie_raw(text: str, *_: Any) -> bytes:
-    return text.encode()
+def lie_raw(text: str, _: Any, packet: bytes, __: Setup) -> bytes:
+    return text.replace("OF THE JOB", json.loads(packet)["ticket"]).encode()
 
 
 def lie_long(text: str, *_: Any) -> bytes:
@@ -216,9 +217,11 @@ def lie_sealed(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
     return honest_answer(packet, setup)
 
 
-def lie_twice(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
+def lie_twice(pause_s: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
+    """Two answers; the second comes when the parent has long put the next question."""
     answer = honest_answer(packet, setup)
     PARENT.send(answer)
+    time.sleep(float(pause_s))
     return answer
 
 

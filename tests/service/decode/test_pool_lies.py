@@ -6,14 +6,16 @@ import json
 
 import pytest
 
-from model.inputs import VideoError
+from model.inputs import NotAVideo, VideoError
 from service.decode import DecodeCrashed
 from service.decode.answers import BadAnswer, clip_from
 from service.decode.frame_memory import FrameMemory
 
 LONG = "x" * 501
+TICKET = "0123456789abcdef"
 HONEST = {
     "kind": "decoded",
+    "ticket": TICKET,
     "shape": [1, 4, 16, 16, 3],
     "info": {
         "duration_s": 1.0,
@@ -39,6 +41,20 @@ def with_fields(text):
     return json.dumps(fields).encode()
 
 
+REFUSAL = {
+    "kind": "refused",
+    "ticket": TICKET,
+    "error": "NotAVideo",
+    "code": "not_a_video",
+    "detail": "ünïcode",
+}
+
+
+def refusal(**changed):
+    """A refusal with some fields replaced, as an argument of `raw`."""
+    return "raw " + json.dumps(REFUSAL | changed, ensure_ascii=False)
+
+
 SAID = {
     "raw": str.encode,
     "long": lambda count: b"[" * int(count),
@@ -51,6 +67,9 @@ NONSENSE = {
     "not UTF-8 as text": "raw \ud7ff\x7f",
     "a list": "raw [1, 2, 3]",
     "deeply nested": "long 60000",
+    "for another job": 'fields {"ticket": "fedcba9876543210"}',
+    "for no job": 'fields {"ticket": ""}',
+    "a refusal for another job": refusal(ticket="fedcba9876543210"),
     "unknown kind": 'fields {"kind": "pickle"}',
     "unknown field": 'fields {"path": "/etc/passwd"}',
     "more frames than agreed": 'fields {"shape": [1, 4000, 16, 16, 3]}',
@@ -62,7 +81,7 @@ NONSENSE = {
     "negative times": 'fields {"frame_times_s": [0.0, 1.0, -2.0, 3.0]}',
     "times that are no numbers": 'fields {"frame_times_s": ["0", "1", "2", "3"]}',
     "times without end": "raw "
-    + '{"kind": "decoded", "shape": [1, 4, 16, 16, 3], "frame_times_s": [NaN, 0, 0, 0]}',
+    + json.dumps(HONEST).replace("[0.0, 0.1, 0.2, 0.3]", "[NaN, 0, 0, 0]"),
     "endless duration": "raw "
     + json.dumps(HONEST).replace('"duration_s": 1.0', '"duration_s": 1e999'),
     "negative width": 'fields {"info.width": -1}',
@@ -71,16 +90,10 @@ NONSENSE = {
     "true is no number": 'fields {"info.width": true}',
     "a path as codec": 'fields {"info.codec": "/etc/passwd"}',
     "a line break in the codec": 'fields {"info.codec": "h264\\n"}',
-    "unknown error class": "raw "
-    + json.dumps({"kind": "refused", "error": "SystemExit", "code": "x", "detail": "x"}),
-    "a code that is no code": "raw "
-    + json.dumps({"kind": "refused", "error": "NotAVideo", "code": "A B", "detail": "x"}),
-    "an endless detail": "raw "
-    + json.dumps({"kind": "refused", "error": "NotAVideo", "code": "x", "detail": LONG}),
-    "a header in the detail": "raw "
-    + json.dumps(
-        {"kind": "refused", "error": "NotAVideo", "code": "x", "detail": "x\r\nSet-Cookie: y"}
-    ),
+    "unknown error class": refusal(error="SystemExit"),
+    "a code that is no code": refusal(code="A B"),
+    "an endless detail": refusal(detail=LONG),
+    "a header in the detail": refusal(detail="x\r\nSet-Cookie: y"),
 }
 
 
@@ -89,12 +102,12 @@ def test_nonsense_is_no_clip(said, spec):
     how, _, text = NONSENSE[said].partition(" ")
     packet = SAID[how](text)
     with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(BadAnswer, match="garbage"):
-        clip_from(packet, memory, 4)
+        clip_from(packet, TICKET, memory, 4)
 
 
 def test_the_answer_that_is_changed_above_is_good():
     with FrameMemory((1, 4, 16, 16, 3)) as memory:
-        clip = clip_from(SAID["fields"]("{}"), memory, 4)
+        clip = clip_from(SAID["fields"]("{}"), TICKET, memory, 4)
     assert clip.frames.shape == (1, 4, 16, 16, 3)
     assert not clip.frames.any()
 
@@ -112,6 +125,12 @@ def test_nonsense_costs_the_worker_and_its_job_alone(with_pool, order, lie):
     with_pool(scenario)
 
 
+def test_the_refusal_that_is_changed_above_is_good():
+    packet = SAID["raw"](refusal().removeprefix("raw "))
+    with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(NotAVideo, match="ünïcode"):
+        clip_from(packet, TICKET, memory, 4)
+
+
 def test_an_honest_answer_by_the_same_means_is_taken(with_pool, order):
     """The lies above fail for what is changed in them, not for how they are made."""
 
@@ -123,10 +142,11 @@ def test_an_honest_answer_by_the_same_means_is_taken(with_pool, order):
     with_pool(scenario)
 
 
-def test_an_answer_too_many(with_pool, order):
+@pytest.mark.parametrize("pause_s", [0, 0.2])
+def test_an_answer_too_many_is_not_taken_for_the_next_clip(with_pool, order, pause_s):
     async def scenario(pool):
         (liar,) = pool.pids
-        await pool.decode(order("lie twice"))
+        await pool.decode(order(f"lie twice {pause_s}"))
         assert (await pool.decode(order("fine"))).info.codec == "test"
         assert liar not in pool.pids
         assert pool.stats.ended == {"garbage": 1}
@@ -147,11 +167,9 @@ def test_descriptors_that_a_worker_sends_are_dropped(with_pool, order, monkeypat
 
 
 def test_words_for_the_client_come_through(with_pool, order):
-    said = {"kind": "refused", "error": "NotAVideo", "code": "not_a_video", "detail": "ünïcode"}
-
     async def scenario(pool):
         with pytest.raises(VideoError, match="ünïcode"):
-            await pool.decode(order("lie raw " + json.dumps(said, ensure_ascii=False)))
+            await pool.decode(order("lie " + refusal(ticket="OF THE JOB")))
         assert not pool.stats.ended
 
     with_pool(scenario)
