@@ -6,6 +6,7 @@ and grey are shared by its frames. Normalisation is the trainer's, on the device
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ from torchvision.transforms import v2
 
 SNAP = 3  # a crop side closer than this to the wanted size becomes it
 SEEDS = 1 << 62
+# torchvision draws from the one generator that all threads of the process share.
+seeding = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Augment:
     def _jittered(self, frames: Pixels, seed: int) -> Pixels:
         """Through Pillow, as published, and twice as fast as on tensors."""
         pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
-        with torch.random.fork_rng(devices=()):
+        with seeding, torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             if self.config.jitter_by == "clip":
                 pictures = self._colours(pictures)

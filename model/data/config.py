@@ -43,7 +43,7 @@ class DataConfig(Section):
     """The text of a label; the published recipes use the plain name. Captions of a table are
     taken as they are."""
     workers: Count = 4
-    """Decoding processes; 0 decodes in the training process."""
+    """Decoding processes; 0 decodes in the training process, on as many threads as it has."""
     prefetch: Positive = 4
     """Batches that each of them prepares ahead."""
     max_broken_share: Probability = 0.01

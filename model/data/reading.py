@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from model.data.augment import Augment
@@ -75,6 +77,13 @@ class TrainingClips(Dataset[TrainingClip]):
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[TrainingClip]:
+        """The clips of a batch, side by side: on the one thread that a decoding worker has, or on
+        those of the training process, which else waits on one of them for a batch.
+        """
+        with ThreadPoolExecutor(min(len(draws), torch.get_num_threads())) as pool:
+            return list(pool.map(self.__getitem__, draws))
 
     def __getitem__(self, draw: Draw) -> TrainingClip:
         """The clip of a draw, or of the next one that it leads to."""

@@ -93,6 +93,7 @@ def test_workers_give_the_same_batches_in_the_same_order(clip_set: Path, workers
     batches = list(training_batches(clips, plan, 0, 1, 4, DataConfig(workers=workers)))
     draws = list(plan.draws(0, 1, 4))
     assert [batch.indices.tolist() for batch in batches] == [[d.index for d in m] for m in draws]
-    expected = clips[draws[-1][-1]]
-    assert (batches[-1].frames[-1].numpy() == expected.frames).all()
-    assert int(batches[-1].labels[-1]) == expected.label
+    for batch, drawn in zip(batches, draws, strict=True):
+        expected = [clips[draw] for draw in drawn]
+        assert (batch.frames.numpy() == np.stack([clip.frames for clip in expected])).all()
+        assert batch.labels.tolist() == [clip.label for clip in expected]
