@@ -79,17 +79,21 @@ class Prometheus:
              f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
              "--log.level=error"],
         )  # fmt: skip
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+
+    def ready(self) -> bool:
+        """Whether it answers questions; until then it says 503."""
+        return self.client.get("/-/ready").is_success
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """The samples of an instant query."""
-        answer = self.client.get("/query", params={"query": query}).json()
+        answer = self.client.get("/api/v1/query", params={"query": query}).json()
         assert answer["status"] == "success", (query, answer)
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
     def firing(self) -> set[str]:
-        alerts = self.client.get("/alerts").json()["data"]["alerts"]
+        alerts = self.client.get("/api/v1/alerts").json()["data"]["alerts"]
         return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
     def stop(self) -> None:
@@ -150,7 +154,7 @@ def test_panels_and_alerts_get_their_data(
     slow = long_gop(tmp_path / "slow.mp4", seconds=150)
     prometheus = Prometheus(tmp_path, [server.url.removeprefix("http://")])
     try:
-        until(lambda: prometheus.ask("vector(1)") != [])
+        until(prometheus.ready)
         turn = 0
         asked = [quickened(query) for query in panels()]
         asked += [THRESHOLD.sub("", quickened(rule["expr"])) for rule in rules()]

@@ -23,19 +23,21 @@ MIB = 1 << 20
 
 
 class MemoryWatch:
-    """The largest growth of any one worker, looked at all the time."""
+    """The largest growth of any one worker, looked at all the time.
+
+    `fresh` is what a ready one holds, of a pool that was started just now; a worker that comes
+    later is first seen half loaded.
+    """
 
     def __init__(self, pool):
         self._pool = pool
-        self._fresh = {}
+        self.fresh = min(map(resident, pool.pids))
         self.largest = 0
 
     def look(self):
         for pid in self._pool.pids:
             with contextlib.suppress(psutil.Error):
-                resident = psutil.Process(pid).memory_info().rss
-                self._fresh.setdefault(pid, resident)
-                self.largest = max(self.largest, resident - self._fresh[pid])
+                self.largest = max(self.largest, resident(pid) - self.fresh)
 
     async def run(self):
         while True:
@@ -82,7 +84,6 @@ def sweep(corpus, videos, rounds):
         pool = DecodePool(WORKERS, SPEC, options=PoolOptions())
         await pool.start()
         watch = MemoryWatch(pool)
-        watch.look()
         watching = asyncio.create_task(watch.run())
         gate = asyncio.Semaphore(AT_ONCE)
         wrong, slow, stopped = [], [], []
@@ -113,7 +114,7 @@ def sweep(corpus, videos, rounds):
         alone = [(entry.name, (await answer(pool, entry.path))[1]) for entry in stopped]
         too_slow = [name for name, outcome in alone if out_of_time(outcome)]
         watching.cancel()
-        left = [w - min(watch._fresh.values()) for w in map(resident, pool.pids)]
+        left = [held - watch.fresh for held in map(resident, pool.pids)]
         stats, workers = pool.stats, len(pool.pids)
         await pool.stop()
         return wrong, slow, stopped, too_slow, stats, workers, watch.largest, max(left)
