@@ -29,17 +29,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import _questions as questions
-from benchmarks._questions import Question
-from benchmarks._timing import machine
+from benchmarks.lib import questions
+from benchmarks.lib.questions import Question
+from benchmarks.lib.timing import machine
 from model.checkpoint import read_checkpoint
-from model.clip_start import BARE, with_parts
+from model.checkpoints.clip_start import BARE, with_parts
+from model.checkpoints.native import save_checkpoint
 from model.data.shapes.dataset import ShapeClip
 from model.data.shapes.vocabulary import OPPOSITES, Subject, all_subjects, may_be_trained_on
 from model.data.shapes.wordings import plain_label
 from model.evaluate.scorer import TorchScorer
 from model.inputs import InputSpec, Tokenizer, decode_clip
-from model.native import save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS, SHAPES = ROOT / "build" / "ablation", ROOT / "build" / "shapes"

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._timing import Timing, publish, take_turns
+from benchmarks.lib.timing import Timing, publish, take_turns
 from export.runtime import available_cpus
 from model.inputs import InputSpec, decode_clip, sample_indices
 

@@ -19,7 +19,7 @@ import av
 import numpy as np
 import psutil
 
-from benchmarks._timing import as_row, publish, take_turns
+from benchmarks.lib.timing import as_row, publish, take_turns
 from model.inputs import InputSpec, NotAVideo, decode_clip
 from service.decode import DecodePool
 

@@ -24,8 +24,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from benchmarks import _questions as questions
-from benchmarks._questions import Question
+from benchmarks.lib import questions
+from benchmarks.lib.questions import Question
 from model.data.shapes import Subject
 from model.data.shapes.dataset import ShapeClip, ShapesOptions, make_clip
 from model.data.shapes.scene import SceneOptions

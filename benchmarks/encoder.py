@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks._arithmetic import multiply_accumulates
-from benchmarks._bundles import WITHOUT_ITS_PARTS, bundle_of, frame_averaging_bundle
-from benchmarks._matrix_peak import matrix_peak
-from benchmarks._networks import random_network
-from benchmarks._pretrained import pretrained
-from benchmarks._timing import as_row, publish, take_turns
-from benchmarks._torch_modes import torch_modes
+from benchmarks.lib.arithmetic import multiply_accumulates
+from benchmarks.lib.bundles import WITHOUT_ITS_PARTS, bundle_of, frame_averaging_bundle
+from benchmarks.lib.matrix_peak import matrix_peak
+from benchmarks.lib.networks import random_network
+from benchmarks.lib.pretrained import pretrained
+from benchmarks.lib.timing import as_row, publish, take_turns
+from benchmarks.lib.torch_modes import torch_modes
 from export.clips import generated_clips
 from export.parity import cosine
 from export.reference import normalise
 from export.runtime import RuntimeUnavailableError, available_cpus, open_build
-from model.xclip import XClip
+from model.network.xclip import XClip
 
 PRECISIONS = ("fp32", "bf16", "int8")
 BASE, AVERAGING = "transformers eager fp32", "CLIP as ONNX, frames averaged, fp32"

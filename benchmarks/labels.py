@@ -20,11 +20,11 @@ from typing import Any
 
 import httpx
 
-from benchmarks._bundles import bundle_of
-from benchmarks._clip import another_file, new_labels, ten_second_clip
-from benchmarks._server_process import ServerProcess, ask, ask_again, our_server
-from benchmarks._timing import publish
-from model.config import VARIANTS, ModelConfig
+from benchmarks.lib.bundles import bundle_of
+from benchmarks.lib.clip import another_file, new_labels, ten_second_clip
+from benchmarks.lib.server_process import ServerProcess, ask, ask_again, our_server
+from benchmarks.lib.timing import publish
+from model.network.config import VARIANTS, ModelConfig
 
 VARIANT, COUNTS, GOAL_MB, TIMEOUT_S = "xclip-base-patch32", (10, 100, 1000, 10_000), 200, 600
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import httpx
 
-from benchmarks._bundles import bundle_of, missing_from
-from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
-from benchmarks._pretrained import pretrained
-from benchmarks._server_process import ServerDied, ask, ask_again, our_server
-from benchmarks._timing import Timing, as_row, publish, take_turns
-from benchmarks._transformers import Pipeline
+from benchmarks.lib.bundles import bundle_of, missing_from
+from benchmarks.lib.clip import WHAT, another_file, new_labels, ten_second_clip
+from benchmarks.lib.pretrained import pretrained
+from benchmarks.lib.server_process import ServerDied, ask, ask_again, our_server
+from benchmarks.lib.timing import Timing, as_row, publish, take_turns
+from benchmarks.lib.transformers import Pipeline
 from export.bundle.manifest import PrecisionName
 from export.runtime import available_cpus
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks._bounds import Bound, bounds
-from benchmarks._goals import Goal, goals
-from benchmarks._markdown import cell, spelled, table
-from benchmarks._plots import plot_all
-from benchmarks._timing import RESULTS
+from benchmarks.lib.bounds import Bound, bounds
+from benchmarks.lib.goals import Goal, goals
+from benchmarks.lib.markdown import cell, spelled, table
+from benchmarks.lib.plots import plot_all
+from benchmarks.lib.timing import RESULTS
 
 Report = Mapping[str, Any]
 TITLES = {

@@ -24,11 +24,11 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks._bundles import bundle_of, missing_from
-from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
-from benchmarks._profile_picture import draw
-from benchmarks._server_process import ask, ask_again, our_server
-from benchmarks._timing import RESULTS, publish
+from benchmarks.lib.bundles import bundle_of, missing_from
+from benchmarks.lib.clip import WHAT, another_file, new_labels, ten_second_clip
+from benchmarks.lib.profile_picture import draw
+from benchmarks.lib.server_process import ask, ask_again, our_server
+from benchmarks.lib.timing import RESULTS, publish
 from export.bundle import Bundle
 from export.bundle.manifest import PrecisionName
 from export.runtime import available_cpus

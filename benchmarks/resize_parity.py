@@ -20,12 +20,12 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks._networks import random_network
-from benchmarks._timing import publish
+from benchmarks.lib.networks import random_network
+from benchmarks.lib.timing import publish
 from export.reference import normalise
 from model import load_checkpoint
 from model.inputs import InputSpec, Tokenizer, decode_clip, sample_indices
-from model.xclip import XClip
+from model.network.xclip import XClip
 
 LABELS = (
     "arm wrestling", "flipping a pancake", "applying eye make-up", "juggling balls", "archery",

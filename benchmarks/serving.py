@@ -23,18 +23,18 @@ import httpx
 import numpy as np
 import torch
 
-from benchmarks._bundles import bundle_of, missing_from
-from benchmarks._clip import WHAT, another_file, new_labels, ten_second_clip
-from benchmarks._load import Ask, Served, under_load
-from benchmarks._pretrained import pretrained
-from benchmarks._server_process import (
+from benchmarks.lib.bundles import bundle_of, missing_from
+from benchmarks.lib.clip import WHAT, another_file, new_labels, ten_second_clip
+from benchmarks.lib.load import Ask, Served, under_load
+from benchmarks.lib.pretrained import pretrained
+from benchmarks.lib.server_process import (
     ServerDied,
     ServerProcess,
     ask,
     our_server,
     peer_server,
 )
-from benchmarks._timing import publish, take_turns
+from benchmarks.lib.timing import publish, take_turns
 from export.bundle import Bundle
 from export.bundle.manifest import PrecisionName
 from export.runtime import RuntimeUnavailableError, available_cpus, open_runtime

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._timing import publish, take_turns
+from benchmarks.lib.timing import publish, take_turns
 from export.bundle import open_bundle
 from export.runtime import Features
 from export.scoring import BundleScorer
@@ -33,8 +33,8 @@ from model.data.shapes.scene import SceneOptions
 from model.data.shapes.vocabulary import all_subjects
 from model.data.shapes.wordings import held_out_wordings, wordings
 from model.inputs import decode_clip
+from service.inference.shortlist import VIDEO, can_compare, nearest
 from service.settings import DEMO_BUNDLE
-from service.shortlist import VIDEO, can_compare, nearest
 
 LENGTHS, BEST = (10, 20, 50, 100, 200, 500), 5
 

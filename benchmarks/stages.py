@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks._bundles import bundle_of
-from benchmarks._pretrained import pretrained
-from benchmarks._timing import Timing, as_row, publish, take_turns
-from benchmarks._torch_modes import Piece, torch_modes
+from benchmarks.lib.bundles import bundle_of
+from benchmarks.lib.pretrained import pretrained
+from benchmarks.lib.timing import Timing, as_row, publish, take_turns
+from benchmarks.lib.torch_modes import Piece, torch_modes
 from export.runtime import Runtime, available_cpus, open_runtime
 
 VARIANT, LABELS = "xclip-base-patch32", (10, 400)

@@ -25,11 +25,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks._bundles import bundle_of, missing_from
-from benchmarks._clip import ten_second_clip
-from benchmarks._pretrained import pretrained
-from benchmarks._server_process import MIB, ROOT, our_server
-from benchmarks._timing import as_row, publish, timing_of
+from benchmarks.lib.bundles import bundle_of, missing_from
+from benchmarks.lib.clip import ten_second_clip
+from benchmarks.lib.pretrained import pretrained
+from benchmarks.lib.server_process import MIB, ROOT, our_server
+from benchmarks.lib.timing import as_row, publish, timing_of
 from export.bundle.manifest import PrecisionName
 
 VARIANT, GOAL = "xclip-base-patch32", 1 / 3
@@ -44,7 +44,7 @@ class FirstAnswer:
         self._arguments = [str(folder), str(clip)]
 
     def __enter__(self) -> FirstAnswer:
-        command = [sys.executable, "-m", "benchmarks._first_answer", *self._arguments]
+        command = [sys.executable, "-m", "benchmarks.lib.first_answer", *self._arguments]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

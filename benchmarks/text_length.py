@@ -12,8 +12,8 @@ import sys
 
 import numpy as np
 
-from benchmarks._bundles import bundle_of
-from benchmarks._timing import as_row, publish, take_turns
+from benchmarks.lib.bundles import bundle_of
+from benchmarks.lib.timing import as_row, publish, take_turns
 from export.reference import pad_to_context
 from export.runtime import open_runtime
 

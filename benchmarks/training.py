@@ -31,20 +31,20 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 import model.torchvision_schemas  # noqa: F401  (before transformers)
-from benchmarks._bundles import FOLDER, tokenizer_of
-from benchmarks._networks import random_network
-from benchmarks._timing import publish
+from benchmarks.lib.bundles import FOLDER, tokenizer_of
+from benchmarks.lib.networks import random_network
+from benchmarks.lib.timing import publish
 from export.runtime import available_cpus
-from model.config import VARIANTS
-from model.data.loading import training_batches
+from model.checkpoints.native import save_checkpoint
+from model.checkpoints.publish import to_huggingface
+from model.data.frames.loading import training_batches
 from model.data.shapes.dataset import ShapesOptions, make_dataset
 from model.data.shapes.scene import SceneOptions
 from model.inputs import InputSpec
-from model.native import save_checkpoint
+from model.network.config import VARIANTS
 from model.processes import Processes, joined
-from model.publish import to_huggingface
 from model.train.config import TrainConfig
-from model.train.memory import keep_freed_memory
+from model.train.glibc_malloc import keep_freed_memory
 from model.train.run import Run, prepare
 
 VARIANT, FILES = "xclip-base-patch32", 16

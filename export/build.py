@@ -32,9 +32,9 @@ from export.reference import PROMPTS_AT_ONCE, Reference, torch_answers
 from export.tracing import write_graph
 from export.verify import verify_builds
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig
 from model.inputs import Tokenizer
-from model.xclip import XClip
+from model.network.config import ModelConfig
+from model.network.xclip import XClip
 
 TOKENIZER_FILE = "tokenizer.json"
 UNTRAINED = "untrained weights: the ranking is arbitrary"

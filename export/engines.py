@@ -13,9 +13,9 @@ from export.bundle.manifest import GraphName, PrecisionName
 from export.errors import ExportError
 from export.progress import Steps
 from export.runtime import RuntimeUnavailableError
-from export.runtime.device import gpu_architecture
-from export.runtime.profiles import MAX_CLIPS, PAIRS_PER_RUN, profile
-from export.runtime.tensorrt_engines import load_libraries
+from export.runtime.gpu.device import gpu_architecture
+from export.runtime.gpu.profiles import MAX_CLIPS, PAIRS_PER_RUN, profile
+from export.runtime.gpu.tensorrt_engines import load_libraries
 
 FOLDER = "engines"
 WORKSPACE_BYTES = 4 << 30

@@ -20,8 +20,8 @@ DOMAIN = "com.microsoft"
 def fuse_attention(model: ir.Model) -> int:
     """Rewrite every self-attention of a graph in place; how many there were.
 
-    The form is that of `model.transformer.SelfAttention`, unmasked: packed projection (N,S,3·D),
-    heads split off, softmax(q·k)·v, heads joined to (N,S,D).
+    The form is that of `model.network.transformer.SelfAttention`, unmasked: packed projection
+    (N,S,3·D), heads split off, softmax(q·k)·v, heads joined to (N,S,D).
     """
     found = 0
     for split in list(model.graph):

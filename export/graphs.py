@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from export.tracing import Traced
 from model.inputs import InputSpec
-from model.xclip import XClip
+from model.network.xclip import XClip
 
 # Example sizes of the free axes: 2 or more, and no two alike, so that none is taken for another.
 CLIPS, LABELS, TOKENS = 2, 3, 5

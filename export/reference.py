@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export.clips import ClipSamples
 from export.runtime import Vectors
 from model.inputs import InputSpec, Tokenizer
-from model.xclip import XClip
+from model.network.xclip import XClip
 
 SUBJECTS = "a dog;two people;a child;someone;a crowd;an old man;a woman;the cook;a team;a robot"
 ACTIONS = "juggling;riding;washing;throwing;drawing;cutting;opening;painting;carrying;repairing"

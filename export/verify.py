@@ -12,7 +12,7 @@ from export.parity import compare
 from export.progress import Steps
 from export.reference import Reference, torch_answers
 from export.runtime import DeviceMemoryError, RuntimeUnavailableError, open_build
-from model.xclip import XClip
+from model.network.xclip import XClip
 
 
 def verify_builds(

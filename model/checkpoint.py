@@ -1,7 +1,7 @@
 """Checkpoints: what can be loaded, and our own form of saving.
 
-A native checkpoint is a folder (see `model.native`); every published form loads as well (see
-`model.sources`).
+A native checkpoint is a folder (see `model.checkpoints.native`); every published form loads as
+well (see `model.checkpoints.sources`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from model.config import Activation
-from model.errors import CheckpointError
-from model.mit import MultiframeIntegration, resample_time_positions
-from model.native import Checkpoint, is_native, read_native, save_checkpoint
-from model.sources import StartOptions, read_foreign
-from model.xclip import XClip, assemble
+from model.checkpoints.errors import CheckpointError
+from model.checkpoints.native import Checkpoint, is_native, read_native, save_checkpoint
+from model.checkpoints.sources import StartOptions, read_foreign
+from model.network.config import Activation
+from model.network.mit import MultiframeIntegration, resample_time_positions
+from model.network.xclip import XClip, assemble
 
 __all__ = [
     "Checkpoint",

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from model.architecture import variant_of
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint, save_checkpoint
-from model.config import HEAD_WIDTH
-from model.native import check_target
-from model.weights import rule_for
+from model.checkpoints.architecture import variant_of
+from model.checkpoints.native import check_target
+from model.checkpoints.weights import rule_for
+from model.network.config import HEAD_WIDTH
 
 EXAMPLES = """examples:
   python -m model.convert k400_32_8.pth --output checkpoints/b32

@@ -8,13 +8,13 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from service.opening import Opening
-from service.startup import Mistake, listen, listen_for_ops, read_settings
+from service.lifecycle.bundle_preload import Opening
+from service.lifecycle.command_line import Mistake, listen, listen_for_ops, read_settings
 
 if TYPE_CHECKING:
-    from service.drain import DrainingServer
-    from service.server import Server
+    from service.lifecycle.service_state import Server
     from service.settings import Settings
+    from service.transport.graceful_shutdown import DrainingServer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,8 +37,8 @@ def _run(
 ) -> int:
     # Imported here, while the bundle is being opened.
     from service.app import create_app
-    from service.drain import http_server
-    from service.logs import configure_logs
+    from service.telemetry.logs import configure_logs
+    from service.transport.graceful_shutdown import http_server
 
     configure_logs(settings.log_level, settings.log_format)
     app = create_app(settings, ops_listener=ops_listener, opening=opening)

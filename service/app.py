@@ -14,15 +14,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from export.runtime import Runtime
-from service.access import HEADER as KEY_HEADER
-from service.access import SECURITY_SCHEMES
-from service.errors import install_handlers
-from service.middleware import RequestContext
-from service.opening import Opening
-from service.ops import add_ops, ops_port
-from service.reload import Reloader
-from service.routes import make_routes
-from service.server import Server
+from service.access.auth import HEADER as KEY_HEADER
+from service.access.auth import SECURITY_SCHEMES
+from service.api.middleware import RequestContext
+from service.api.ops import add_ops, ops_port
+from service.api.routes import make_routes
+from service.contract.errors import install_handlers
+from service.lifecycle.bundle_preload import Opening
+from service.lifecycle.hot_reload import Reloader
+from service.lifecycle.service_state import Server
 from service.settings import Settings
 
 VERSION = "0.1.0"

@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, value: str | None) -> str | None:
         if value is not None:
-            from service.rates import parse_rate
+            from service.access.rate_limits import parse_rate
 
             parse_rate(value)
         return value
@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            from service.shared_cache import check_url
+            from service.cache.redis.client import check_url
 
             check_url(value.get_secret_value())
         return value

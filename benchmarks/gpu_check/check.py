@@ -10,7 +10,7 @@ from benchmarks.gpu_check.options import Options
 
 if TYPE_CHECKING:
     from benchmarks.gpu_check.runtimes import Bundles
-    from model.xclip import XClip
+    from model.network.xclip import XClip
 
 
 class Check:
@@ -30,7 +30,7 @@ class Check:
     def network(self, variant: str) -> XClip:
         """The variant with random weights, on the processor; the last one is kept."""
         if self._network is None or self._network[0] != variant:
-            from benchmarks._networks import random_network
+            from benchmarks.lib.networks import random_network
 
             self._network = (variant, random_network(variant))
         return self._network[1]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._timing import RESULTS
 from benchmarks.gpu_check.outcomes import one_line
-from model.config import ModelConfig
+from benchmarks.lib.timing import RESULTS
 from model.inputs.spec import InputSpec
+from model.network.config import ModelConfig
 
 TEXTS, LONGEST_TEXT = 400, 20
 ROOT = RESULTS.parent.parent

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from benchmarks._matrix_peak import gpu_matrix_peak, matrix_peak
+from benchmarks.lib.matrix_peak import gpu_matrix_peak, matrix_peak
 from model.processes import allow_tf32
 
 MIB = 1 << 20

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks._goals import Goal
 from benchmarks.gpu_check.options import TIMED
 from benchmarks.gpu_check.outcomes import RAN, Row
+from benchmarks.lib.goals import Goal
 
 CARD = "H100"
 BATCH = 32

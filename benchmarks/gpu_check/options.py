@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._timing import RESULTS
+from benchmarks.lib.timing import RESULTS
 
 PARTS = ("parity", "speed", "service", "training")
 VARIANTS = (
@@ -94,7 +94,7 @@ def read_options(arguments: Sequence[str]) -> Options:
 
 def _check_names(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     try:
-        from model.config import VARIANTS as KNOWN
+        from model.network.config import VARIANTS as KNOWN
     except ImportError:  # then no network runs, and the report says why
         return
     unknown = sorted(set(names) - set(KNOWN))

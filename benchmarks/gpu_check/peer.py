@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.checkpoints.publish import to_huggingface
 from model.evaluate.scorer import normalised
-from model.publish import to_huggingface
-from model.xclip import XClip
+from model.network.xclip import XClip
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks._goals import Goal
-from benchmarks._markdown import cell, table
-from benchmarks._timing import machine, without_folders
 from benchmarks.gpu_check.goals import CARD, goals
 from benchmarks.gpu_check.outcomes import FAILED, NAMES, NOT_RUN, RAN, Row, name_of
+from benchmarks.lib.goals import Goal
+from benchmarks.lib.markdown import cell, table
+from benchmarks.lib.timing import machine, without_folders
 
 TITLES = {
     "parity": "Answers against torch in fp32",

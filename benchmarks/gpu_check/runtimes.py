@@ -144,10 +144,10 @@ def _export(
     variant: str, folder: str, precisions: tuple[str, ...], *, engines: bool = False
 ) -> Any:
     """A new bundle of the variant in `build/`. How far it is from torch is for parity to say."""
-    from benchmarks._bundles import FOLDER, random_checkpoint
+    from benchmarks.lib.bundles import FOLDER, random_checkpoint
     from export.build import BundleOptions, make_bundle
     from export.progress import Steps
-    from model.config import VARIANTS
+    from model.network.config import VARIANTS
 
     say(f"exporting {variant} in {', '.join(precisions)}{' with engines' if engines else ''}")
     options = BundleOptions(

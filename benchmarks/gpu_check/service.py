@@ -36,9 +36,9 @@ def _served(check: Check, variant: str, precision: str) -> Iterator[Row]:
 def _under_load(check: Check, variant: str, precision: str) -> Iterator[Row]:
     import httpx
 
-    from benchmarks._clip import another_file, new_labels, ten_second_clip
-    from benchmarks._load import under_load
-    from benchmarks._server_process import ServerDied, ask, our_server
+    from benchmarks.lib.clip import another_file, new_labels, ten_second_clip
+    from benchmarks.lib.load import under_load
+    from benchmarks.lib.server_process import ServerDied, ask, our_server
 
     _runs_here(check, variant, precision)
     clip, labels = ten_second_clip(), new_labels(LABELS)

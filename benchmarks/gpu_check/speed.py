@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks._arithmetic import multiply_accumulates
-from benchmarks._timing import timing_of
 from benchmarks.gpu_check.check import Check
 from benchmarks.gpu_check.contestant import Contestant, Encoder, smallest_cosine
 from benchmarks.gpu_check.outcomes import OutsideLimits, Row, attempted, opened
+from benchmarks.lib.arithmetic import multiply_accumulates
+from benchmarks.lib.timing import timing_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WARM_UP = 3

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.gpu_check.contestant import Answers
 from model.evaluate.scorer import autocast, encode_texts, normalised
-from model.xclip import XClip
+from model.network.xclip import XClip
 
 CLIPS_AT_ONCE = 4
 

@@ -25,7 +25,7 @@ def training(check: Check) -> Iterator[Row]:
 
 
 def _contest(check: Check, variant: str, precision: str) -> Row:
-    from benchmarks import _bundles
+    from benchmarks.lib import bundles
     from benchmarks.training import Contest, measure
 
     theirs, ours = measure(
@@ -36,7 +36,7 @@ def _contest(check: Check, variant: str, precision: str) -> Row:
             precision=precision,
             device=check.device.name,
             seconds=check.options.training_seconds,
-            folder=_bundles.FOLDER / FOLDER,
+            folder=bundles.FOLDER / FOLDER,
         )
     )
     return {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runtime.device import Device, DeviceArray
+from export.runtime.gpu.device import Device, DeviceArray
 
 Vectors = NDArray[np.float32]
 Features = Mapping[str, Vectors]

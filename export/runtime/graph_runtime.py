@@ -17,7 +17,7 @@ from export.runtime.contract import (
     check_token_ids,
 )
 from export.runtime.features import Features, Vectors, join_features, split_features
-from export.runtime.profiles import PAIRS_PER_RUN, TEXTS_PER_RUN
+from export.runtime.gpu.profiles import PAIRS_PER_RUN, TEXTS_PER_RUN
 
 
 class GraphRuntime:

@@ -30,19 +30,19 @@ def _openvino(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) ->
 
 
 def _cuda(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
-    from export.runtime.cuda import OnnxRuntimeCuda
+    from export.runtime.gpu.cuda import OnnxRuntimeCuda
 
     return OnnxRuntimeCuda(options)
 
 
 def _cuda_tensorrt(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
-    from export.runtime.cuda import OnnxRuntimeTensorRt
+    from export.runtime.gpu.cuda import OnnxRuntimeTensorRt
 
     return OnnxRuntimeTensorRt(bundle, options)
 
 
 def _tensorrt(bundle: Bundle, build: PrecisionBuild, options: RuntimeOptions) -> Backend:
-    from export.runtime.tensorrt_engines import TensorRt
+    from export.runtime.gpu.tensorrt_engines import TensorRt
 
     return TensorRt(bundle, build.precision, options)
 

@@ -58,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from model.data.check import check
-    from model.data.cliplist import read_clips
+    from model.data.check.check import check
+    from model.data.check.findings import print_findings
     from model.data.config import DataConfig
-    from model.data.counting import counting
-    from model.data.findings import print_findings
-    from model.data.labels import read_labels
+    from model.data.lists.cliplist import read_clips
+    from model.data.lists.labels import read_labels
+    from model.data.progress import counting
     from model.inputs import InputSpec, Tokenizer
 
     labels = read_labels(options.labels) if options.labels else None
@@ -81,7 +81,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _folders(options: argparse.Namespace) -> int:
-    from model.data.folders import split_folders, write_split
+    from model.data.lists.folders import split_folders, write_split
 
     split = split_folders(options.root, options.val_share, options.seed)
     files = write_split(split, options.output)
@@ -95,10 +95,10 @@ def _folders(options: argparse.Namespace) -> int:
 
 
 def _shards(options: argparse.Namespace) -> int:
-    from model.data.cliplist import read_clips
-    from model.data.counting import counting
-    from model.data.labels import read_labels
-    from model.data.shards import write_shards
+    from model.data.lists.cliplist import read_clips
+    from model.data.lists.labels import read_labels
+    from model.data.lists.shards import write_shards
+    from model.data.progress import counting
 
     labels = read_labels(options.labels) if options.labels else None
     clips = read_clips(options.lists, options.root, labels)

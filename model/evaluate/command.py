@@ -6,10 +6,10 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.data.cliplist import ClipList, read_clips
 from model.data.config import DataConfig
-from model.data.counting import counting
-from model.data.labels import read_labels
+from model.data.lists.cliplist import ClipList, read_clips
+from model.data.lists.labels import read_labels
+from model.data.progress import counting
 from model.evaluate.errors import EvaluateError
 from model.evaluate.paper import Protocol, published
 from model.evaluate.protocols import VIEWS, Measure, Result, base_to_novel, single, zero_shot

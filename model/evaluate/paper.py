@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from model.config import ModelConfig
+from model.network.config import ModelConfig
 
 Protocol = Literal["supervised", "zero-shot", "few-shot", "base-to-novel"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from model.data.cliplist import ClipList
+from model.data.lists.cliplist import ClipList
 from model.evaluate.paper import Protocol
 from model.evaluate.scores import Scores
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.cliplist import ClipList
 from model.data.config import DataConfig
 from model.data.errors import DataError
-from model.data.loading import test_clips
-from model.data.reading import Broken, TestClip, TestClips
+from model.data.frames.loading import test_clips
+from model.data.frames.reading import Broken, TestClip, TestClips
+from model.data.lists.cliplist import ClipList
 from model.evaluate.scorer import Scorer
 from model.evaluate.scores import Scores, joined_scores
 from model.inputs import fill_template

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.xclip import XClip
+from model.network.xclip import XClip
 
 if TYPE_CHECKING:
     from model.inputs import InputSpec, Tokenizer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.reading import Broken
+from model.data.frames.reading import Broken
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pkgutil import resolve_name
 from typing import Any
 
 from model.checkpoint import read_checkpoint
-from model.config import VARIANTS
 from model.evaluate.errors import EvaluateError
 from model.evaluate.paper import network_name
 from model.evaluate.scorer import Scorer, TorchScorer
 from model.inputs import Tokenizer
+from model.network.config import VARIANTS
 from model.processes import allow_tf32, pick_device
 
 # Named, not imported: this package knows no bundle format and works without the package that does.

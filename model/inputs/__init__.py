@@ -10,9 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.inputs.allocation import limit_libav_allocations
     from model.inputs.clip import Clip, VideoInfo
-    from model.inputs.decode import decode_clip, decode_uncropped
     from model.inputs.errors import (
         NotAVideo,
         RangeError,
@@ -22,12 +20,20 @@ if TYPE_CHECKING:
         UnsupportedFormat,
         VideoError,
     )
-    from model.inputs.labels import Prompt, check_template, clean_label, fill_template, label_key
     from model.inputs.limits import VideoLimits
-    from model.inputs.pixels import crop_frame, resize_short_side
+    from model.inputs.pixels.crop import crop_frame, resize_short_side
     from model.inputs.sampling import sample_indices
     from model.inputs.spec import InputSpec
-    from model.inputs.tokenizer import LabelTooLong, Tokenizer
+    from model.inputs.text.labels import (
+        Prompt,
+        check_template,
+        clean_label,
+        fill_template,
+        label_key,
+    )
+    from model.inputs.text.tokenizer import LabelTooLong, Tokenizer
+    from model.inputs.video.allocation import limit_libav_allocations
+    from model.inputs.video.decode import decode_clip, decode_uncropped
 
 __all__ = [
     "Clip",
@@ -57,19 +63,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "allocation": ("limit_libav_allocations",),
+    "video.allocation": ("limit_libav_allocations",),
     "clip": ("Clip", "VideoInfo"),
-    "decode": ("decode_clip", "decode_uncropped"),
+    "video.decode": ("decode_clip", "decode_uncropped"),
     "errors": (
         *("NotAVideo", "RangeError", "TooLarge", "TooShort"),
         *("Undecodable", "UnsupportedFormat", "VideoError"),
     ),
-    "labels": ("Prompt", "check_template", "clean_label", "fill_template", "label_key"),
+    "text.labels": ("Prompt", "check_template", "clean_label", "fill_template", "label_key"),
     "limits": ("VideoLimits",),
-    "pixels": ("crop_frame", "resize_short_side"),
+    "pixels.crop": ("crop_frame", "resize_short_side"),
     "sampling": ("sample_indices",),
     "spec": ("InputSpec",),
-    "tokenizer": ("LabelTooLong", "Tokenizer"),
+    "text.tokenizer": ("LabelTooLong", "Tokenizer"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from model.data.reading import Broken
+from model.data.frames.reading import Broken
 from model.processes import Processes
 from model.train.errors import TrainError
 

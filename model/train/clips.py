@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from model.data.cache import CachedFrames, DrawnFromCache, FixedClips, WholeClips, cached_frames
-from model.data.cliplist import ClipList, read_clips
-from model.data.counting import counting
-from model.data.labels import LabelList
-from model.data.reading import TestClips, TrainingClips
+from model.data.frames.cache import (
+    CachedFrames,
+    DrawnFromCache,
+    FixedClips,
+    WholeClips,
+    cached_frames,
+)
+from model.data.frames.reading import TestClips, TrainingClips
+from model.data.lists.cliplist import ClipList, read_clips
+from model.data.lists.labels import LabelList
+from model.data.progress import counting
 from model.inputs import InputSpec
 from model.processes import Processes
 from model.train.config import TrainConfig

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from model.config import VARIANTS, Activation, ModelConfig
 from model.data.config import (
     AugmentConfig,
     Count,
@@ -18,6 +17,7 @@ from model.data.config import (
     Section,
 )
 from model.inputs import InputSpec
+from model.network.config import VARIANTS, Activation, ModelConfig
 
 Rate = Annotated[float, Field(ge=0)]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from model.cct import CrossFrameBlock
+from model.network.cct import CrossFrameBlock
+from model.network.xclip import XClip
 from model.train.config import OptimConfig
-from model.xclip import XClip
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from types import FrameType
 
 import torch
 
-from model.data.loading import Batch, training_batches
+from model.data.frames.loading import Batch, training_batches
 from model.evaluate.run import Views, evaluate
 from model.evaluate.scores import Scores
 from model.processes import joined
 from model.train.config import TrainConfig
-from model.train.finish import finish
-from model.train.memory import keep_freed_memory
+from model.train.export_run import finish
+from model.train.glibc_malloc import keep_freed_memory
 from model.train.progress import Display, Pace
 from model.train.record import Record
 from model.train.resume import save, write_config

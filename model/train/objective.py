@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.data.cliplist import ClipList
-from model.data.loading import Batch
+from model.data.frames.loading import Batch
+from model.data.lists.cliplist import ClipList
 from model.inputs import InputSpec, LabelTooLong, Tokenizer, fill_template
+from model.network.xclip import XClip
 from model.processes import Processes
 from model.train.config import LossConfig
 from model.train.errors import TrainError
-from model.xclip import XClip
 
 
 class Texts:

@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-from model.native import save_checkpoint
+from model.checkpoints.native import save_checkpoint
+from model.network.xclip import XClip
 from model.train.broken import BrokenClips
 from model.train.config import StartConfig, TrainConfig
 from model.train.errors import TrainError
+from model.train.initial_model import Start
 from model.train.snapshots import Snapshots, write_state
-from model.train.start import Start
 from model.train.update import Updater
-from model.xclip import XClip
 
 CONFIG = "config.yaml"
 # What may change between the parts of one run: it has no part in what the weights become.

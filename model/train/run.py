@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model.data.cliplist import ClipList, read_clips
-from model.data.labels import read_labels
-from model.data.order import Plan
-from model.data.reading import TestClips, TrainingClips
+from model.data.frames.order import Plan
+from model.data.frames.reading import TestClips, TrainingClips
+from model.data.lists.cliplist import ClipList, read_clips
+from model.data.lists.labels import read_labels
 from model.evaluate.scorer import TorchScorer, encode_texts
 from model.processes import Processes, allow_tf32, multiplies_bf16
 from model.train.broken import BrokenClips
@@ -19,11 +19,11 @@ from model.train.clips import training_clips, validation_clips
 from model.train.config import TrainConfig
 from model.train.errors import TrainError
 from model.train.groups import freeze_text, freeze_vision, parameter_groups
+from model.train.initial_model import Start, make_start
 from model.train.objective import Comparison, Objective, Texts, tokenised
 from model.train.resume import check_same_run, restore
 from model.train.schedule import Schedule
 from model.train.snapshots import Snapshots
-from model.train.start import Start, make_start
 from model.train.update import Updater
 
 SNAPSHOTS = "snapshots"

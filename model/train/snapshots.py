@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from model.native import read_native
+from model.checkpoints.native import read_native
 from model.train.errors import TrainError
 
 SEAL, STATE = "snapshot.json", "training.pt"

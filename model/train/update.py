@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model.data.loading import Batch
-from model.data.order import Plan
+from model.data.frames.loading import Batch
+from model.data.frames.order import Plan
 from model.evaluate.scorer import autocast, normalised
 from model.inputs import InputSpec
 from model.processes import Processes
 from model.train.config import TrainConfig
+from model.train.device_prefetch import Upload
 from model.train.errors import TrainError
 from model.train.groups import Group
 from model.train.losses import cross_entropy, smooth
@@ -25,7 +26,6 @@ from model.train.mixing import draw_mix, mix
 from model.train.objective import Objective
 from model.train.optimizers import make_optimizers
 from model.train.schedule import Schedule
-from model.train.upload import Upload
 
 NAMED_IN_ERROR = 8
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from model.inputs.allocation import limit_libav_allocations
+from model.inputs.video.allocation import limit_libav_allocations
 from service.decode.protocol import Confinement
 
 PR_SET_PDEATHSIG = 1

@@ -19,17 +19,17 @@ from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
 from model.inputs.limits import VideoLimits
 from model.inputs.spec import InputSpec
-from service.decode.answers import OUT_OF_TIME, BadAnswer, clip_from, error_for
-from service.decode.crew import Crew
+from service.decode.answer_validation import OUT_OF_TIME, BadAnswer, clip_from, error_for
+from service.decode.descriptors import read_only
 from service.decode.errors import DecodeUnavailable
 from service.decode.frame_memory import FrameMemory, Shape
-from service.decode.line import SHUT, Line
+from service.decode.job_queue import SHUT, Line
 from service.decode.options import PoolOptions
 from service.decode.process import WORKER, Death, WorkerProcess
 from service.decode.protocol import MAX_FRAMES_PER_JOB, Confinement, Crops, Job, Setup
 from service.decode.stats import PoolStats
+from service.decode.supervisor import Crew
 from service.decode.syscalls import FilterUnavailable, compile_filter
-from service.decode.upload import read_only
 
 log = logging.getLogger(__name__)
 

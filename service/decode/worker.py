@@ -22,9 +22,9 @@ from typing import BinaryIO
 import av
 
 from model.inputs.clip import Clip
-from model.inputs.decode import decode_clip
 from model.inputs.errors import VideoError
 from model.inputs.spec import InputSpec
+from model.inputs.video.decode import decode_clip
 from service.decode.confine import confine
 from service.decode.errors import TooDemanding
 from service.decode.frame_memory import write_frames

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks._pretrained import save_pretrained
+from benchmarks.lib.pretrained import save_pretrained
 from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle
 from export.progress import Steps

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import _bundles
 from benchmarks.gpu_check.__main__ import main
+from benchmarks.lib import bundles
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--device", "cpu", "--variants", "tiny", "--precisions", "fp32", "--batches", "1", "2",
@@ -43,7 +43,7 @@ sys.exit(main({arguments!r}))
 def uncompiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Compiling takes minutes and is torch's own; bundles go to a folder of the test."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(_bundles, "FOLDER", tmp_path / "build")
+    monkeypatch.setattr(bundles, "FOLDER", tmp_path / "build")
     return tmp_path / "report"
 
 

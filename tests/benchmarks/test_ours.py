@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from benchmarks import labels, latency, profile_request, serving, start
-from benchmarks._clip import another_file, new_labels
-from benchmarks._load import served, under_load
-from benchmarks._profile_picture import draw
-from benchmarks._server_process import ServerProcess, ask, ask_again, our_server
-from benchmarks._timing import take_turns
+from benchmarks.lib.clip import another_file, new_labels
+from benchmarks.lib.load import served, under_load
+from benchmarks.lib.profile_picture import draw
+from benchmarks.lib.server_process import ServerProcess, ask, ask_again, our_server
+from benchmarks.lib.timing import take_turns
 from export.bundle import Bundle
 from tests.export.conftest import TINY
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import _timing, page
-from benchmarks._bounds import bounds
-from benchmarks._goals import goals
+from benchmarks import page
+from benchmarks.lib import timing
+from benchmarks.lib.bounds import bounds
+from benchmarks.lib.goals import goals
 
 MACHINE = {"processor": "a", "processors_used": 2, "python": "3.11", "libraries": {"torch": "2"}}
 
@@ -115,10 +116,10 @@ def test_without_reports_there_is_no_page(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_report_names_no_folder_of_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_timing, "RESULTS", tmp_path)
+    monkeypatch.setattr(timing, "RESULTS", tmp_path)
     command = "python -m benchmarks.x /home/somebody/clip.mp4"
     why = {"peer": "no file '/home/somebody/lib/a.so', 3 clips/s"}
-    _timing.publish("x", command, [{"what": "a", "median_ms": 1.0}], not_run=why)
+    timing.publish("x", command, [{"what": "a", "median_ms": 1.0}], not_run=why)
     written = json.loads((tmp_path / "x.json").read_text())
     assert written["command"] == "python -m benchmarks.x clip.mp4"
     assert written["not_run"] == {"peer": "no file 'a.so', 3 clips/s"}

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import _transformers
-from benchmarks._clip import another_file
-from benchmarks._load import under_load
-from benchmarks._server_process import ServerDied, ServerProcess, ask, peer_server
-from benchmarks._torch_modes import torch_modes
-from benchmarks._transformers import Pipeline, frames_of
+from benchmarks.lib import transformers as _transformers
+from benchmarks.lib.clip import another_file
+from benchmarks.lib.load import under_load
+from benchmarks.lib.server_process import ServerDied, ServerProcess, ask, peer_server
+from benchmarks.lib.torch_modes import torch_modes
+from benchmarks.lib.transformers import Pipeline, frames_of
 from export.bundle import Bundle
 from export.runtime import open_runtime
 

@@ -117,7 +117,7 @@ def test_settings_are_the_servers(
 
 
 def test_a_probe_outlasts_the_readiness_it_asks_for(manifests: list[Manifest]) -> None:
-    from service.readiness import PROBE_TIMEOUT_S
+    from service.lifecycle.readiness import PROBE_TIMEOUT_S
 
     api = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]
     for probe in ("startupProbe", "readinessProbe"):

@@ -14,9 +14,9 @@ from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle
 from export.progress import Steps
 from model.checkpoint import Checkpoint, save_checkpoint
-from model.config import ModelConfig
 from model.inputs import Tokenizer
-from model.xclip import XClip, build_xclip
+from model.network.config import ModelConfig
+from model.network.xclip import XClip, build_xclip
 from tests.export.runtime.gpu_standins import card
 
 MERGES = 100

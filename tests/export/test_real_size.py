@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from export.bundle import open_bundle
-from model.config import VARIANTS, ModelConfig
+from model.network.config import VARIANTS, ModelConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY_BYTES = 24 * 2**30

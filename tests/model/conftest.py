@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 import model.torchvision_schemas  # noqa: F401  (before the tests import transformers)
-from model.config import ModelConfig
-from model.publish import to_huggingface
-from model.xclip import XClip, build_xclip
+from model.checkpoints.publish import to_huggingface
+from model.network.config import ModelConfig
+from model.network.xclip import XClip, build_xclip
 
 SMALL = ModelConfig(
     image_size=48,

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model import clip_start
 from model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, save_checkpoint
-from model.config import Activation
-from model.publish import to_official
-from model.xclip import XClip
+from model.checkpoints import clip_start
+from model.checkpoints.publish import to_official
+from model.network.config import Activation
+from model.network.xclip import XClip
 from tests.model.conftest import SMALL, random_inputs, randomise, same_weights
 
 

@@ -11,9 +11,9 @@ import torch
 
 from model import convert
 from model.checkpoint import load_checkpoint, read_checkpoint
-from model.config import VARIANTS
-from model.publish import to_official
-from model.xclip import XClip, build_xclip
+from model.checkpoints.publish import to_official
+from model.network.config import VARIANTS
+from model.network.xclip import XClip, build_xclip
 from tests.model.conftest import SMALL, same_weights
 
 ROOT = Path(__file__).resolve().parents[2]

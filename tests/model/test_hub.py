@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from model.xclip import XClip
+from model.network.xclip import XClip
 from tests.model.conftest import huggingface_folder, same_weights
 
 COMMIT = "0123456789" * 4

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import XCLIPConfig, XCLIPModel
 
 from model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
-from model.config import ModelConfig
 from model.inputs import Tokenizer
-from model.xclip import XClip, build_xclip
+from model.network.config import ModelConfig
+from model.network.xclip import XClip, build_xclip
 from tests.model.conftest import SMALL, edit_json, huggingface_folder, same_weights
 
 

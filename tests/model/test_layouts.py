@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from model.architecture import config_from_state_dict, variant_of
 from model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
-from model.config import VARIANTS
-from model.native import network_of
-from model.publish import to_huggingface, to_official
-from model.weights import Layout, from_layout, to_layout
-from model.xclip import XClip, assemble, build_xclip
+from model.checkpoints.architecture import config_from_state_dict, variant_of
+from model.checkpoints.native import network_of
+from model.checkpoints.publish import to_huggingface, to_official
+from model.checkpoints.weights import Layout, from_layout, to_layout
+from model.network.config import VARIANTS
+from model.network.xclip import XClip, assemble, build_xclip
 from tests.model.conftest import SMALL, huggingface_folder, same_weights
 
 

@@ -16,10 +16,10 @@ from model.checkpoint import (
     resample_frames,
     save_checkpoint,
 )
-from model.config import VARIANTS
+from model.checkpoints.publish import to_official
 from model.inputs import InputSpec, Tokenizer
-from model.publish import to_official
-from model.xclip import XClip, build_xclip
+from model.network.config import VARIANTS
+from model.network.xclip import XClip, build_xclip
 from tests.model.conftest import SMALL, edit_json, random_inputs, randomise, same_weights
 
 ABLATED = {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False}
@@ -125,7 +125,7 @@ def test_saving_is_whole_or_not_at_all(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("model.native.save_file", full_disk)
+        broken.setattr("model.checkpoints.native.save_file", full_disk)
         with pytest.raises(OSError, match="No space"):
             save_checkpoint(small_net, folder, overwrite=True)
     assert same_weights(load_checkpoint(folder), small_net)

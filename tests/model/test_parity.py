@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from transformers import XCLIPConfig, XCLIPModel
 
 from model.checkpoint import load_checkpoint
-from model.config import VARIANTS, ModelConfig
-from model.publish import to_huggingface
-from model.xclip import XClip, build_xclip
+from model.checkpoints.publish import to_huggingface
+from model.network.config import VARIANTS, ModelConfig
+from model.network.xclip import XClip, build_xclip
 from tests.model.conftest import SMALL, random_inputs, randomise
 
 

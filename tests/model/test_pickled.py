@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from model import pickled
 from model.checkpoint import CheckpointError, load_checkpoint
-from model.pickled import read_pickled
-from model.publish import to_official
-from model.xclip import XClip
+from model.checkpoints import pickled
+from model.checkpoints.pickled import read_pickled
+from model.checkpoints.publish import to_official
+from model.network.xclip import XClip
 from tests.model.conftest import same_weights
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from model.xclip import XClip, build_xclip
+from model.network.xclip import XClip, build_xclip
 from tests.model.conftest import SMALL, random_inputs, randomise
 
 

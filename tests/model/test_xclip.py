@@ -8,10 +8,10 @@ import math
 import pytest
 import torch
 
-from model.config import VARIANTS, DropPathAxis, ModelConfig
-from model.initialise import initialise
-from model.transformer import DropPath, LayerNorm, QuickGELU, attention
-from model.xclip import XClip, assemble, build_xclip
+from model.network.config import VARIANTS, DropPathAxis, ModelConfig
+from model.network.initialise import initialise
+from model.network.transformer import DropPath, LayerNorm, QuickGELU, attention
+from model.network.xclip import XClip, assemble, build_xclip
 from tests.model.conftest import SMALL, random_inputs, randomise
 
 ABLATIONS = [

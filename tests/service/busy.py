@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from service.lane import Lane
+from service.inference.inference_thread import Lane
 
 
 class Busy:

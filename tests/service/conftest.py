@@ -25,10 +25,10 @@ import structlog
 from export.bundle import open_bundle
 from export.runtime import FakeRuntime, Runtime
 from service.app import create_app
-from service.drain import http_server
-from service.server import Server
+from service.lifecycle.command_line import listen, listen_for_ops
+from service.lifecycle.service_state import Server
 from service.settings import DEMO_BUNDLE, Settings
-from service.startup import listen, listen_for_ops
+from service.transport.graceful_shutdown import http_server
 from tests.conftest import missing
 
 

@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from service import admission as under_test
-from service.admission import LONGEST_RETRY_S, Admission
-from service.errors import ApiError
+from service.access import admission as under_test
+from service.access.admission import LONGEST_RETRY_S, Admission
+from service.contract.errors import ApiError
 
 
 class Clock:

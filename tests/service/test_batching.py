@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from export.runtime import DeviceMemoryError, Features
-from service.batching import Frames, Ran, VideoBatcher
-from service.lane import Lane
+from service.inference.batching import Frames, Ran, VideoBatcher
+from service.inference.inference_thread import Lane
 from tests.service.busy import Busy
 
 BAD = 99

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import connection as under_test
-from service import lingering
-from service.connection import MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES, Connection
+from service.transport import connection_limits as under_test
+from service.transport import lingering_close as lingering
+from service.transport.connection_limits import MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES, Connection
 from tests.conftest import missing
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 

@@ -15,10 +15,10 @@ import model.torchvision_schemas  # noqa: F401  (before transformers)
 from export.build import BundleOptions, make_bundle
 from export.progress import Steps
 from model.checkpoint import Checkpoint
-from model.config import VARIANTS
+from model.checkpoints.publish import to_huggingface
 from model.inputs import Tokenizer, decode_clip
-from model.publish import to_huggingface
-from model.xclip import XClip, build_xclip
+from model.network.config import VARIANTS
+from model.network.xclip import XClip, build_xclip
 from tests.model.conftest import randomise
 from tests.service.conftest import RunningServer, running
 

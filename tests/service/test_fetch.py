@@ -20,9 +20,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service.errors import ApiError
-from service.fetch import Fetcher, is_public, resolve
-from service.upload import Upload
+from service.access.video_url import Fetcher, is_public, resolve
+from service.contract.errors import ApiError
+from service.contract.upload import Upload
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 
 BIG = 3 << 20

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.label_cache import PART, LabelCache, Vector
+from service.cache.labels import PART, LabelCache, Vector
 
 LONG = [f"label {i}" for i in range(8 * PART + 5)]
 

@@ -28,11 +28,11 @@ from export.bundle.hashing import sha256_file
 from export.bundle.labels import write_label_set
 from export.bundle.writing import write_manifest
 from export.runtime import FakeRuntime, open_runtime
-from export.runtime.profiles import PAIRS_PER_RUN
-from service import engine as engine_module
-from service.feature_cache import EncodedClip
-from service.label_cache import PART, LabelCache
-from service.schemas import (
+from export.runtime.gpu.profiles import PAIRS_PER_RUN
+from service.api.json_stream import AT_ONCE, write_answer
+from service.cache.clips import EncodedClip
+from service.cache.labels import PART, LabelCache
+from service.contract.answer import (
     CacheUse,
     Classification,
     ModelName,
@@ -41,10 +41,10 @@ from service.schemas import (
     Timing,
     VideoFacts,
 )
-from service.scoring import rank
+from service.inference import engine as engine_module
+from service.inference.ranking import rank
+from service.inference.stage_timer import Stopwatch
 from service.settings import DEMO_BUNDLE
-from service.stopwatch import Stopwatch
-from service.writing import AT_ONCE, write_answer
 from tests.service.conftest import clip_bytes, fake_runtime, running
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ import pytest
 
 from export.bundle import open_bundle
 from export.runtime import DeviceMemoryError, FakeRuntime
-from service.lane import Lane
-from service.score_batching import ScoreBatcher
+from service.inference.inference_thread import Lane
+from service.inference.score_batching import ScoreBatcher
 from service.settings import DEMO_BUNDLE
 from tests.service.busy import Busy
 

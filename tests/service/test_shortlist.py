@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from export.bundle import open_bundle
+from service.inference.shortlist import VIDEO, can_compare, nearest
 from service.settings import DEMO_BUNDLE
-from service.shortlist import VIDEO, can_compare, nearest
 from tests.service.conftest import RunningServer, fake_runtime, running
 
 LABELS = [f"a {c} {s} growing" for c in ("red", "blue", "green") for s in ("circle", "square")]

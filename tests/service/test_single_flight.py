@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.single_flight import SingleFlight
+from service.inference.single_flight import SingleFlight
 
 
 class Work:

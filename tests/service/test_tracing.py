@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from service.tracing import NoTracing, open_tracing
+from service.telemetry.tracing import NoTracing, open_tracing
 from tests.service.conftest import fake_runtime, running
 
 STAGES = {"decode", "queue", "encode", "text", "score"}

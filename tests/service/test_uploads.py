@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from service.connection import Connection
+from service.transport.connection_limits import Connection
 from tests.service.conftest import (
     RunningServer,
     clip_bytes,

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from model.data.labels import write_labels
-from model.data.parent import end_with
+from model.data.lists.labels import write_labels
+from model.data.parent_death import end_with
 from model.data.shapes.drawing import draw_frames
 from model.data.shapes.files import FORMATS, draw_format, write_video
 from model.data.shapes.outlines import NEW

@@ -15,7 +15,7 @@ import pytest
 
 from export.bundle import Bundle
 from export.runtime import Runtime, join_features, open_runtime, split_features
-from export.runtime.profiles import PAIRS_PER_RUN
+from export.runtime.gpu.profiles import PAIRS_PER_RUN
 from tests.export.runtime.gpu_standins import card
 
 RUNTIMES = ["onnxruntime-cpu", "openvino", "fake"]

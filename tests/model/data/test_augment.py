@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from model.data.augment import Augment, Crop, draw_crop
 from model.data.config import AugmentConfig
+from model.data.frames.augment import Augment, Crop, draw_crop
 from model.inputs import InputSpec
 
 # isort: split

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.data.cache import (
+from model.data.config import AugmentConfig, DataConfig
+from model.data.frames.cache import (
     CachedFrames,
     DrawnFromCache,
     FixedClips,
     WholeClips,
     cached_frames,
 )
-from model.data.cliplist import ClipList, read_clips
-from model.data.config import AugmentConfig, DataConfig
-from model.data.order import Draw
-from model.data.reading import TestClips, TrainingClips, Unusable
+from model.data.frames.order import Draw
+from model.data.frames.reading import TestClips, TrainingClips, Unusable
+from model.data.lists.cliplist import ClipList, read_clips
 from model.inputs import InputSpec, decode_uncropped
 from tests.model.clip_sets import write_clip, write_table
 
@@ -121,8 +121,8 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_cache(clips: ClipList, tmp_p
     code = f"""
 import resource, sys
 from pathlib import Path
-from model.data.cache import WholeClips, cached_frames
-from model.data.cliplist import read_clips
+from model.data.frames.cache import WholeClips, cached_frames
+from model.data.lists.cliplist import read_clips
 from model.data.config import DataConfig
 from model.data.errors import DataError
 from model.inputs import InputSpec

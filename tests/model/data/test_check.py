@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from model.data.__main__ import main
-from model.data.check import Findings, check
-from model.data.cliplist import read_clips
+from model.data.check.check import Findings, check
 from model.data.config import DataConfig
-from model.data.labels import LabelList
+from model.data.lists.cliplist import read_clips
+from model.data.lists.labels import LabelList
 from model.inputs import InputSpec, Tokenizer
 from tests.model.clip_sets import write_clip, write_table
 

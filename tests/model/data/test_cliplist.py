@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from model.data.cliplist import read_clips
 from model.data.errors import DataError
-from model.data.labels import LabelList
+from model.data.lists.cliplist import read_clips
+from model.data.lists.labels import LabelList
 from tests.model.clip_sets import write_table
 
 LABELS = LabelList(("ball", "kick ball", "sword"))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from model.data.cliplist import open_files, read_clips
 from model.data.errors import DataError
-from model.data.files import Tar, list_members
-from model.data.shards import write_shards
+from model.data.lists.cliplist import open_files, read_clips
+from model.data.lists.files import Tar, list_members
+from model.data.lists.shards import write_shards
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_shards_of_others(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         for name in ("1.mp4", "1.cls", "2.webm", "2.txt"):
             tar.add(tmp_path / name, arcname=name)
-    from model.data.labels import LabelList
+    from model.data.lists.labels import LabelList
 
     clips = read_clips([tmp_path / "s.tar"], None, LabelList(("nod", "wave")))
     assert [sample.label for sample in clips.samples] == [1, 1]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from model.data.cliplist import read_clips
 from model.data.errors import DataError
-from model.data.folders import split_folders, write_split
-from model.data.labels import read_labels
+from model.data.lists.cliplist import read_clips
+from model.data.lists.folders import split_folders, write_split
+from model.data.lists.labels import read_labels
 
 
 def tree(root: Path, **classes: int) -> Path:

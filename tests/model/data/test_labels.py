@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.data.errors import DataError
-from model.data.labels import LabelList, read_labels, write_labels
+from model.data.lists.labels import LabelList, read_labels, write_labels
 
 
 def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:

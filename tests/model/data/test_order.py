@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.data.errors import DataError
-from model.data.order import Draw, Plan
+from model.data.frames.order import Draw, Plan
 
 
 def drawn(plan: Plan, start: int, stop: int, rank: int = 0) -> list[Draw]:

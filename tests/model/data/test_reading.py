@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.data.cliplist import ClipList, read_clips
 from model.data.config import AugmentConfig, DataConfig
 from model.data.errors import DataError
-from model.data.loading import training_batches
-from model.data.order import Draw, Plan
-from model.data.reading import TestClips, TrainingClips
+from model.data.frames.loading import training_batches
+from model.data.frames.order import Draw, Plan
+from model.data.frames.reading import TestClips, TrainingClips
+from model.data.lists.cliplist import ClipList, read_clips
 from model.inputs import InputSpec, decode_clip
 from tests.model.clip_sets import write_clip, write_table
 

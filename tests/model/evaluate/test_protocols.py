@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.config import VARIANTS
-from model.data.cliplist import ClipList, Sample
-from model.data.files import Folder
-from model.data.labels import LabelList
-from model.data.reading import Broken
+from model.data.frames.reading import Broken
+from model.data.lists.cliplist import ClipList, Sample
+from model.data.lists.files import Folder
+from model.data.lists.labels import LabelList
 from model.evaluate.paper import PROTOCOLS, network_name, published
 from model.evaluate.protocols import (
     VIEWS,
@@ -24,6 +23,7 @@ from model.evaluate.protocols import (
     zero_shot,
 )
 from model.evaluate.scores import Scores
+from model.network.config import VARIANTS
 
 
 def clips(count: int = 4) -> ClipList:

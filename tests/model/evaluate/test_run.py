@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import ModelConfig
-from model.data.cliplist import ClipList, read_clips
 from model.data.config import DataConfig
 from model.data.errors import DataError
+from model.data.lists.cliplist import ClipList, read_clips
 from model.evaluate.run import Views, evaluate
 from model.evaluate.scorer import TorchScorer
 from model.inputs import Tokenizer, decode_clip
+from model.network.config import ModelConfig
+from model.network.xclip import build_xclip
 from model.processes import Processes
-from model.xclip import build_xclip
 from tests.model.clip_sets import write_table
 
 INLINE = DataConfig(workers=0)

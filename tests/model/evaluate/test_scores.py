@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data.reading import Broken
+from model.data.frames.reading import Broken
 from model.evaluate.scores import Scores, joined_scores
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from model.inputs.bitstream import inspector_for
-from model.inputs.bitstream.role import ENTRY, HIDDEN, PLAIN, REFERENCE, Role
+from model.inputs.video.bitstream import inspector_for
+from model.inputs.video.bitstream.role import ENTRY, HIDDEN, PLAIN, REFERENCE, Role
 
 AVCC = bytes.fromhex("01 64 00 0a ff e1 0004 67 64 00 0a 01 0003 68 ee 3c")
 HVCC = bytes([1, *[0] * 20, 3, 0])

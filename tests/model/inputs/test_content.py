@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from model.inputs.content import HEAD_BYTES, demuxer_for
 from model.inputs.errors import NotAVideo, UnsupportedFormat, VideoError
+from model.inputs.video.container_sniffer import HEAD_BYTES, demuxer_for
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from model.inputs import (
     decode_uncropped,
     sample_indices,
 )
-from model.inputs.source import FileView, SharedFile
+from model.inputs.video.source import FileView, SharedFile
 
 FRAMES = 60
 SPEC = InputSpec(num_frames=4, image_size=32, resize_short_side=40)

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import model.inputs.frames
-import model.inputs.indexed
-import model.inputs.packets
-import model.inputs.sample
+import model.inputs.video.frames
+import model.inputs.video.indexed
+import model.inputs.video.packets
+import model.inputs.video.sample
 from model.inputs import Clip, InputSpec, VideoError, VideoLimits, decode_clip
-from model.inputs.container import open_video
-from model.inputs.packets import list_packets
-from model.inputs.planner import schedule
+from model.inputs.video.container import open_video
+from model.inputs.video.packets import list_packets
+from model.inputs.video.planner import schedule
 
 FRAMES = 400
 SPEC = InputSpec(num_frames=8, image_size=48, resize_short_side=48)
@@ -93,13 +93,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     notes: list[str] = []
 
     def note(name: str) -> None:
-        original = getattr(model.inputs.frames, name)
+        original = getattr(model.inputs.video.frames, name)
 
         def noting(*arguments: Any) -> Any:
             notes.append(name)
             return original(*arguments)
 
-        for module in (model.inputs.sample, model.inputs.indexed):
+        for module in (model.inputs.video.sample, model.inputs.video.indexed):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, noting)
 
@@ -120,8 +120,8 @@ def test_planned_frames_are_those_of_a_full_decode(
     assert full[0].info.frames == FRAMES
     ways: list[Callable[[], None]] = [
         lambda: None,
-        lambda: monkeypatch.setattr(model.inputs.packets, "KEEP_BYTES", 0),
-        lambda: monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", 100),
+        lambda: monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", 0),
+        lambda: monkeypatch.setattr(model.inputs.video.indexed, "FEWEST_PACKETS", 100),
     ]
     for prepare in ways:
         prepare()
@@ -143,10 +143,10 @@ def test_files_that_do_not_tell_are_decoded_whole(
 
 
 def test_index_reads_little_of_a_long_file(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", 100)
+    monkeypatch.setattr(model.inputs.video.indexed, "FEWEST_PACKETS", 100)
     listed = []
     monkeypatch.setattr(
-        model.inputs.sample, "list_packets", lambda *a: listed.append(1) or list_packets(*a)
+        model.inputs.video.sample, "list_packets", lambda *a: listed.append(1) or list_packets(*a)
     )
     decode_clip(make(("libx264", "mp4", {"preset": "veryfast", "g": "50"})), SPEC)
     assert not listed
@@ -158,7 +158,7 @@ def test_fragmented_file_is_not_taken_for_its_first_fragment(
     encode_video: Callable[..., io.BytesIO],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", index_from)
+    monkeypatch.setattr(model.inputs.video.indexed, "FEWEST_PACKETS", index_from)
     source = encode_video(
         "libx264",
         FRAMES,
@@ -181,7 +181,7 @@ def test_broken_packets_lead_to_a_full_decode(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", index_from)
+    monkeypatch.setattr(model.inputs.video.indexed, "FEWEST_PACKETS", index_from)
     options = {"preset": "veryfast", "g": "50"}
     faststart = {"movflags": "faststart"} if container == "mp4" else {}
     whole = encode_video(
@@ -240,7 +240,7 @@ def test_random_damage_never_gives_anything_but_frames_or_a_video_error(make: Ma
 
 
 def test_threads_share_the_groups_of_an_index(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.inputs.indexed, "FEWEST_PACKETS", 100)
+    monkeypatch.setattr(model.inputs.video.indexed, "FEWEST_PACKETS", 100)
     source = make(PLANNED[0])
     expected = decode_clip(source, SPEC, views=3, plan="full")
     for threads in (1, 2, 3, 64):
@@ -250,8 +250,8 @@ def test_threads_share_the_groups_of_an_index(make: Make, monkeypatch: pytest.Mo
 def test_packets_over_the_same_bytes_are_refused(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model.inputs.packets, "FREE_BYTES", 0)
-    monkeypatch.setattr(model.inputs.packets, "MOST_OF_FILE", 0.5)
+    monkeypatch.setattr(model.inputs.video.packets, "FREE_BYTES", 0)
+    monkeypatch.setattr(model.inputs.video.packets, "MOST_OF_FILE", 0.5)
     with pytest.raises(VideoError, match="hold more than the file"):
         decode_clip(make(PLANNED[0]), SPEC)
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from model.inputs.picture import display_matrix, displayed_size, upright_rgb
+from model.inputs.video.picture import display_matrix, displayed_size, upright_rgb
 
 ONE = 1 << 16
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.inputs import InputSpec, crop_frame, resize_short_side
-from model.inputs.bilinear import resize_bilinear
-from model.inputs.pixels import crop_offsets, resized_size
+from model.inputs.pixels.bilinear import resize_bilinear
+from model.inputs.pixels.crop import crop_offsets, resized_size
 
 SIDES = st.integers(1, 300)
 HUB = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from model.inputs.bitstream.role import ENTRY, HIDDEN, PLAIN, REFERENCE, Role
-from model.inputs.packets import PacketList
-from model.inputs.planner import runs, schedule
+from model.inputs.video.bitstream.role import ENTRY, HIDDEN, PLAIN, REFERENCE, Role
+from model.inputs.video.packets import PacketList
+from model.inputs.video.planner import runs, schedule
 
 KEY, P, B = ENTRY | REFERENCE, REFERENCE, PLAIN
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from model.inputs.errors import RangeError, TooShort
-from model.inputs.timeline import select_range, shown_times
+from model.inputs.video.timeline import select_range, shown_times
 
 MS = Fraction(1, 1000)
 

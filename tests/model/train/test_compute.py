@@ -11,18 +11,18 @@ import pytest
 import torch
 import yaml
 
-from model.data.loading import Batch
+from model.data.frames.loading import Batch
+from model.network.xclip import build_xclip
 from model.processes import allow_tf32
 from model.train import update
 from model.train.config import OptimConfig
+from model.train.device_prefetch import Upload
 from model.train.errors import TrainError
 from model.train.groups import parameter_groups
 from model.train.loop import train
 from model.train.optimizers import make_optimizers
 from model.train.record import read_metrics
 from model.train.resume import check_same_run, write_config
-from model.train.upload import Upload
-from model.xclip import build_xclip
 from tests.model.clip_sets import tiny_config
 from tests.model.conftest import SMALL, randomise
 

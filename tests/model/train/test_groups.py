@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from model.config import ModelConfig
+from model.checkpoints.weights import rule_for
+from model.network.config import ModelConfig
+from model.network.xclip import XClip, build_xclip
 from model.train.config import OptimConfig
 from model.train.groups import Group, freeze_text, freeze_vision, parameter_groups
-from model.weights import rule_for
-from model.xclip import XClip, build_xclip
 
 SIZES = {
     "image_size": 48, "patch_size": 16, "num_frames": 4, "vision_width": 64, "vision_layers": 2,

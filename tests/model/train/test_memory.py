@@ -13,7 +13,7 @@ from tests.model.train.processes import ROOT, environment
 # Ten times 192 MB in pieces that malloc may place in its heap, each page touched, all given back.
 PROGRAM = """
 import ctypes, resource, sys
-from model.train.memory import keep_freed_memory
+from model.train.glibc_malloc import keep_freed_memory
 if sys.argv[1] == "kept" and not keep_freed_memory():
     sys.exit(77)
 libc = ctypes.CDLL(None)

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.data.cliplist import ClipList, Sample
-from model.data.files import Folder
-from model.data.labels import LabelList
-from model.data.loading import Batch
+from model.data.frames.loading import Batch
+from model.data.lists.cliplist import ClipList, Sample
+from model.data.lists.files import Folder
+from model.data.lists.labels import LabelList
 from model.evaluate.scorer import encode_texts
 from model.inputs import Tokenizer
 from model.processes import ALONE
 from model.train.config import LossConfig, StartConfig
 from model.train.errors import TrainError
+from model.train.initial_model import Start, make_start
 from model.train.objective import Objective, Texts, tokenised
-from model.train.start import Start, make_start
 from tests.model.clip_sets import tiny_run
 
 # clip: label, wordings; "a circle moves" is right for clips of two labels

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.config import ModelConfig
+from model.network.config import ModelConfig
+from model.network.xclip import XClip, build_xclip
 from model.train.config import OptimConfig
 from model.train.groups import parameter_groups
 from model.train.muon import Fp32Muon
 from model.train.optimizers import make_optimizers
-from model.xclip import XClip, build_xclip
 
 SIZES = {
     "image_size": 48, "patch_size": 16, "num_frames": 4, "vision_width": 64, "vision_layers": 2,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from model.config import VARIANTS
+from model.network.config import VARIANTS
 from model.train.config import TrainConfig
 from model.train.errors import TrainError
 from model.train.settings import read_config

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.config import ModelConfig
-from model.native import is_native, read_native, save_checkpoint
+from model.checkpoints.native import is_native, read_native, save_checkpoint
+from model.network.config import ModelConfig
+from model.network.xclip import build_xclip
 from model.train.errors import TrainError
 from model.train.snapshots import SEAL, STATE, Snapshots, write_state
-from model.xclip import build_xclip
 
 NET = ModelConfig(
     image_size=16, patch_size=16, num_frames=2, vision_width=64, vision_layers=1, embed_dim=64,

@@ -14,9 +14,9 @@ from PIL import Image
 from model import load_checkpoint
 from model.checkpoint import read_checkpoint, save_checkpoint
 from model.train.config import StartConfig
+from model.train.initial_model import make_start
 from model.train.loop import train
 from model.train.record import read_metrics
-from model.train.start import make_start
 from tests.model.clip_sets import tiny_config, tiny_run, write_table
 
 

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from model.inputs import InputSpec, VideoError, decode_clip
+from service.contract.errors import STATUS
 from service.decode import DecodePool, PoolOptions
-from service.decode.answers import REFUSALS
+from service.decode.answer_validation import REFUSALS
 from service.decode.errors import DecodeTimeout
-from service.errors import STATUS
 
 SPEC = InputSpec.official(8, 112)
 AT_ONCE, WORKERS = 8, 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service.decode.line import Line
+from service.decode.job_queue import Line
 from service.decode.stats import PoolStats
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from model.inputs import NotAVideo, VideoError
 from service.decode import DecodeCrashed
-from service.decode.answers import BadAnswer, clip_from
+from service.decode.answer_validation import BadAnswer, clip_from
 from service.decode.frame_memory import FrameMemory
 
 LONG = "x" * 501

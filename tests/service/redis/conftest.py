@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from service.shared_cache import SharedCache
+from service.cache.redis.client import SharedCache
 from tests.conftest import missing
 from tests.service.conftest import RunningServer, running
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import ApiError
-from service.rates import RateLimiter, parse_rate
+from service.access.rate_limits import RateLimiter, parse_rate
+from service.contract.errors import ApiError
 from tests.service.redis.conftest import RedisServer, run
 
 RATE = parse_rate("3/hour")

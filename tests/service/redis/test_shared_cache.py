@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service import write_behind
-from service.shared_cache import SharedCache, check_url
+from service.cache.redis import write_behind
+from service.cache.redis.client import SharedCache, check_url
 from tests.service.redis.conftest import RedisServer, run, shared_cache, until
 
 ENTRIES = {f"key {i}".encode(): f"value {i}".encode() * 50 for i in range(300)}

@@ -14,11 +14,11 @@ import pytest
 from export.bundle import Bundle, open_bundle
 from export.runtime import FakeRuntime
 from model.inputs import VideoInfo
-from service.clip_record import ClipForm, pack_clip, unpack_clip
-from service.clip_store import MAX_CLIP_BYTES, SharedClips
-from service.feature_cache import EncodedClip
+from service.cache.clips import EncodedClip
+from service.cache.redis.clip_record import ClipForm, pack_clip, unpack_clip
+from service.cache.redis.clip_store import MAX_CLIP_BYTES, SharedClips
+from service.cache.redis.write_behind import BYTES_PER_WRITE
 from service.settings import DEMO_BUNDLE
-from service.write_behind import BYTES_PER_WRITE
 from tests.service.conftest import RunningServer, clip_bytes
 from tests.service.redis.conftest import RedisServer, run, shared_cache, until, with_redis
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from export.bundle import Bundle, open_bundle
-from service.label_record import pack_vector, record_size, unpack_vector
-from service.label_store import SharedLabels
+from service.cache.redis.client import KEYS_PER_READ
+from service.cache.redis.label_record import pack_vector, record_size, unpack_vector
+from service.cache.redis.label_store import SharedLabels
 from service.settings import DEMO_BUNDLE
-from service.shared_cache import KEYS_PER_READ
 from tests.service.conftest import RunningServer, clip_bytes, fake_runtime
 from tests.service.redis.conftest import RedisServer, run, shared_cache, until, with_redis
 

@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from model.data.cliplist import read_clips
-from model.data.labels import read_labels
+from model.data.lists.cliplist import read_clips
+from model.data.lists.labels import read_labels
 from model.data.shapes.__main__ import main
 from model.data.shapes.dataset import _draw_subject
 from model.data.shapes.files import FORMATS, write_video

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from model.data.cliplist import read_clips
+from model.data.lists.cliplist import read_clips
 from model.data.shapes import Subject, draw_scene
 from model.data.shapes.__main__ import main
 from model.data.shapes.places import NEAR_STAND, place_words

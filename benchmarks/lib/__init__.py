@@ -1,0 +1,1 @@
+"""What several benchmark programs share: bundles, load, peers, timing, plots."""

@@ -1,0 +1,31 @@
+"""Networks of real size with random weights: speed and rounding do not depend on training."""
+
+from __future__ import annotations
+
+import torch
+
+from model.network.config import VARIANTS, ModelConfig
+from model.network.xclip import XClip, build_xclip
+
+
+def random_network(variant: str) -> XClip:
+    """A published variant with random weights, the same in every run."""
+    return random_weights(VARIANTS[variant])
+
+
+def random_weights(config: ModelConfig) -> XClip:
+    """A network of that architecture with every parameter random, the same in every run.
+
+    Norms and biases are spread, too: as they are at first, leaving one out would not be seen.
+    """
+    net = build_xclip(config, seed=0).eval().requires_grad_(requires_grad=False)
+    generator = torch.Generator().manual_seed(1)
+    for name, p in net.named_parameters():
+        noise = torch.randn(p.shape, generator=generator)
+        if p.ndim == 0:
+            p.fill_(4.6)
+        elif p.ndim > 1:
+            p.copy_(0.7 * noise / p.shape[-1] ** 0.5)
+        else:
+            p.copy_(0.2 * noise + name.endswith(("ln_1.weight", "ln_2.weight", "norm.weight")))
+    return net

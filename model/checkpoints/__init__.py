@@ -1,0 +1,1 @@
+"""Checkpoint formats: read, map and write weights from every published source."""

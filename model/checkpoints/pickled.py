@@ -1,0 +1,188 @@
+"""The tensors of a `.pth`, `.pt` or `.bin` file, and nothing executed that lies beside them.
+
+torch reads files of tensors alone (`weights_only`). What it refuses, because other objects lie
+in there (official training saves its config so) or because it is a TorchScript archive (OpenAI's
+CLIP), is read here: a pickle whose every class is an inert stand-in, and tensors mapped from the
+file. TorchScript's own loader would run code of the archive, which may write files.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.checkpoints.errors import CheckpointError
+
+DEEPEST_MODULE = 40
+
+
+def read_pickled(path: Path) -> tuple[dict[str, Any], bool]:
+    """The named tensors of the file, and whether it is a TorchScript archive.
+
+    They are those under `model` or `state_dict`, or at the top; values that are no tensors come
+    along, so that a strict reader can name them. CheckpointError says why a file cannot be read.
+    """
+    try:
+        content, scripted = _content(path)
+        found = _named(content)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    # A hostile pickle can make the reader fail in any way; all of them mean the same.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason[:200]}") from None
+    return found, scripted
+
+
+def _content(path: Path) -> tuple[Any, bool]:
+    if not zipfile.is_zipfile(path):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True), False
+        except pickle.UnpicklingError:
+            raise ValueError(
+                "it is neither a file of torch.save nor, in the old format before torch 1.6, one "
+                "of tensors alone; save its tensors again with a current torch"
+            ) from None
+    with zipfile.ZipFile(path) as archive:
+        scripted = any(name.endswith("/constants.pkl") for name in archive.namelist())
+        if not scripted:
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True), False
+            except pickle.UnpicklingError:
+                pass
+        with path.open("rb") as file:
+            return _Archive(archive, file).load(), scripted
+
+
+def _named(content: Any) -> dict[str, Any]:
+    if isinstance(content, _Inert):
+        content = dict(_tensors_of(content, "", 0))
+    if not isinstance(content, Mapping):
+        raise ValueError(f"it holds a {type(content).__name__}, not named tensors")
+    for key in ("model", "state_dict"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def _tensors_of(module: _Inert, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a TorchScript module, named like those of its state dict."""
+    if depth > DEEPEST_MODULE or not isinstance(module.state, Mapping):
+        return
+    for name, value in module.state.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, _Inert):
+            yield from _tensors_of(value, f"{prefix}{name}.", depth + 1)
+
+
+class _Inert:
+    """Stands for any object of a class that is not loaded: keeps its state, does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Drop an entry of a mapping."""
+
+    def append(self, item: Any) -> None:
+        """Drop an item of a list."""
+
+
+class _Storage(NamedTuple):
+    dtype: torch.dtype
+    key: str
+    length: int
+
+
+_STORAGES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class _Archive:
+    """A zip file of torch: one pickle, and the bytes of each storage uncompressed beside it."""
+
+    def __init__(self, archive: zipfile.ZipFile, file: BinaryIO) -> None:
+        self._archive = archive
+        names = archive.namelist()
+        self._root = next((n[: -len("data.pkl")] for n in names if n.endswith("data.pkl")), None)
+        # Private: a change to a tensor stays in memory. The tensors keep the map alive.
+        self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._file = file
+
+    def load(self) -> Any:
+        if self._root is None:
+            raise ValueError("it is a zip file, but none of torch.save")
+        order = f"{self._root}byteorder"
+        if order in self._archive.namelist() and self._archive.read(order) != b"little":
+            raise ValueError("it was written on a big-endian machine")
+        with self._archive.open(f"{self._root}data.pkl") as pickled:
+            return _Unpickler(pickled, self).load()
+
+    def tensor(self, storage: _Storage, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:
+        """A view into the file; torch refuses sizes that reach beyond the storage."""
+        return self._storage(storage).as_strided(tuple(size), tuple(stride), offset)
+
+    def _storage(self, storage: _Storage) -> Tensor:
+        entry = self._archive.getinfo(f"{self._root}data/{storage.key}")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("its tensors are compressed")
+        if storage.length * storage.dtype.itemsize > entry.file_size:
+            raise ValueError(f"storage {storage.key} is cut short")
+        if storage.length == 0:
+            return torch.empty(0, dtype=storage.dtype)
+        return torch.frombuffer(
+            self._bytes, dtype=storage.dtype, count=storage.length, offset=self._start_of(entry)
+        )
+
+    def _start_of(self, entry: zipfile.ZipInfo) -> int:
+        """Where the bytes begin: behind a header whose last two fields have their own lengths."""
+        header = self._bytes[entry.header_offset : entry.header_offset + 30]
+        name, extra = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:], "little")
+        return entry.header_offset + 30 + name + extra
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes tensors, plain containers and inert stand-ins; calls nothing that a file names."""
+
+    def __init__(self, file: Any, archive: _Archive) -> None:
+        super().__init__(file, encoding="utf-8")
+        # Made here, so that a file which sets attributes on them changes nothing that lasts.
+        self._torch = {
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *args: archive.tensor(*args),
+            ("torch._utils", "_rebuild_parameter"): lambda tensor, *rest: tensor,
+            ("collections", "OrderedDict"): OrderedDict,
+        }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        return self._torch.get((module, name), _Inert)
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        _, dtype, key, _, count = pid
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError("it holds tensors of an unknown type")
+        return _Storage(dtype, str(key), int(count))

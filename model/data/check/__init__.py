@@ -1,0 +1,1 @@
+"""Find what is wrong with a set of clips before a run does."""

@@ -1,0 +1,1 @@
+"""From listed clips to batches of frames: reading, augmentation, order, cache."""

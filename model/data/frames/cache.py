@@ -1,0 +1,190 @@
+"""Decoded frames of a small set, kept in one file that the system maps into memory.
+
+Decoding is done once, by all workers; after that drawing a clip is copying some of its frames.
+A cache belongs to one list, one version of its files and one way of resizing; another makes
+another file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from model.data.config import DataConfig
+from model.data.errors import DataError
+from model.data.frames.loading import worker_options
+from model.data.frames.reading import TestClips, Unusable, why
+from model.data.lists.cliplist import ClipList
+from model.inputs import InputSpec, VideoError, decode_uncropped, sample_indices
+from model.inputs.clip import Pixels
+
+OnClip = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where the frames of a clip lie in the file and their shape; or why there are none."""
+
+    offset: int
+    shape: tuple[int, ...]
+    reason: str = ""
+
+
+class WholeClips(Dataset[Pixels | str]):
+    """Up to `most` frames of each clip, short side resized: all of a shorter one."""
+
+    def __init__(self, clips: ClipList, spec: InputSpec, most: int) -> None:
+        self.clips, self.most = clips, most
+        self.spec = spec.model_copy(update={"num_frames": most})
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Pixels | str:
+        """uint8 (n,h,w,3), or why there is none."""
+        try:
+            with self.clips.files.open(self.clips.samples[index].name) as stream:
+                clip = decode_uncropped(stream, self.spec, sampling="test")
+        except (VideoError, OSError) as error:
+            return why(error)
+        # A clip of fewer frames gives some of them twice; each is kept once.
+        _, first = np.unique(sample_indices(clip.info.frames, self.most)[0], return_index=True)
+        return clip.frames[0][first]
+
+    @property
+    def way(self) -> str:
+        """What the pixels depend on besides the files."""
+        return f"whole {self.spec.model_dump_json()}"
+
+
+class FixedClips(Dataset[Pixels | str]):
+    """The views of an evaluation, as they are."""
+
+    def __init__(self, clips: TestClips) -> None:
+        self.test, self.clips = clips, clips.clips
+
+    def __len__(self) -> int:
+        return len(self.test)
+
+    def __getitem__(self, index: int) -> Pixels | str:
+        """uint8 (V,T,H,W,3), or why there is none."""
+        clip = self.test[index]
+        return clip.views if clip.views is not None else clip.broken.reason  # type: ignore[union-attr]
+
+    @property
+    def way(self) -> str:
+        """What the pixels depend on besides the files."""
+        return f"test {self.test.views} {self.test.crops} {self.test.spec.model_dump_json()}"
+
+
+class CachedFrames:
+    """The finished file; copies in other processes map it anew."""
+
+    def __init__(self, file: Path, entries: list[Entry]) -> None:
+        self.file, self.entries = file, entries
+        self._mapped: Any = None
+
+    def read(self, index: int) -> Pixels:
+        """The array of a clip, not copied. Unusable where the clip could not be decoded."""
+        entry = self.entries[index]
+        if entry.reason:
+            raise Unusable(entry.reason)
+        if self._mapped is None:
+            self._mapped = np.memmap(self.file, dtype=np.uint8, mode="r")
+        size = math.prod(entry.shape)
+        pixels: Pixels = self._mapped[entry.offset : entry.offset + size].reshape(entry.shape)
+        return pixels
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"file": self.file, "entries": self.entries, "_mapped": None}
+
+
+class DrawnFromCache:
+    """Training frames out of whole clips: T of them by the training rule.
+
+    Of clips that are kept whole they are the frames that decoding the file would give.
+    """
+
+    def __init__(self, cached: CachedFrames, num_frames: int) -> None:
+        self.cached, self.num_frames = cached, num_frames
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Pixels:
+        """uint8 (T,h,w,3)."""
+        whole = self.cached.read(index)
+        seeded = np.random.default_rng(int(rng.integers(1 << 62)))  # as decode_uncropped does
+        return whole[sample_indices(len(whole), self.num_frames, rng=seeded)[0]]
+
+
+def cached_frames(
+    source: WholeClips | FixedClips, folder: Path, config: DataConfig, on_clip: OnClip
+) -> CachedFrames:
+    """The frames of all clips, from an earlier run or decoded now. DataError on a full disk."""
+    key = _key(source)
+    file, index = folder / f"frames-{key}.bin", folder / f"frames-{key}.json"
+    if not index.exists():
+        draft = folder / f".draft-{key}-{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            entries = _fill(draft, source, config, on_clip)
+            os.replace(draft, file)
+            draft.write_text(json.dumps([asdict(entry) for entry in entries]))
+            os.replace(draft, index)  # the index last: it makes the cache count
+        except OSError as error:
+            raise DataError(
+                f"decoded frames cannot be kept in {folder} ({error.strerror}): set "
+                "data.cache.folder to a larger disk, or lower data.cache.frames"
+            ) from None
+        finally:
+            draft.unlink(missing_ok=True)
+    stored = json.loads(index.read_text())
+    entries = [Entry(e["offset"], tuple(e["shape"]), e["reason"]) for e in stored]
+    return CachedFrames(file, entries)
+
+
+def _fill(
+    draft: Path, source: WholeClips | FixedClips, config: DataConfig, on_clip: OnClip
+) -> list[Entry]:
+    entries, offset = [], 0
+    with draft.open("wb") as stream:
+        for array in _all(source, config):
+            if isinstance(array, str):
+                entries.append(Entry(0, (), array))
+            else:
+                stream.write(np.ascontiguousarray(array).data)
+                entries.append(Entry(offset, array.shape))
+                offset += array.nbytes
+            on_clip()
+        stream.flush()
+        os.fsync(stream.fileno())
+    return entries
+
+
+def _all(source: WholeClips | FixedClips, config: DataConfig) -> Iterator[Pixels | str]:
+    loader: DataLoader[Any] = DataLoader(
+        source,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        **worker_options(config),
+    )
+    return iter(loader)
+
+
+def _as_it_is(array: Any) -> Any:
+    return array
+
+
+def _key(source: WholeClips | FixedClips) -> str:
+    digest = hashlib.sha256(source.way.encode())
+    files = source.clips.files
+    for sample in source.clips.samples:
+        digest.update(f"\n{sample.name}\t{files.version(sample.name)}".encode())
+    return digest.hexdigest()[:24]

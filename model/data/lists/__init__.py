@@ -1,0 +1,1 @@
+"""Which clips there are and what they show: tables, folders, shards."""

@@ -1,0 +1,1 @@
+"""Resize and crop frames as the published recipes do."""

@@ -1,0 +1,1 @@
+"""Clean label text and turn it into token ids."""

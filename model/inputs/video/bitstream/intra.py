@@ -1,0 +1,26 @@
+"""Codecs in which every picture stands alone."""
+
+from __future__ import annotations
+
+from model.inputs.video.bitstream.role import ENTRY, Inspector, Role
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+class IntraInspector(Inspector):
+    """Every packet is an entry and nothing refers to it; an empty one repeats the last picture."""
+
+    def __call__(self, packet: memoryview, key: bool) -> Role | None:
+        """The role of one picture."""
+        return ENTRY if key and len(packet) else None
+
+
+class JpegInspector(IntraInspector):
+    """Motion JPEG: where a picture is cut off, the decoder shows the rest of an earlier one."""
+
+    def __call__(self, packet: memoryview, key: bool) -> Role | None:
+        """The role of one picture."""
+        data = bytes(packet)
+        if not data.startswith(JPEG_START) or not data.rstrip(b"\0").endswith(JPEG_END):
+            return None
+        return super().__call__(packet, key)

@@ -1,0 +1,82 @@
+"""MPEG-1, MPEG-2 and MPEG-4 part 2: one start code per picture, B pictures never referred to."""
+
+from __future__ import annotations
+
+from model.inputs.video.bitstream.role import ENTRY, PLAIN, REFERENCE, Inspector, Role
+
+PICTURE = b"\x00\x00\x01\x00"
+EXTENSION = b"\x00\x00\x01\xb5"
+PICTURE_CODING_EXTENSION, QUANTISER_EXTENSION = 8, 3
+FRAME_PICTURE = 3
+SEQUENCE = b"\x00\x00\x01\xb3"
+INTRA, PREDICTED, BIDIRECTIONAL = 1, 2, 3
+
+VOP = b"\x00\x00\x01\xb6"
+USER_DATA = b"\x00\x00\x01\xb2"
+VOP_INTRA, VOP_PREDICTED, VOP_BIDIRECTIONAL = 0, 1, 2
+# A placeholder of a packed stream or a repeated picture; a real one is larger.
+SMALLEST_VOP = 8
+
+
+class MpegInspector(Inspector):
+    """Roles of MPEG-1 and MPEG-2 packets."""
+
+    def __init__(self) -> None:
+        self._sequence: bytes | None = None
+
+    def __call__(self, packet: memoryview, key: bool) -> Role | None:
+        """The role of one picture."""
+        data = bytes(packet)
+        at = data.find(PICTURE)
+        if at < 0 or len(data) < at + 6 or data.find(PICTURE, at + 4) >= 0:
+            return None
+        sequence = data.find(SEQUENCE, 0, at)
+        if not self._same_sequence(data, sequence) or not _plain_frame(data, at):
+            return None
+        kind = (data[at + 5] >> 3) & 7
+        if kind == INTRA:
+            # Without its sequence header a decoder that starts here would know no picture size.
+            return REFERENCE | ENTRY if key and sequence >= 0 else REFERENCE
+        if kind == PREDICTED:
+            return REFERENCE
+        return PLAIN if kind == BIDIRECTIONAL else None
+
+    def _same_sequence(self, data: bytes, at: int) -> bool:
+        if at < 0:
+            return self._sequence is not None
+        header = data[at + 4 : at + 12]
+        if self._sequence is None:
+            self._sequence = header
+        return header == self._sequence
+
+
+def _plain_frame(data: bytes, at: int) -> bool:
+    """One whole frame (MPEG-2 may code its two fields apart) that changes no tables for others."""
+    extension = data.find(EXTENSION, at)
+    while extension >= 0 and len(data) > extension + 6:
+        kind = data[extension + 4] >> 4
+        if kind == QUANTISER_EXTENSION:
+            return False
+        if kind == PICTURE_CODING_EXTENSION and data[extension + 6] & 3 != FRAME_PICTURE:
+            return False
+        extension = data.find(EXTENSION, extension + 4)
+    return True
+
+
+class Mpeg4Inspector(Inspector):
+    """Roles of MPEG-4 part 2 packets. Packed streams (two pictures in a packet) are not plain."""
+
+    def __call__(self, packet: memoryview, key: bool) -> Role | None:
+        """The role of one picture."""
+        data = bytes(packet)
+        at = data.find(VOP)
+        if at < 0 or len(data) < at + SMALLEST_VOP or data.find(VOP, at + 4) >= 0:
+            return None
+        if b"DivX" in data[:at]:
+            return None
+        kind = data[at + 4] >> 6
+        if kind == VOP_INTRA:
+            return REFERENCE | ENTRY if key else REFERENCE
+        if kind == VOP_PREDICTED:
+            return REFERENCE
+        return PLAIN if kind == VOP_BIDIRECTIONAL else None

@@ -1,0 +1,217 @@
+"""Long mp4 files: sample from the file's own index, without reading the file through.
+
+The index of an mp4 lists every packet in decoding order, with its place and size but without the
+time it is shown at. The packets between one entry and the next (a *group*) are shown in one
+stretch, so the group tells which wanted frames it holds, and the group alone is read to tell which
+packets they are. What reading it all would show is checked as far as the index allows: every
+packet lies inside the file and begins as one plain picture.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import av
+
+from model.inputs.limits import VideoLimits
+from model.inputs.video.bitstream import inspector_for
+from model.inputs.video.bitstream.role import ENTRY, HEAD_BYTES, HIDDEN, Inspector, Role
+from model.inputs.video.container import OpenVideo
+from model.inputs.video.frames import NotAsPlanned, Take, decode_runs
+from model.inputs.video.packets import (
+    KEEP_BYTES,
+    PacketList,
+    bytes_check,
+    duration_check,
+    too_many_frames,
+    video_packets,
+)
+from model.inputs.video.planner import Schedule, runs, schedule
+from model.inputs.video.source import SharedFile
+
+# Below this many packets reading them all is as fast, and sees more.
+FEWEST_PACKETS = 1000
+
+
+@dataclass(frozen=True)
+class Index:
+    """Every packet of a file by its index: times of decoding in ticks, and roles.
+
+    `groups` are the packet numbers of the entries, the number of packets at the end.
+    """
+
+    dts: list[int]
+    packets: PacketList
+    groups: list[int]
+
+    @property
+    def frames(self) -> int:
+        """The number of pictures that the file shows."""
+        return len(self.dts)
+
+
+def read_index(video: OpenVideo, limits: VideoLimits) -> Index | None:
+    """The index, or None where the file has none that tells enough."""
+    entries = video.stream.index_entries
+    if video.demuxer != "mov" or len(entries) < FEWEST_PACKETS:
+        return None
+    if len(entries) > limits.max_frames:
+        raise too_many_frames(limits)
+    packets = PacketList.empty(video)
+    inspector = inspector_for(video.context.name, video.context.extradata)
+    if inspector is None or packets.interlaced:
+        return None
+    end = video.source.size
+    check_duration, check_bytes = duration_check(video, limits), bytes_check(video)
+    dts: list[int] = []
+    for entry in entries:
+        time, place, size, key = entry.timestamp, entry.pos, entry.size, entry.is_keyframe
+        check_duration(time)
+        check_bytes(size)
+        if entry.is_discard or size <= 0 or place + size > end or (dts and time <= dts[-1]):
+            return None
+        role = _role(inspector, video.source, place, size, key)
+        if role is None or role & HIDDEN or (not dts and not role & ENTRY):
+            return None
+        dts.append(time)
+        packets.roles.append(role)
+    groups = [i for i, role in enumerate(packets.roles) if role is not None and role & ENTRY]
+    return Index(dts, packets, [*groups, len(dts)])
+
+
+def _role(
+    inspector: Inspector, source: SharedFile, place: int, size: int, key: bool
+) -> Role | None:
+    role = None if key else inspector.glance(source.read_at(place, HEAD_BYTES), size)
+    if role is None:
+        data = source.read_at(place, size)
+        role = inspector(memoryview(data), key) if len(data) == size else None
+    return role
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What `take` made of the wanted frames and when they are shown, by frame number; and the
+    times of the first and the last frame of the file. All times are ticks.
+    """
+
+    taken: dict[int, Any]
+    ticks: dict[int, int]
+    first_tick: int
+    last_tick: int
+
+
+Open = Callable[[], AbstractContextManager[OpenVideo]]
+TakeFrom = Callable[[OpenVideo], Take]
+
+
+def decode_indexed(
+    video: OpenVideo,
+    index: Index,
+    wanted: Sequence[int],
+    take_from: TakeFrom,
+    reopen: Open,
+    threads: int,
+) -> Decoded:
+    """Decode the frames with the `wanted` numbers, in the order shown; `threads` share the groups,
+    the first of them in `video`, the others in files of their own.
+
+    Raises NotAsPlanned where a group is not what the index promised.
+    """
+    last = len(index.groups) - 2
+    groups: dict[int, list[int]] = {0: [], last: []}
+    for number in sorted(set(wanted)):
+        groups.setdefault(bisect_right(index.groups, number) - 1, []).append(number)
+    order = sorted(groups)
+    share = -(-len(order) // threads)
+    shares = [order[i : i + share] for i in range(0, len(order), share)]
+
+    def decode(numbers: list[int]) -> GroupReader:
+        with nullcontext(video) if numbers is shares[0] else reopen() as own:
+            # Groups are short: starting and draining decoder threads for each would cost more.
+            own.context.thread_count = 1
+            reader = GroupReader(own, index, take_from(own))
+            for group in numbers:
+                reader.decode(group, groups[group])
+            return reader
+
+    if len(shares) == 1:
+        readers = [decode(shares[0])]
+    else:
+        with ThreadPoolExecutor(len(shares)) as pool:
+            readers = list(pool.map(decode, shares))
+    taken = {n: frame for reader in readers for n, frame in reader.taken.items()}
+    ticks = {n: tick for reader in readers for n, tick in reader.ticks.items()}
+    return Decoded(taken, ticks, readers[0].spans[0][0], readers[-1].spans[last][1])
+
+
+class GroupReader:
+    """Reads groups of an indexed file, ascending, and decodes what is wanted of them."""
+
+    def __init__(self, video: OpenVideo, index: Index, take: Take) -> None:
+        self._video = video
+        self._index = index
+        self._take = take
+        self._shift = 0
+        self.taken: dict[int, Any] = {}
+        self.ticks: dict[int, int] = {}
+        self.spans: dict[int, tuple[int, int]] = {}
+
+    def decode(self, group: int, wanted: Sequence[int]) -> None:
+        """Note what `take` makes of the wanted frames of a group, their times, and its span."""
+        first, end = self._index.groups[group : group + 2]
+        order, packets, coded = self._read(first, end)
+        numbers = {order.order[n - first]: n for n in wanted}
+        stretches = runs(packets, numbers)
+        needed = (coded[i] for run in stretches for i in run.packets)
+        found = decode_runs(self._video, packets, stretches, needed, self._take)
+        self.taken |= {numbers[i]: frame for i, frame in found.items()}
+        self.ticks |= {n: order.pts[n - first] for n in wanted}
+        self.spans[group] = (order.pts[0], order.pts[-1])
+        if end == self._index.frames:
+            self._index.packets.last_duration = coded[-1].duration or 0
+
+    def _read(self, first: int, end: int) -> tuple[Schedule, PacketList, list[Any]]:
+        """The packets of a group, numbered from its first, and which of them is shown when."""
+        coded = self._packets(first, end)
+        packets = PacketList(
+            pts=[p.pts for p in coded],
+            roles=self._index.packets.roles[first:end],
+            discarded=[p.is_discard or p.is_corrupt for p in coded],
+            reorder_depth=self._index.packets.reorder_depth,
+        )
+        order = schedule(packets)
+        if order is None or len(order.order) != end - first:
+            raise NotAsPlanned
+        return order, packets, coded
+
+    def _packets(self, first: int, end: int) -> list[Any]:
+        dts = self._index.dts
+        try:
+            self._video.container.seek(dts[first] + self._shift, stream=self._video.stream)
+        except av.FFmpegError as error:
+            raise NotAsPlanned from error
+        coded: list[Any] = []
+        stream = video_packets(self._video)
+        room = KEEP_BYTES
+        for packet in stream:
+            if not coded and packet.dts is not None and packet.dts < dts[first]:
+                continue  # the jump was a little short
+            if packet.dts != dts[first + len(coded)] or room < packet.size:
+                raise NotAsPlanned
+            room -= packet.size
+            coded.append(packet)
+            if first + len(coded) == end:
+                break
+        # A file in fragments lists no more than its first ones: then there is more behind the end.
+        more = end == len(dts) and next(stream, None) is not None
+        if more or first + len(coded) != end or coded[0].pts is None:
+            raise NotAsPlanned
+        # The demuxer takes times of showing to jump to: remember how far they lie from the index.
+        self._shift = coded[0].pts - dts[first]
+        return coded

@@ -1,0 +1,71 @@
+"""Hand the coded packets of planned runs to the decoder, again from the file where need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import av
+
+from model.inputs.video.container import OpenVideo
+from model.inputs.video.frames import NotAsPlanned
+from model.inputs.video.packets import PacketList, video_packets
+from model.inputs.video.planner import Run
+
+# Demuxers whose index leads to a packet exactly. Elsewhere reading on is as good, and certain.
+INDEXED = ("mov", "matroska")
+# Reading this many packets costs less than a seek.
+SHORT_WAY = 200
+
+
+def kept_packets(packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
+    """The packets of all runs from memory."""
+    if packets.kept is None:
+        raise ValueError("no packets were kept")
+    for run in runs:
+        for number in run.packets:
+            yield packets.kept[number]
+
+
+def reread_packets(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
+    """The packets of all runs from a freshly opened file, jumping over what is not needed.
+
+    Every packet passed is compared with the list; raises NotAsPlanned where they part.
+    """
+    numbers = {pts: i for i, pts in enumerate(packets.pts)}
+    position = 0
+    stream = video_packets(video)
+    for run in runs:
+        first = run.packets[0]
+        if first - position > SHORT_WAY and video.demuxer in INDEXED:
+            stream, position, pending = _seek(video, packets, numbers, first)
+        else:
+            pending = None
+        needed = set(run.packets)
+        while position <= run.packets[-1]:
+            packet = pending if pending is not None else next(stream, None)
+            pending = None
+            if packet is None or packet.pts != packets.pts[position]:
+                raise NotAsPlanned
+            if position in needed:
+                yield packet
+            position += 1
+
+
+def _seek(
+    video: OpenVideo, packets: PacketList, numbers: dict[int | None, int], first: int
+) -> tuple[Iterator[Any], int, Any]:
+    """Jump to a packet at or before `first`; the packet read there comes along."""
+    target = packets.pts[first]
+    if target is None:
+        raise NotAsPlanned
+    try:
+        video.container.seek(target, stream=video.stream)
+    except av.FFmpegError as error:
+        raise NotAsPlanned from error
+    stream = video_packets(video)
+    packet = next(stream, None)
+    number = None if packet is None else numbers.get(packet.pts)
+    if number is None or number > first:
+        raise NotAsPlanned
+    return stream, number, packet

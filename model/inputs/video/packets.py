@@ -1,0 +1,159 @@
+"""The packets of a video, listed without decoding: what the planner decides from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.inputs.errors import TooLarge, Undecodable
+from model.inputs.limits import VideoLimits
+from model.inputs.video.bitstream import inspector_for
+from model.inputs.video.bitstream.role import HEAD_BYTES, Role
+from model.inputs.video.container import OpenVideo
+
+# Packets of a file up to this size stay in memory between listing and decoding.
+KEEP_BYTES = 16 << 20
+# Packets may share bytes of the file, within reason.
+MOST_OF_FILE, FREE_BYTES = 8, 128 << 20
+PROGRESSIVE_OR_UNKNOWN = (0, 1)
+# Containers that store the order of decoding alone; what the demuxer gives as times is a guess.
+WITHOUT_TIMES = ("avi",)
+# Streams off the air lose packets, and with them what later pictures refer to. They have a steady
+# rate, so a loss leaves a hole in the times.
+BROADCAST = ("mpegts", "mpeg")
+
+Classify = Callable[[Any, bool], Role | None]
+
+
+@dataclass
+class PacketList:
+    """One entry per packet, in decoding order. Times are ticks of the stream's clock."""
+
+    pts: list[int | None] = field(default_factory=list)
+    roles: list[Role | None] = field(default_factory=list)
+    discarded: list[bool] = field(default_factory=list)
+    last_duration: int = 0
+    kept: list[Any] | None = field(default_factory=list)
+    interlaced: bool = False
+    reorder_depth: int = 0
+    guessed_times: bool = False
+    even_times: bool = False
+
+    @classmethod
+    def empty(cls, video: OpenVideo) -> PacketList:
+        """A list that knows the stream but no packet yet."""
+        return cls(
+            interlaced=video.context.field_order not in PROGRESSIVE_OR_UNKNOWN,
+            reorder_depth=video.context.reorder_depth,
+            guessed_times=video.demuxer in WITHOUT_TIMES,
+            even_times=video.demuxer in BROADCAST,
+        )
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+def video_packets(video: OpenVideo) -> Iterator[Any]:
+    """The coded packets of the chosen stream, in file order; the flush packets are left out."""
+    while True:
+        try:
+            for packet in video.container.demux(video.stream):
+                if packet.size:
+                    yield packet
+            return
+        except IndexError:
+            # PyAV stumbles over the first packet of a stream that shows up late; read on.
+            continue
+
+
+def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
+    """Read every packet once. Raises TooLarge as soon as a limit is passed."""
+    packets = PacketList.empty(video)
+    classify = _classifier(video)
+    check_duration, check_bytes = duration_check(video, limits), bytes_check(video)
+    room = KEEP_BYTES
+    for packet in video_packets(video):
+        if len(packets.pts) >= limits.max_frames:
+            raise too_many_frames(limits)
+        pts = packet.pts
+        check_duration(pts)
+        check_bytes(packet.size)
+        packets.pts.append(pts)
+        packets.discarded.append(packet.is_discard)
+        packets.roles.append(None if packet.is_corrupt else classify(packet, packet.is_keyframe))
+        packets.last_duration = packet.duration or packets.last_duration
+        if packets.kept is not None:
+            packets.kept.append(packet)
+            room -= packet.size
+            if room < 0:
+                packets.kept = None
+    return packets
+
+
+def _classifier(video: OpenVideo) -> Classify:
+    """The role of each packet in turn; after one that is not plain the others do not matter."""
+    inspector = inspector_for(video.context.name, video.context.extradata)
+    plain = inspector is not None
+
+    def classify(packet: Any, key: bool) -> Role | None:
+        nonlocal plain
+        if not plain or inspector is None:
+            return None
+        data = memoryview(packet)
+        role = None if key else inspector.glance(bytes(data[:HEAD_BYTES]), len(data))
+        if role is None:
+            role = inspector(data, key)
+            plain = role is not None
+        return role
+
+    return classify
+
+
+def too_many_frames(limits: VideoLimits) -> TooLarge:
+    """The refusal of a clip with too many frames."""
+    return TooLarge(
+        f"the video has more than {limits.max_frames} frames; cut it, or send fewer frames per "
+        "second",
+        code="too_many_frames",
+    )
+
+
+def bytes_check(video: OpenVideo) -> Callable[[int], None]:
+    """A function that raises once the packets hold far more than the file: thousands of them over
+    the same bytes, or blown up from compressed ones, are made to keep a server busy.
+    """
+    room = MOST_OF_FILE * video.source.size + FREE_BYTES
+
+    def check(size: int) -> None:
+        nonlocal room
+        room -= size
+        if room < 0:
+            raise Undecodable("the packets of this video hold more than the file; re-encode it")
+
+    return check
+
+
+def duration_check(video: OpenVideo, limits: VideoLimits) -> Callable[[int | None], None]:
+    """A function that raises once the times it is given span more than the limit."""
+    longest = int(limits.max_duration_s / video.time_base)
+    span: list[int] = []
+
+    def check(pts: int | None) -> None:
+        if pts is None:
+            return
+        if not span:
+            span.extend((pts, pts))
+        elif pts < span[0]:
+            span[0] = pts
+        elif pts > span[1]:
+            span[1] = pts
+        else:
+            return
+        if span[1] - span[0] > longest:
+            raise TooLarge(
+                f"the video is longer than {limits.max_duration_s:g} seconds; cut it",
+                code="video_too_long",
+            )
+
+    return check

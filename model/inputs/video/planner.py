@@ -1,0 +1,134 @@
+"""Which packets to decode for the wanted frames: pure arithmetic on a packet list.
+
+A file is *regular* when its packets prove that each holds one picture and when each is shown:
+then the shown pictures are known without decoding any, and only the stretches between an entry
+(a clean key frame) and the last wanted picture after it need decoding, without the pictures that
+nothing refers to. Anything else, one odd packet is enough, is decoded whole.
+
+What this cannot see is damage inside the coded picture of a packet that is whole: where such a
+picture is not among those decoded, it counts as shown although a full decode would have lost it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from model.inputs.video.bitstream.role import ENTRY, HIDDEN, REFERENCE, Role
+from model.inputs.video.packets import PacketList
+
+LONGEST_STEP = 2.5  # film shown at a television rate: steps of two and of three fields
+LONGEST_REORDER = 17  # one more than any codec may keep back
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The pictures of a regular file in the order in which they are shown.
+
+    `order[i]` is the packet number of the i-th shown picture, `pts[i]` its time in ticks.
+    """
+
+    order: tuple[int, ...]
+    pts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stretch to decode from a clean start: these packet numbers, ascending."""
+
+    packets: tuple[int, ...]
+    wanted: frozenset[int]
+
+
+def schedule(packets: PacketList) -> Schedule | None:
+    """The shown pictures in order, or None where the packets alone do not tell."""
+    if packets.interlaced or not len(packets) or None in packets.roles:
+        return None
+    if not _has(packets.roles[0], ENTRY) or not _order_is_safe(packets):
+        return None
+    if packets.guessed_times and packets.reorder_depth and _ascends(packets.pts):
+        return None  # the decoder will show them in another order than these times
+    shown = [i for i in range(len(packets)) if is_shown(packets, i)]
+    times = [t for t in (packets.pts[i] for i in shown) if t is not None]
+    if not shown or len(set(times)) != len(shown):
+        return None
+    if min(times) < (packets.pts[0] or 0):
+        # Pictures that lead in the first key frame refer to ones that are not there.
+        return None
+    ranked = sorted(zip(times, shown, strict=True))
+    if packets.even_times and _has_hole([t for t, _ in ranked]):
+        return None
+    return Schedule(tuple(i for _, i in ranked), tuple(t for t, _ in ranked))
+
+
+def is_shown(packets: PacketList, number: int) -> bool:
+    """Whether this packet's picture is meant to be seen."""
+    return not packets.discarded[number] and not _has(packets.roles[number], HIDDEN)
+
+
+def runs(packets: PacketList, wanted: Iterable[int]) -> list[Run]:
+    """The stretches to decode for the `wanted` packet numbers of a regular file."""
+    starts: dict[int, set[int]] = {}
+    for number in sorted(set(wanted)):
+        starts.setdefault(_start_of(packets, number), set()).add(number)
+    merged: list[tuple[int, set[int]]] = []
+    for start in sorted(starts):
+        # A picture shown before a key frame but stored behind it reaches into the next stretch.
+        if merged and start <= max(merged[-1][1]):
+            merged[-1][1].update(starts[start])
+        else:
+            merged.append((start, starts[start]))
+    return [_run(packets, start, targets) for start, targets in merged]
+
+
+def _run(packets: PacketList, start: int, wanted: set[int]) -> Run:
+    needed = tuple(
+        i for i in range(start, max(wanted) + 1) if i in wanted or _has(packets.roles[i], REFERENCE)
+    )
+    return Run(needed, frozenset(wanted))
+
+
+def _start_of(packets: PacketList, number: int) -> int:
+    """The last entry, in decoding order, that is not shown after this picture."""
+    target = packets.pts[number]
+    for i in range(number, 0, -1):
+        time = packets.pts[i]
+        if time is None or target is None or time > target:
+            continue
+        if _has(packets.roles[i], ENTRY):
+            return i
+    return 0
+
+
+def _order_is_safe(packets: PacketList) -> bool:
+    """A decoder shows pictures in the order of their times only while its delay is deep enough.
+
+    The depth a picture needs is the number of pictures stored before it and shown after it.
+    """
+    shown = [t for t, r in zip(packets.pts, packets.roles, strict=True) if not _has(r, HIDDEN)]
+    if None in shown:
+        return False
+    times = np.array(shown, dtype=np.int64)
+    depth = np.zeros(len(times), dtype=np.int64)
+    for distance in range(1, min(LONGEST_REORDER, len(times) - 1) + 1):
+        depth[distance:] += times[:-distance] >= times[distance:]
+    if depth.max(initial=0) > packets.reorder_depth:
+        return False
+    latest = np.maximum.accumulate(times)
+    return bool((latest[:-LONGEST_REORDER] < times[LONGEST_REORDER:]).all())
+
+
+def _has_hole(times: Sequence[int]) -> bool:
+    steps = np.diff(np.array(times, dtype=np.int64))
+    return len(steps) > 0 and bool(steps.max() > LONGEST_STEP * np.median(steps))
+
+
+def _ascends(times: Sequence[int | None]) -> bool:
+    return all(a is not None and b is not None and a < b for a, b in pairwise(times))
+
+
+def _has(role: Role | None, flag: Role) -> bool:
+    return role is not None and bool(role & flag)

@@ -1,0 +1,162 @@
+"""X-CLIP (Ni et al., "Expanding Language-Image Pretrained Models for General Video Recognition").
+
+B clips, T frames, P patches, K labels, L tokens, E joint width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from model.inputs import InputSpec
+from model.network.cct import VideoEncoder
+from model.network.config import ModelConfig
+from model.network.initialise import initialise
+from model.network.mit import FrameMean, MultiframeIntegration
+from model.network.prompt import PatchContext, VideoSpecificPrompt
+from model.network.text import TextEncoder
+
+
+class XClip(nn.Module):
+    """The parts, connected. `forward` keeps no state: callers cache label vectors.
+
+    Without prompts `context` is empty, (B,0,E), and labels stay as they are.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        inputs: InputSpec,
+        *,
+        visual: VideoEncoder,
+        text: TextEncoder,
+        mit: MultiframeIntegration | FrameMean,
+        patch_context: PatchContext | None,
+        prompt: VideoSpecificPrompt | None,
+    ) -> None:
+        super().__init__()
+        self.config, self.inputs = config, inputs
+        self.visual, self.text, self.mit = visual, text, mit
+        self.patch_context, self.prompt = patch_context, prompt
+        self.logit_scale = nn.Parameter(torch.empty(()))
+
+    def encode_video(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B,T,3,H,W), normalised, to clip vectors (B,E) and patch context (B,P,E)."""
+        features, patches = self.visual(frames)
+        video = self.mit(features)
+        if self.patch_context is None:
+            return video, video.new_empty(video.shape[0], 0, video.shape[1])
+        return video, self.patch_context(patches)
+
+    def encode_text(self, token_ids: Tensor) -> Tensor:
+        """Token ids (K,L), L up to the context length, to label vectors (K,E), before prompts."""
+        limit = self.config.context_length
+        if token_ids.ndim != 2 or not 0 < token_ids.shape[1] <= limit or _is_float(token_ids):
+            raise ValueError(
+                f"token_ids must be integers (K, L) with L from 1 to {limit}, not "
+                f"{_describe(token_ids)}"
+            )
+        vectors: Tensor = self.text(token_ids)
+        return vectors
+
+    def prompted(self, context: Tensor, text: Tensor) -> Tensor:
+        """Context (B,P,E) and label vectors (B,K,E) to what each clip makes of each label."""
+        if self.prompt is None:
+            return text
+        prompts: Tensor = self.prompt(text, context)
+        return prompts
+
+    def score(self, video: Tensor, context: Tensor, text: Tensor) -> Tensor:
+        """Clip vectors (B,E), context (B,P,E), labels (K,E) or (B,K,E) to logits (B,K)."""
+        self._check_features(video, context, text)
+        if text.ndim == 2:
+            text = text.expand(video.shape[0], -1, -1)
+        text = self.prompted(context, text)
+        # fp32 at least, and a product that autocast leaves alone: in half precision the logits of
+        # like labels would fall together.
+        dtype = torch.promote_types(text.dtype, torch.float32)
+        text, video = F.normalize(text.to(dtype), dim=-1), F.normalize(video.to(dtype), dim=-1)
+        return self.logit_scale.to(dtype).exp() * (text * video.unsqueeze(1)).sum(dim=-1)
+
+    def _check_features(self, video: Tensor, context: Tensor, text: Tensor) -> None:
+        """Refuse shapes that do not belong together, before broadcasting makes them fit."""
+        dim = self.config.embed_dim
+        fits = (
+            (video.ndim, context.ndim) == (2, 3)
+            and text.ndim in (2, 3)
+            and video.shape[1] == context.shape[2] == text.shape[-1] == dim
+            and video.shape[0] == context.shape[0]
+            and (text.ndim == 2 or text.shape[0] == video.shape[0])
+        )
+        if not fits:
+            raise ValueError(
+                f"score takes video (B, {dim}), context (B, P, {dim}) and text (K, {dim}) or "
+                f"(B, K, {dim}), not {tuple(video.shape)}, {tuple(context.shape)} and "
+                f"{tuple(text.shape)}"
+            )
+
+    def forward(self, frames: Tensor, token_ids: Tensor) -> Tensor:
+        """Frames (B,T,3,H,W), normalised, and token ids (K,L) to logits (B,K)."""
+        video, context = self.encode_video(frames)
+        return self.score(video, context, self.encode_text(token_ids))
+
+
+def _is_float(x: Tensor) -> bool:
+    return x.dtype.is_floating_point or x.dtype.is_complex
+
+
+def _describe(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+
+
+def assemble(config: ModelConfig, inputs: InputSpec | None = None) -> XClip:
+    """The network of that architecture with whatever the memory held: weights must follow."""
+    inputs = inputs or InputSpec.official(config.num_frames, config.image_size).model_copy(
+        update={"context_length": config.context_length}
+    )
+    if (inputs.num_frames, inputs.image_size) != (config.num_frames, config.image_size):
+        raise ValueError(
+            f"the input spec gives {inputs.num_frames} frames of {inputs.image_size} pixels, the "
+            f"network takes {config.num_frames} of {config.image_size}"
+        )
+    prompts = config.prompt_layers > 0
+    with _Unfilled():
+        return XClip(
+            config,
+            inputs,
+            visual=VideoEncoder(config),
+            text=TextEncoder(config),
+            mit=MultiframeIntegration(config) if config.mit_layers else FrameMean(),
+            patch_context=PatchContext(config) if prompts else None,
+            prompt=VideoSpecificPrompt(config) if prompts else None,
+        )
+
+
+class _Unfilled(TorchFunctionMode):
+    """Spares torch's layers their first random fill, which is never used.
+
+    It takes seconds, and on the meta device brings in all of torch's decompositions besides.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (Tensor.fill_, Tensor.zero_):
+            return args[0]
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def build_xclip(
+    config: ModelConfig, *, inputs: InputSpec | None = None, seed: int | None = None
+) -> XClip:
+    """A network with fresh weights, in training mode. The same seed gives the same weights."""
+    net = assemble(config, inputs)
+    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    initialise(net, config, generator)
+    return net

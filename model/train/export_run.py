@@ -1,0 +1,38 @@
+"""The end of a run: the checkpoint that goes on to `python -m export`, and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.checkpoints.native import save_checkpoint
+from model.evaluate.scores import Scores
+from model.train.progress import Display
+from model.train.report import write_report
+from model.train.run import Run
+
+CHECKPOINT, REPORT, BROKEN = "checkpoint", "report", "broken.csv"
+
+
+def finish(run: Run, scores: Scores | None, display: Display) -> Path:
+    """Write both into the run's folder and say where they are; the folder of the checkpoint."""
+    start, place = run.start, run.config.output / CHECKPOINT
+    save_checkpoint(
+        start.net,
+        place,
+        tokenizer=start.tokenizer if start.own_tokenizer else None,
+        name=run.name,
+        source=start.source,
+        overwrite=True,
+    )
+    report = run.config.output / REPORT
+    report.mkdir(exist_ok=True)
+    run.broken.write(report / BROKEN)
+    write_report(report, run.config.output, run.training.clips.labels.names, scores)
+    display.say(f"checkpoint: {place} (next: python -m export {place} --output BUNDLE)")
+    display.say(f"report: {report}")
+    if run.broken.reasons:
+        count = len(run.broken.reasons)
+        display.say(f"{count} training clips could not be decoded: {report / BROKEN}")
+    if scores is not None and scores.broken:
+        display.say(f"{len(scores.broken)} clips of data.val could not be decoded, not counted")
+    return place

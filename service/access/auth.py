@@ -1,0 +1,90 @@
+"""Who asks, whether they may, and how often. Decided before anything of a body is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from service.contract.errors import ApiError
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.access.rate_limits import Rate, RateLimiter
+    from service.keys import KeyFile
+
+BEARER = "bearer "
+HEADER = "X-API-Key"
+# For the OpenAPI document of a server that asks for keys.
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": HEADER},
+}
+NOBODY = "unknown"
+
+
+class Access:
+    """The keys and rates of a server; without either everybody may ask as often as they like."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys: KeyFile | None = None
+        self._rate: Rate | None = None
+        self._rates: RateLimiter | None = None
+        if settings.api_keys_file or settings.rate_limit:
+            self._open(settings)
+
+    def _open(self, settings: Settings) -> None:
+        """Keys and rates, loaded only where there are some."""
+        from service.access.rate_limits import RateLimiter, parse_rate
+        from service.keys import KeyFile
+
+        self._keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+        self._rate = parse_rate(settings.rate_limit) if settings.rate_limit else None
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        self._rates = RateLimiter(url, settings.redis_timeout_s)
+
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether a request without a key is refused."""
+        return self._keys is not None
+
+    def start(self) -> None:
+        """Begin to count, on the event loop."""
+        if self._rates is not None:
+            self._rates.start()
+
+    async def stop(self) -> None:
+        """Count no more."""
+        if self._rates is not None:
+            await self._rates.stop()
+
+    async def identify(self, request: Request) -> str:
+        """The name of who asks: of a key, or the address. ApiError 401 for a wrong key, or none."""
+        return self._who(request)[0]
+
+    async def admit(self, request: Request) -> str:
+        """The same, and one more request of theirs counted; ApiError 429 when it is too many."""
+        client, rate = self._who(request)
+        if rate is not None and self._rates is not None:
+            await self._rates.count(rate, client)
+        return client
+
+    def _who(self, request: Request) -> tuple[str, Rate | None]:
+        if self._keys is None:
+            return (request.client.host if request.client else NOBODY), self._rate
+        given = _given(request)
+        key = self._keys.find(given) if given else None
+        if key is None:
+            wrong = "this API key is not known" if given else "this server asks for an API key"
+            raise ApiError(
+                "unauthorized", f"{wrong}; send it as Authorization: Bearer … or {HEADER}: …"
+            )
+        return key.name, key.rate or self._rate
+
+
+def _given(request: Request) -> str:
+    """The key that came with a request, empty where none did."""
+    header = request.headers.get("authorization", "")
+    if header[: len(BEARER)].lower() == BEARER:
+        return header[len(BEARER) :].strip()
+    return request.headers.get(HEADER, "").strip()

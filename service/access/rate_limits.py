@@ -1,0 +1,116 @@
+"""How often each client may ask: counted in Redis by all servers together, or by this one alone.
+
+The counting is the library `limits`' sliding window. A Redis that is away costs precision, never
+an answer: until it is back each server counts for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+
+import limits
+import structlog
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from service.cache.redis.circuit_breaker import Circuit
+from service.cache.redis.client import connection_pool, error_kind
+from service.cache.redis.timeouts import within
+from service.contract.errors import ApiError
+
+Rate = limits.RateLimitItem
+PREFIX = "xclip-rate"
+PROBE_TIMEOUT_S = 1.0
+
+
+def parse_rate(text: str) -> Rate:
+    """A rate such as 60/minute or 5 per 2 seconds; ValueError says how it is written."""
+    try:
+        return limits.parse(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is no rate; write it like 60/minute") from None
+
+
+class RateLimiter:
+    """Counts requests by client. Make it, `start()` it on the event loop, `stop()` it."""
+
+    def __init__(self, redis_url: str | None, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._circuit: Circuit | None = None
+        if redis_url is not None:
+            self._pool = connection_pool(redis_url, timeout_s)
+            self._storage = RedisStorage(
+                f"async+{redis_url}",
+                implementation="redispy",
+                key_prefix=PREFIX,
+                connection_pool=self._pool,  # type: ignore[arg-type]  # documented
+            )
+            self._shared = SlidingWindowCounterRateLimiter(self._storage)
+            self._circuit = Circuit(self._probe, _tell)
+
+    @property
+    def shared(self) -> bool:
+        """Whether Redis counts now."""
+        return self._circuit is not None and self._circuit.closed
+
+    def start(self) -> None:
+        """Connect in the background."""
+        if self._circuit is not None:
+            self._circuit.start()
+
+    async def stop(self) -> None:
+        """Ask Redis no more."""
+        if self._circuit is not None:
+            await self._circuit.stop()
+            with contextlib.suppress(Exception):  # nothing follows that could go wrong
+                await within(PROBE_TIMEOUT_S, self._pool.aclose())
+
+    async def count(self, rate: Rate, client: str) -> None:
+        """Count one request; ApiError 429 where it is one too many."""
+        limiter, let_in = self._own, True
+        if self._shared is not None and self._circuit is not None and self.shared:
+            try:
+                let_in = await within(self._timeout_s, self._shared.hit(rate, client))
+                limiter = self._shared
+            except Exception as error:  # whatever a broken Redis brings about
+                self._circuit.trip(error_kind(error))
+        if limiter is self._own:
+            let_in = await self._own.hit(rate, client)
+        if not let_in:
+            raise ApiError(
+                "rate_limited",
+                f"the limit of {rate} is reached; ask again later",
+                retry_after_s=await self._wait_s(limiter, rate, client),
+            )
+
+    async def _wait_s(
+        self, limiter: SlidingWindowCounterRateLimiter, rate: Rate, client: str
+    ) -> int:
+        """Seconds until there is room again; a whole window where nobody can tell."""
+        try:
+            window = await within(self._timeout_s, limiter.get_window_stats(rate, client))
+            wait_s = window.reset_time - time.time()
+        except Exception:  # as above
+            wait_s = rate.get_expiry()
+        return max(1, math.ceil(wait_s))
+
+    async def _probe(self) -> str:
+        """Ask Redis, on a fresh connection; returns what is wrong."""
+        try:
+            await self._pool.disconnect(inuse_connections=False)
+            alive = await within(PROBE_TIMEOUT_S, self._storage.check())
+        except Exception as error:  # as above
+            return error_kind(error)
+        return "" if alive else "connection"
+
+
+def _tell(up: bool, reason: str) -> None:
+    log = structlog.get_logger("service")
+    if up:
+        log.info("rates are counted in Redis")
+    else:
+        log.warning("rates are counted by this server alone", why=reason)

@@ -1,0 +1,1 @@
+"""HTTP: routes, parsing of requests, the table of error answers."""

@@ -1,0 +1,180 @@
+"""The addresses of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from service.api.form import Form, FormLimits, read_form
+from service.api.json_stream import write_answer
+from service.api.openapi import classify_body, problem_responses
+from service.contract.answer import Classification, LabelSetFacts, LabelSetLabels
+from service.contract.errors import STATUS, ApiError
+from service.contract.request import FILE_FIELD, TEXT_FIELDS, ClassifyRequest, parse_request
+from service.inference.engine import Engine
+from service.lifecycle.service_state import Server
+from service.settings import Settings
+
+PARTS_BESIDE_LABELS = 64
+
+Result = TypeVar("Result")
+
+
+def make_routes(server: Server) -> APIRouter:
+    """Every route, on this server. All but the health checks ask for a key where there are keys."""
+    open_router = APIRouter()
+    router = APIRouter(
+        dependencies=[Depends(server.access.identify)],
+        responses=problem_responses(["unauthorized", "not_ready"]),
+    )
+    limits = form_limits(server.settings)
+    timeout_s = server.settings.request_timeout_s
+
+    @open_router.post(
+        "/classify",
+        summary="Rank labels for a clip",
+        response_model=Classification,
+        responses=problem_responses(sorted(STATUS)),
+        openapi_extra=classify_body(server.settings),
+    )
+    async def classify(request: Request) -> Response:
+        """A clip and labels in, ranked labels out."""
+        client = await server.access.admit(request)
+        _ = server.engine  # there before anything is uploaded
+        with server.admission.upload(client):
+            wanted, form = await _received(request, server, limits)
+        with contextlib.closing(form), server.admission.work(), server.engine.use() as engine:
+            work = _answer(wanted, form, engine)
+            answer = await _unless_gone(request, _in_time(work, timeout_s))
+        return Response(answer, media_type="application/json")
+
+    @open_router.get("/healthz", summary="The process lives")
+    async def healthz() -> dict[str, str]:
+        """Answers as long as the process does."""
+        return {"status": "ok"}
+
+    @open_router.get(
+        "/readyz",
+        summary="The server can classify",
+        responses=problem_responses(["not_ready", "draining"]),
+    )
+    async def readyz() -> dict[str, Any]:
+        """Runs a tiny real inference (at most every two seconds) and looks at the workers."""
+        return await server.check()
+
+    @router.get("/model", summary="What is served")
+    async def model() -> dict[str, Any]:
+        """The bundle's own description, without its file hashes."""
+        engine = server.engine
+        manifest = engine.bundle.manifest
+        return {
+            **manifest.model_dump(mode="json", exclude={"files"}),
+            "bundle": f"sha256:{engine.bundle.hash}",
+            "runtime": engine.runtime.name,
+            "precision": engine.runtime.precision,
+            "selection": list(engine.runtime.selection),
+            "limits": {
+                name: getattr(server.settings, name)
+                for name in (
+                    "max_upload_bytes", "max_text_bytes", "max_labels", "max_label_chars",
+                    "max_templates", "max_views", "max_duration_s", "max_pixels", "max_side",
+                    "max_frames",
+                )
+            },
+        }  # fmt: skip
+
+    @router.get("/labels", summary="Stored label lists")
+    async def labels() -> list[LabelSetFacts]:
+        """Lists that `label_set` may name."""
+        stored = server.engine.bundle.manifest.labels
+        return [LabelSetFacts(name=name, count=info.count) for name, info in stored.items()]
+
+    @router.get(
+        "/labels/{name}",
+        summary="One stored label list",
+        response_model=LabelSetLabels,
+        responses=problem_responses(["unknown_label_set"]),
+    )
+    async def label_list(name: str) -> Response:
+        """The labels of a list, in class order."""
+        stored = server.engine.label_set(name)
+        # Written here: the framework would look at each of a hundred thousand texts once more.
+        found = LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    open_router.include_router(router)
+    return open_router
+
+
+def form_limits(settings: Settings) -> FormLimits:
+    """The bounds of a classify form under these settings."""
+    return FormLimits(
+        fields=TEXT_FIELDS,
+        file_field=FILE_FIELD,
+        max_body_bytes=settings.max_upload_bytes,
+        max_parts=settings.max_labels + PARTS_BESIDE_LABELS,
+        max_text_bytes=settings.max_text_bytes,
+        timeout_s=settings.upload_timeout_s,
+        idle_timeout_s=settings.upload_idle_timeout_s,
+        directory=settings.upload_dir,
+    )
+
+
+async def _received(
+    request: Request, server: Server, limits: FormLimits
+) -> tuple[ClassifyRequest, Form]:
+    """What is wanted, and the form with its clip, uploaded or fetched; the caller closes it."""
+    headers = request.headers
+    form = await read_form(
+        request.stream(), headers.get("content-type"), headers.get("content-length"), limits
+    )
+    try:
+        # in a thread: ten thousand labels would hold up everybody else
+        wanted = await asyncio.to_thread(parse_request, form, server.settings)
+        if wanted.video_url is not None:
+            assert server.fetcher is not None  # or the address would have been refused
+            form.upload = await _unless_gone(request, server.fetcher.fetch(wanted.video_url))
+    except BaseException:
+        form.close()
+        raise
+    return wanted, form
+
+
+async def _answer(wanted: ClassifyRequest, form: Form, engine: Engine) -> bytes:
+    """Classify, write the answer out."""
+    return await write_answer(await engine.classify(wanted, form.upload))
+
+
+async def _in_time(work: Awaitable[Result], timeout_s: float) -> Result:
+    """The result, or 504 once the deadline has passed."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await work
+    except TimeoutError:
+        raise ApiError(
+            "deadline_passed", f"the answer was not ready within {timeout_s:g} s", retry_after_s=5
+        ) from None
+
+
+async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+    """The result; the work is cancelled when the client hangs up."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError("client_disconnected", "the client has hung up")
+        return task.result()
+    finally:
+        for pending in (task, gone):
+            pending.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

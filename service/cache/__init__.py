@@ -1,0 +1,1 @@
+"""What was computed before: clip features and label vectors, in this process."""

@@ -1,0 +1,222 @@
+"""Bytes by key in a Redis that several servers share. It may forget, be slow or be away.
+
+Nothing here raises and nothing waits longer than its time-out: a Redis in any state costs a miss.
+Reads are on the way of a request; writes are queued and done in the background.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
+
+import redis.exceptions as lost
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from service.cache.redis.circuit_breaker import Circuit
+from service.cache.redis.timeouts import within
+from service.cache.redis.write_behind import Entry, WriteBehind
+
+CONNECTIONS = 8
+KEYS_PER_READ = 512  # about a megabyte of vectors: well within the time-out on a local network
+BACKGROUND_TIMEOUT_S = 1.0  # for what no request waits for
+SCHEMES = ("redis", "rediss", "unix")
+PROBE_KEY = b"xclip:probe"
+# Which exceptions mean what; the first that fits counts.
+KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
+    ("timeout", (TimeoutError, lost.TimeoutError)),
+    ("authentication", (lost.AuthenticationError, lost.NoPermissionError)),
+    ("loading", (lost.BusyLoadingError,)),
+    ("refused", (lost.ResponseError,)),
+    ("connection", (lost.ConnectionError, OSError)),
+)
+OTHER_KIND = "protocol"
+VERDICTS = ("good", "other_version", "corrupt")
+
+
+def _zeros(*names: str) -> Counter[str]:
+    """A counter whose every reason is visible before it first happens."""
+    return Counter(dict.fromkeys(names, 0))
+
+
+@dataclass
+class CacheStats:
+    """Totals since the start: keys read, keys written, failed calls by kind, and what became of the
+    label vectors (`values`) and clips that were found (which whoever reads them counts).
+    """
+
+    reads: Counter[str] = field(
+        default_factory=lambda: _zeros("found", "absent", "skipped", "failed")
+    )
+    writes: Counter[str] = field(
+        default_factory=lambda: _zeros("stored", "refused", "dropped", "failed")
+    )
+    errors: Counter[str] = field(
+        default_factory=lambda: _zeros(*(kind for kind, _ in KINDS), OTHER_KIND)
+    )
+    values: Counter[str] = field(default_factory=lambda: _zeros(*VERDICTS))
+    clips: Counter[str] = field(default_factory=lambda: _zeros(*VERDICTS))
+
+
+def check_url(url: str) -> str:
+    """The URL; ValueError, which does not repeat it, where it is none of a Redis."""
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not (parts.hostname or parts.path):
+        raise ValueError("must look like redis://host:6379/0, rediss://… (TLS) or unix://path")
+    try:
+        BlockingConnectionPool.from_url(url)
+    except (ValueError, TypeError):
+        raise ValueError("has a part that the Redis client does not understand") from None
+    return url
+
+
+def connection_pool(url: str, timeout_s: float) -> BlockingConnectionPool:
+    """Connections to a Redis that may go: nothing is tried twice, nothing waits for long."""
+    return BlockingConnectionPool.from_url(
+        check_url(url),
+        max_connections=CONNECTIONS,
+        timeout=timeout_s,
+        # Our callers' own limits come first; these end what is left of a call that was given up.
+        socket_timeout=BACKGROUND_TIMEOUT_S,
+        socket_connect_timeout=BACKGROUND_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        driver_info=None,
+    )
+
+
+def error_kind(error: Exception) -> str:
+    """One of the kinds that CacheStats counts."""
+    return next((kind for kind, types in KINDS if isinstance(error, types)), OTHER_KIND)
+
+
+class SharedCache:
+    """The client of one Redis. Make it, `start()` it on the event loop, `stop()` it.
+
+    `timeout_s` bounds one read; entries are forgotten after `ttl_s` without a write, or what
+    `put_many` says.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float, ttl_s: float) -> None:
+        self.stats = CacheStats()
+        self._timeout_s, self._ttl_s = timeout_s, ttl_s
+        self._pool = connection_pool(url, timeout_s)
+        self._redis: Redis = Redis(connection_pool=self._pool)
+        self._circuit = Circuit(self._probe, self._changed)
+        self._writer = WriteBehind(self._write)
+
+    @property
+    def up(self) -> bool:
+        """Whether it is asked now."""
+        return self._circuit.closed
+
+    @property
+    def writable(self) -> bool:
+        """Whether writes are tried now."""
+        return self.up and not self._writer.pausing
+
+    @property
+    def state(self) -> str:
+        """For people: "up", "up, writes refused: …" or "down: …"; never the URL."""
+        if not self.up:
+            return f"down: {self._circuit.reason}"
+        return f"up, writes refused: {self._writer.refusal}" if self._writer.pausing else "up"
+
+    def start(self) -> None:
+        """Connect in the background."""
+        self._circuit.start()
+        self._writer.start()
+
+    async def asked(self) -> None:
+        """Wait until it has answered once, or has failed to; a second at most."""
+        await self._circuit.asked.wait()
+
+    async def stop(self) -> None:
+        """Write what waits, as far as that is quick, and close the connections."""
+        await self._circuit.stop()
+        await self._writer.stop()
+        await self._close()
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of up to KEYS_PER_READ keys, None where there is none or none in time."""
+        if not self.up:
+            self.stats.reads["skipped"] += len(keys)
+            return [None] * len(keys)
+        try:
+            values = await within(self._timeout_s, self._read(keys))
+        except Exception as error:  # whatever a broken Redis brings about
+            self._failed(error)
+            self.stats.reads["failed"] += len(keys)
+            return [None] * len(keys)
+        absent = values.count(None)
+        self.stats.reads["absent"] += absent
+        self.stats.reads["found"] += len(keys) - absent
+        return values
+
+    def put_many(self, entries: Mapping[bytes, bytes], ttl_s: float | None = None) -> None:
+        """Have the entries written soon; dropped where too much waits or nothing can be written."""
+        if self.writable:
+            kept_s = max(1, round(ttl_s or self._ttl_s))
+            kept = {key: Entry(value, kept_s) for key, value in entries.items()}
+            self.stats.writes["dropped"] += self._writer.add(kept)
+        else:
+            self.stats.writes["dropped"] += len(entries)
+
+    async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return cast("list[bytes | None]", await self._redis.mget(keys))
+
+    async def _write(self, batch: Mapping[bytes, Entry]) -> str:
+        """Write a batch; returns why it was refused, if it was."""
+        if not self.up:
+            self.stats.writes["dropped"] += len(batch)
+            return ""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, entry in batch.items():
+            pipeline.set(key, entry.value, ex=entry.ttl_s)
+        try:
+            answers = await within(BACKGROUND_TIMEOUT_S, pipeline.execute(raise_on_error=False))
+        except Exception as error:  # as above
+            self._failed(error)
+            self.stats.writes["failed"] += len(batch)
+            return ""
+        refusals = [answer for answer in answers if isinstance(answer, Exception)]
+        self.stats.writes["stored"] += len(answers) - len(refusals)
+        self.stats.writes["refused"] += len(refusals)
+        if not refusals:
+            return ""
+        self.stats.errors[error_kind(refusals[0])] += 1
+        structlog.get_logger("service").warning("shared cache refuses writes", why=str(refusals[0]))
+        return str(refusals[0])
+
+    async def _probe(self) -> str:
+        """Ask what requests will ask, on a fresh connection; returns the kind of failure."""
+        try:
+            await self._pool.disconnect(inuse_connections=False)
+            await within(BACKGROUND_TIMEOUT_S, self._read([PROBE_KEY]))
+        except Exception as error:  # as above
+            self.stats.errors[error_kind(error)] += 1
+            return error_kind(error)
+        return ""
+
+    def _failed(self, error: Exception) -> None:
+        kind = error_kind(error)
+        self.stats.errors[kind] += 1
+        self._circuit.trip(kind)
+
+    def _changed(self, up: bool, reason: str) -> None:
+        log = structlog.get_logger("service")
+        if up:
+            log.info("shared cache in use")
+        else:
+            log.warning("shared cache not in use", why=reason)
+
+    async def _close(self) -> None:
+        try:
+            await within(BACKGROUND_TIMEOUT_S, self._pool.aclose())
+        except Exception as error:  # nothing follows that could go wrong
+            structlog.get_logger("service").debug("shared cache not closed", why=error_kind(error))

@@ -1,0 +1,64 @@
+"""Clip features that several servers share, in a Redis: the store behind each server's own memory.
+
+A key tells everything that the features depend on: the file's content and the sampling (both are
+in the id of the clip), the bundle, what runs it and in which precision. Neither keys nor values
+hold a picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+
+from export.bundle import Bundle
+from export.runtime import Runtime
+from service.cache.clips import EncodedClip
+from service.cache.redis.client import SharedCache
+from service.cache.redis.clip_record import VERSION, ClipForm, pack_clip, unpack_clip
+
+# At a gigabit a second this is read in 35 ms, within the time-out; X-CLIP L/14 has 0.8 MB a view.
+MAX_CLIP_BYTES = 4 << 20
+
+
+class SharedClips:
+    """The FeatureStore of one bundle and runtime in a shared cache; each clip for `ttl_s`."""
+
+    def __init__(self, cache: SharedCache, bundle: Bundle, runtime: Runtime, ttl_s: float) -> None:
+        self._cache, self._ttl_s = cache, ttl_s
+        self._form = _form(bundle)
+        parts = [bundle.hash, runtime.name, runtime.precision]
+        namespace = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        self._prefix = f"xclip:clip:{VERSION}:{namespace}:".encode()
+
+    async def get(self, video_id: str) -> EncodedClip | None:
+        """The stored clip, None where there is none that can be trusted."""
+        key = self._prefix + video_id.encode()
+        (record,) = await self._cache.get_many([key])
+        if record is None:
+            return None
+        # In a thread: the checksum of megabytes would hold up everybody else.
+        clip, verdict = await asyncio.to_thread(unpack_clip, key, record, self._form)
+        self._cache.stats.clips[verdict] += 1
+        return clip
+
+    async def put(self, video_id: str, clip: EncodedClip) -> None:
+        """Have the clip stored soon; one that is too large, or not of this bundle, is not."""
+        if clip.nbytes > MAX_CLIP_BYTES or not self._cache.writable:
+            return
+        key = self._prefix + video_id.encode()
+        with contextlib.suppress(ValueError):  # not what the manifest says: it stays here
+            record = await asyncio.to_thread(pack_clip, key, clip, self._form)
+            self._cache.put_many({key: record}, self._ttl_s)
+
+
+def _form(bundle: Bundle) -> ClipForm:
+    """Features as the manifest has them, without the axis of clips."""
+    manifest = bundle.manifest
+    outputs = manifest.graphs["video_encoder"].outputs
+    # An axis of free length, which no X-CLIP has, fits nothing: such features are not shared.
+    shapes = {
+        out.name: tuple(size if isinstance(size, int) else -1 for size in out.shape[1:])
+        for out in outputs
+    }
+    return ClipForm(shapes, manifest.inputs.num_frames)

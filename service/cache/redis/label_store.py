@@ -1,0 +1,75 @@
+"""Label vectors that several servers share, in a Redis: the store behind each server's own memory.
+
+A key tells everything that a vector depends on: text encoder, tokenizer, what runs it and in which
+precision, and the prompt. Servers with different bundles or runtimes use one Redis side by side.
+Neither keys nor values hold a prompt in the clear.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from export.bundle import Bundle
+from export.runtime import Runtime
+from service.cache.redis.client import KEYS_PER_READ, SharedCache
+from service.cache.redis.label_record import (
+    VERSION,
+    Vector,
+    pack_vector,
+    record_size,
+    unpack_vector,
+)
+
+MAX_RECORD_BYTES = 64 << 10  # no known network comes near; a wrong one shall not fill the Redis
+
+
+class SharedLabels:
+    """The LabelStore of one bundle and runtime in a shared cache."""
+
+    def __init__(self, cache: SharedCache, bundle: Bundle, runtime: Runtime) -> None:
+        self._cache = cache
+        self._dim = bundle.manifest.text_dim
+        self._prefix = f"xclip:label:{VERSION}:{_namespace(bundle, runtime)}:".encode()
+
+    async def get_many(self, prompts: Sequence[str]) -> list[Vector | None]:
+        """The stored vectors, None where there is none that can be trusted."""
+        vectors: list[Vector | None] = []
+        for first in range(0, len(prompts), KEYS_PER_READ):
+            keys = [self._key(prompt) for prompt in prompts[first : first + KEYS_PER_READ]]
+            records = await self._cache.get_many(keys)
+            vectors += [self._read(key, record) for key, record in zip(keys, records, strict=True)]
+        return vectors
+
+    async def put_many(self, vectors: Mapping[str, Vector]) -> None:
+        """Have the vectors stored soon."""
+        if record_size(self._dim) > MAX_RECORD_BYTES:
+            return
+        keyed = {self._key(prompt): vector for prompt, vector in vectors.items()}
+        self._cache.put_many(
+            {k: pack_vector(k, vector) for k, vector in keyed.items() if np.isfinite(vector).all()}
+        )
+
+    def _key(self, prompt: str) -> bytes:
+        return self._prefix + hashlib.sha256(prompt.encode()).hexdigest().encode()
+
+    def _read(self, key: bytes, record: bytes | None) -> Vector | None:
+        if record is None:
+            return None
+        vector, verdict = unpack_vector(key, record, self._dim)
+        self._cache.stats.values[verdict] += 1
+        return vector
+
+
+def _namespace(bundle: Bundle, runtime: Runtime) -> str:
+    """Differs wherever two servers could compute another vector for the same prompt."""
+    builds = [b for b in bundle.manifest.precisions if b.precision == runtime.precision]
+    graphs = [
+        bundle.manifest.files[build.graphs["text_encoder"]]
+        for build in builds
+        if "text_encoder" in build.graphs and build.runs_on(runtime.name)
+    ]
+    parts = [bundle.text_hash, runtime.name, runtime.precision, *graphs]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,75 @@
+"""An uploaded file: written as it arrives, hashed on the way, never under a name."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from service.contract.errors import ApiError
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A whole upload. The disk space is given back when this and its duplicates are closed."""
+
+    file: BinaryIO
+    size: int
+    sha256: str
+
+    def duplicate(self) -> BinaryIO:
+        """The same file, held open on its own account: it may outlive this one."""
+        return os.fdopen(os.dup(self.file.fileno()), "rb")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        _close(self.file)
+
+
+class UploadWriter:
+    """An upload while it arrives. ApiError 503 where the disk does not take it."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self.size = 0
+        self._hash = hashlib.sha256()
+        with _disk():
+            # O_TMPFILE where the file system has it: no name, nothing to clean up after a crash.
+            self._file: BinaryIO = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        with _disk():
+            self._file.write(chunk)
+        self._hash.update(chunk)
+        self.size += len(chunk)
+
+    def finish(self) -> Upload:
+        """The upload, all of it in the file: others read it through the descriptor."""
+        with _disk():
+            self._file.flush()
+        return Upload(self._file, self.size, self._hash.hexdigest())
+
+    def close(self) -> None:
+        """Drop what has arrived."""
+        _close(self._file)
+
+
+def _close(file: BinaryIO) -> None:
+    with contextlib.suppress(OSError):  # a full disk is told where it is written to
+        file.close()
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
+    """Disk full, folder gone, out of descriptors: the operator's matter, not the sender's."""
+    try:
+        yield
+    except OSError as error:
+        raise ApiError(
+            "out_of_resources", "the upload cannot be stored; ask again later", retry_after_s=10
+        ) from error

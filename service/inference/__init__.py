@@ -1,0 +1,1 @@
+"""From a valid request to its answer, on one inference thread. Knows no HTTP."""

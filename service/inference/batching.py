@@ -1,0 +1,157 @@
+"""What waits together runs together: clips through the video encoder, and anything else alike.
+
+Nothing waits for company: whenever the lane is free, it takes what has gathered while it was busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from export.runtime import DeviceMemoryError, Features, split_features
+from service.inference.inference_thread import Lane
+
+Frames = NDArray[np.uint8]
+Work = TypeVar("Work")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Ran(Generic[Answer]):
+    """One answer, the seconds that its work waited, and those that its batch ran."""
+
+    answer: Answer
+    queued_s: float
+    ran_s: float
+
+
+@dataclass
+class _Job(Generic[Work, Answer]):
+    work: Work
+    answer: Future[Ran[Answer]] = field(default_factory=Future)
+    asked: float = field(default_factory=time.perf_counter)
+
+
+class Batcher(Generic[Work, Answer]):
+    """Puts work on the lane in the order in which it was asked for, a batch a turn.
+
+    `run` answers a list of works, each with its own; `size` says how much such a list is: at most
+    `limit`, unless one work alone is more. A batch that fails is run again in parts, so that one
+    bad work fails alone; after one that did not fit the device's memory the limit is lower.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        run: Callable[[list[Work]], Sequence[Answer]],
+        size: Callable[[list[Work]], int],
+        limit: int,
+    ) -> None:
+        self._lane, self._call, self._size = lane, run, size
+        self.limit = limit
+        self._waiting: deque[_Job[Work, Answer]] = deque()
+
+    async def ask(self, work: Work) -> Ran[Answer]:
+        """The answer to one work. A caller who leaves takes along what has not begun."""
+        job = _Job[Work, Answer](work)
+        self._waiting.append(job)
+        # By the end of its own turn at the latest a job has been taken. A turn whose caller has
+        # left is let run: it may serve others, and costs nothing when there are none.
+        turn = asyncio.ensure_future(self._lane.run(self._take_turn))
+        turn.add_done_callback(lambda turn: _send_away(job, turn))
+        return await asyncio.wrap_future(job.answer)
+
+    # --- on the lane's thread ----------------------------------------------------------------
+
+    def _take_turn(self) -> None:
+        jobs = self._claim()
+        if jobs:
+            self._run(jobs)
+
+    def _claim(self) -> list[_Job[Work, Answer]]:
+        """The next jobs that somebody still waits for, in order."""
+        jobs: list[_Job[Work, Answer]] = []
+        while self._waiting and (not jobs or self._fits([*jobs, self._waiting[0]])):
+            job = self._waiting.popleft()
+            if job.answer.set_running_or_notify_cancel():
+                jobs.append(job)
+        return jobs
+
+    def _fits(self, jobs: list[_Job[Work, Answer]]) -> bool:
+        return self._size([job.work for job in jobs]) <= self.limit
+
+    def _run(self, jobs: list[_Job[Work, Answer]]) -> None:
+        started = time.perf_counter()
+        works = [job.work for job in jobs]
+        try:
+            answers = self._call(works)
+        except Exception as error:
+            if len(jobs) == 1:
+                jobs[0].answer.set_exception(error)
+                raise  # the lane counts its failures
+            for part in self._parts(jobs, error):
+                with contextlib.suppress(Exception):
+                    self._run(part)
+            return
+        ran = time.perf_counter() - started
+        for job, answer in zip(jobs, answers, strict=True):
+            job.answer.set_result(Ran(answer, started - job.asked, ran))
+
+    def _parts(
+        self, jobs: list[_Job[Work, Answer]], error: Exception
+    ) -> list[list[_Job[Work, Answer]]]:
+        """How a failed batch is tried again: each alone, or by halves where it was too large."""
+        if not isinstance(error, DeviceMemoryError):
+            return [[job] for job in jobs]
+        self.limit = max(1, self._size([job.work for job in jobs]) // 2)
+        log = structlog.get_logger("service")
+        log.warning("a batch did not fit", limit=self.limit, error=str(error))
+        half = len(jobs) // 2
+        return [jobs[:half], jobs[half:]]
+
+
+class VideoBatcher:
+    """Encodes clips, at most `max_clips` at a time unless one request alone has more.
+
+    V views of a clip count as V clips. `on_batch` is told how many went together.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        encode: Callable[[Frames], Features],
+        max_clips: int,
+        on_batch: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._encode, self._on_batch = encode, on_batch
+        self._batches = Batcher(lane, self._run, _clips, max_clips)
+
+    async def encode(self, frames: Frames) -> Ran[Features]:
+        """Views (V,T,H,W,3) to features (V,…)."""
+        return await self._batches.ask(frames)
+
+    def _run(self, clips: list[Frames]) -> list[Features]:
+        together = clips[0] if len(clips) == 1 else np.concatenate(clips)
+        features = split_features(self._encode(together), [len(views) for views in clips])
+        self._on_batch(len(together))
+        return features
+
+
+def _clips(clips: list[Frames]) -> int:
+    return sum(len(views) for views in clips)
+
+
+def _send_away(job: _Job[Any, Any], turn: asyncio.Future[Any]) -> None:
+    """Let nobody wait for a turn that never was, because the lane has ended."""
+    if turn.cancelled() or turn.exception() is not None:
+        job.answer.cancel()

@@ -1,0 +1,116 @@
+"""Prompts to vectors, in batches of like length: the cost of a batch follows its longest text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.runtime import Runtime
+from model.inputs import InputSpec, LabelTooLong, Tokenizer
+from service.contract.errors import ApiError
+from service.inference.batching import Batcher
+from service.inference.inference_thread import Lane
+
+TokenIds = NDArray[np.int64]
+
+# Tokens in one run: more are no faster each, and a video would wait longer behind them.
+TOKENS_PER_RUN = 512
+# A GPU takes so many in hardly more time than a few, and waiting texts of other requests with them.
+GPU_TOKENS_PER_RUN = 4096
+IN_THREAD_FROM = 64  # texts; tokenizing more would hold up the event loop
+CHARS_PER_TOKEN = 4  # of English, rounded down
+
+
+class TextEncoder:
+    """Runs the text graph on the inference lane. No list may need more than `limit_s`."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        tokenizer: Tokenizer,
+        spec: InputSpec,
+        lane: Lane,
+        limit_s: float,
+        *,
+        together: bool = False,
+    ) -> None:
+        self._runtime, self._tokenizer, self._spec = runtime, tokenizer, spec
+        self._limit_s = limit_s
+        self._tokens_per_run = GPU_TOKENS_PER_RUN if together else TOKENS_PER_RUN
+        self._runs = Batcher(lane, self._run, _tokens, self._tokens_per_run if together else 1)
+        self._seconds_per_token = 0.0  # of the fastest run so far
+
+    def check_time(self, prompts: Sequence[str]) -> None:
+        """Refuse what would take too long even on a machine with nothing else to do."""
+        tokens = sum(2 + len(prompt) // CHARS_PER_TOKEN for prompt in prompts)
+        need_s = tokens * self._seconds_per_token
+        if need_s > self._limit_s:
+            raise ApiError(
+                "too_many_labels",
+                f"{len(prompts)} of these labels are new here and take about {need_s:.0f} s, a "
+                f"request may take {self._limit_s:g} s; send them in several requests: what has "
+                "been computed is kept",
+            )
+
+    async def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (K,D). ApiError `label_too_long` names a text with too many tokens."""
+        if len(prompts) < IN_THREAD_FROM:
+            ids = self._tokenize(prompts)
+        else:
+            ids = await asyncio.to_thread(self._tokenize, prompts)
+        # The end token is the largest id, so its first place is where each text ends.
+        lengths = ids.argmax(axis=1) + 1
+        vectors: NDArray[np.float32] | None = None
+        for rows in _batches(lengths, self._tokens_per_run):
+            batch = np.ascontiguousarray(ids[rows, : lengths[rows].max()])
+            encoded = await self._runs.ask(batch)
+            if batch.size >= self._tokens_per_run // 2:  # small runs say little about large ones
+                self._learn(encoded.ran_s / batch.size)
+            if vectors is None:
+                vectors = np.empty((len(ids), encoded.answer.shape[1]), np.float32)
+            vectors[rows] = encoded.answer
+        assert vectors is not None
+        return vectors
+
+    def _run(self, batches: list[TokenIds]) -> list[NDArray[np.float32]]:
+        """Texts of several requests as one run, on the lane's thread."""
+        if len(batches) == 1:
+            return [self._runtime.encode_text(batches[0])]
+        longest = max(ids.shape[1] for ids in batches)
+        padding = self._spec.pad_id
+        ids = np.concatenate(
+            [
+                np.pad(ids, ((0, 0), (0, longest - ids.shape[1])), constant_values=padding)
+                for ids in batches
+            ]
+        )
+        ends = np.cumsum([len(ids) for ids in batches])
+        return np.split(self._runtime.encode_text(ids), ends[:-1])
+
+    def _tokenize(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        try:
+            return self._tokenizer.encode(prompts, self._spec.context_length, self._spec.pad_id)
+        except LabelTooLong as error:
+            raise ApiError("label_too_long", str(error)) from None
+
+    def _learn(self, seconds_per_token: float) -> None:
+        known = self._seconds_per_token or seconds_per_token
+        self._seconds_per_token = min(known, seconds_per_token)
+
+
+def _tokens(batches: list[TokenIds]) -> int:
+    return sum(len(ids) for ids in batches) * max(int(ids.shape[1]) for ids in batches)
+
+
+def _batches(lengths: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
+    """Rows to run together, shortest texts first: `most` tokens at most, but one row at least."""
+    order = np.argsort(lengths, kind="stable")
+    first = 0
+    for last in range(1, len(order) + 1):
+        full = last < len(order) and (last - first + 1) * lengths[order[last]] > most
+        if full or last == len(order):
+            yield order[first:last]
+            first = last

@@ -1,0 +1,1 @@
+"""From settings to a ready server, reloads, readiness, and the end."""

@@ -1,0 +1,144 @@
+"""From the settings to an engine that has proved that it answers; at the start and at a swap."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from export.bundle import Bundle
+from export.runtime import Runtime, available_cpus
+from model.inputs import InputSpec, VideoLimits
+from service.contract.errors import ApiError
+from service.decode import DecodePool, PoolOptions
+from service.inference.engine import Engine
+from service.lifecycle.bundle_preload import Opening, checked_runtime, served_bundle
+from service.lifecycle.warm_labels import read_warm_labels
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
+
+if TYPE_CHECKING:
+    from service.cache.clips import FeatureStore
+    from service.cache.labels import LabelStore
+    from service.cache.redis.client import SharedCache
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Makes engines of one server. `given_runtime` stands for the bundle's own in tests."""
+
+    settings: Settings
+    metrics: Metrics
+    cache: SharedCache | None = None
+    given_runtime: Runtime | None = None
+    tracing: Tracing | None = None
+
+    async def read_bundle(self) -> Bundle:
+        """What the settings name now, by its manifest; its files are checked by `load`."""
+        return await asyncio.to_thread(served_bundle, self.settings)
+
+    async def first(self, opening: Opening | None) -> Engine:
+        """The engine that a server starts with, of a bundle that is being opened already."""
+        if opening is None:
+            return await self.load(await self.read_bundle())
+        bundle = await asyncio.wrap_future(opening.bundle)
+        return await self.load(bundle, runtime=asyncio.wrap_future(opening.runtime))
+
+    async def load(
+        self, bundle: Bundle, old: Engine | None = None, runtime: Awaitable[Runtime] | None = None
+    ) -> Engine:
+        """An engine, warm and tried, or an exception that says what is wrong.
+
+        It takes over the decode workers of `old` where both bundles want the same frames. While a
+        new one starts, the files are checked and the network is loaded; the other workers follow
+        when the network has been tried, so as not to take the processors from it.
+        """
+        inputs = bundle.manifest.inputs
+        shared = old.pool if old is not None and old.bundle.manifest.inputs == inputs else None
+        pool = shared or self._make_pool(inputs)
+        opening = runtime or asyncio.to_thread(self._open_runtime, bundle)
+        making = asyncio.create_task(self._tried_engine(bundle, opening, pool))
+        try:
+            if pool is not shared:
+                await pool.start(at_first=1)
+            engine = await making
+        except BaseException:
+            making.cancel()
+            await _close(making)
+            if pool is not shared:
+                await pool.stop()
+            raise
+        pool.complete()
+        return engine
+
+    async def warm(self, engine: Engine) -> None:
+        """Have the vectors of the start-up list at hand."""
+        file = self.settings.warm_labels
+        prompts = read_warm_labels(file) if file is not None else []
+        if prompts:
+            if self.cache is not None:
+                await self.cache.asked()
+            try:
+                await engine.labels.get(prompts)
+            except ApiError as error:
+                raise ValueError(f"warm_labels {file}: {error.detail}") from None
+
+    async def _tried_engine(
+        self, bundle: Bundle, opening: Awaitable[Runtime], pool: DecodePool
+    ) -> Engine:
+        """An engine whose network has answered, with the start-up list at hand."""
+        coming = asyncio.ensure_future(opening)
+        try:
+            # A thread cannot be stopped: what it opens is closed even if nobody waits for it.
+            engine = self._make_engine(bundle, await asyncio.shield(coming), pool)
+            await engine.warm_up()
+            await self.warm(engine)
+        except BaseException:
+            await _close(coming)
+            raise
+        return engine
+
+    def _open_runtime(self, bundle: Bundle) -> Runtime:
+        if self.given_runtime is None:
+            return checked_runtime(bundle, self.settings)
+        bundle.check_files()
+        return self.given_runtime
+
+    def _make_engine(self, bundle: Bundle, runtime: Runtime, pool: DecodePool) -> Engine:
+        labels, clips = self._stores(bundle, runtime)
+        return Engine(
+            bundle, runtime, pool, self.settings, self.metrics, labels, clips, self.tracing
+        )
+
+    def _stores(
+        self, bundle: Bundle, runtime: Runtime
+    ) -> tuple[LabelStore | None, FeatureStore | None]:
+        """What is shared through Redis, loaded only where there is one."""
+        cache, clip_ttl_s = self.cache, self.settings.redis_clip_ttl_s
+        if cache is None:
+            return None, None
+        from service.cache.redis.clip_store import SharedClips
+        from service.cache.redis.label_store import SharedLabels
+
+        clips = SharedClips(cache, bundle, runtime, clip_ttl_s) if clip_ttl_s else None
+        return SharedLabels(cache, bundle, runtime), clips
+
+    def _make_pool(self, inputs: InputSpec) -> DecodePool:
+        s = self.settings
+        limits = VideoLimits(
+            max_pixels=s.max_pixels,
+            max_side=s.max_side,
+            max_duration_s=s.max_duration_s,
+            max_frames=s.max_frames,
+        )
+        options = PoolOptions(max_decode_s=s.decode_timeout_s, memory_bytes=s.decode_memory_bytes)
+        return DecodePool(s.decode_workers or available_cpus(), inputs, limits, options)
+
+
+async def _close(coming: asyncio.Future[Any]) -> None:
+    """Close the runtime or the engine that was being made, if it comes to that."""
+    await asyncio.wait({coming})
+    if not coming.cancelled() and coming.exception() is None:
+        coming.result().close()

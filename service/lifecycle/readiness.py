@@ -1,0 +1,77 @@
+"""Whether the server could answer now: its workers are looked at and its network is tried."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from service.contract.errors import ApiError
+from service.inference.engine import Engine
+
+PROBE_EVERY_S = 2.0  # the network is tried at most this often …
+PROBE_SHARE = 0.05  # … and for at most this share of the time, however large it is
+PROBE_TIMEOUT_S = 10.0
+STUCK_AFTER_S = 60.0  # no single call takes that long
+FAILED_IN_A_ROW = 3
+
+
+class Readiness:
+    """Answers probes; however many come, they cost next to nothing."""
+
+    def __init__(self) -> None:
+        self._failure = ""
+        self._next_try = 0.0
+        self._trying = asyncio.Lock()
+
+    def forget(self) -> None:
+        """Try the network at the next question."""
+        self._next_try = 0.0
+
+    def good(self) -> None:
+        """The network has just been tried, and answered."""
+        self._failure = ""
+        self._next_try = time.monotonic() + PROBE_EVERY_S
+
+    async def check(self, engine: Engine) -> None:
+        """ApiError 503 that says what is wrong."""
+        failure = _standstill(engine)
+        if not failure:
+            async with self._trying:
+                if time.monotonic() >= self._next_try:
+                    await self._try(engine)
+            failure = self._failure
+        if failure:
+            raise ApiError("not_ready", failure, retry_after_s=5)
+
+    async def _try(self, engine: Engine) -> None:
+        """Run the network once, unless requests show already that it runs."""
+        lane = engine.lane
+        if lane.waiting:
+            self._failure = "the network fails" if lane.failing > FAILED_IN_A_ROW else ""
+            return
+        started = time.monotonic()
+        self._failure = await _probe(engine)
+        now = time.monotonic()
+        self._next_try = now + max(PROBE_EVERY_S, (now - started) / PROBE_SHARE)
+
+
+def _standstill(engine: Engine) -> str:
+    if not engine.pool.alive:
+        return "no decode worker can be started"
+    if engine.lane.running_s > STUCK_AFTER_S:
+        return "the network has not answered for a long time"
+    return ""
+
+
+async def _probe(engine: Engine) -> str:
+    """An empty string, or why the network does not answer."""
+    try:
+        with engine.use():
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await engine.probe()
+    except Exception as error:
+        structlog.get_logger("service").error("probe failed", error=str(error))
+        return "the network does not answer"
+    return ""

@@ -1,0 +1,1 @@
+"""Connections: limits, closing, draining, and the operators' port."""

@@ -1,0 +1,211 @@
+"""One client connection: how much, how slowly and how badly it may speak before it is heard.
+
+uvicorn parses HTTP and runs the application. Around it stand the bounds that it has not got: on the
+number of connections, on the size of a request's head and the time it may take to arrive, and on
+what is read of a body before the application has dealt with the bytes before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.contract.errors import PROBLEM_JSON, ApiError, problem
+from service.settings import Settings
+from service.transport.lingering_close import LingeringTransport
+
+READ_BYTES = 64 << 10  # at a time; also the most that is read beyond what has been dealt with
+MAX_HEAD_BYTES = 64 << 10
+MAX_HEADERS = 200
+
+ConnectionFactory = Callable[..., "Connection"]
+
+
+def connections(settings: Settings) -> ConnectionFactory:
+    """What uvicorn makes a connection with (its `http` option)."""
+
+    def connect(
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Connection:
+        parser = _Parser(config, server_state, app_state, _loop)
+        full = len(server_state.connections) >= settings.max_connections
+        most = settings.max_upload_bytes + READ_BYTES
+        return Connection(parser, settings.header_timeout_s, most, full=full)
+
+    return connect
+
+
+class _Parser(HttpToolsProtocol):
+    """uvicorn's own, which also tells whether it is within a head, and answers in our form."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.head_open = True
+        self.requests = 0
+        self.refusal: ApiError | None = None
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.head_open = True
+        self.requests += 1
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header is whole."""
+        if len(self.headers) >= MAX_HEADERS:
+            self.refusal = ApiError("headers_too_large", f"more than {MAX_HEADERS} headers")
+            raise ValueError(self.refusal.detail)  # the parser gives up, and has us answer
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: the application is started."""
+        self.head_open = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self.refuse(self.refusal or ApiError("malformed_request", "this is no valid HTTP request"))
+
+    def refuse(self, error: ApiError, *, linger: bool = True) -> None:
+        """Answer in the application's place, if nothing else is being answered, and close.
+
+        A whole request that came before is answered first; what is wrong came after it.
+        """
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if cycle is None or cycle.response_complete:
+            self.transport.write(_plain_response(error))
+        if linger:
+            cast(LingeringTransport, self.transport).linger()
+        else:
+            self.transport.close()
+
+    @property
+    def body_unread(self) -> bool:
+        """Whether the request that was answered last is still being sent."""
+        return self.cycle is not None and self.cycle.more_body
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Passes to uvicorn's protocol what is within bounds."""
+
+    def __init__(
+        self, parser: _Parser, head_timeout_s: float, most_bytes: int, *, full: bool
+    ) -> None:
+        self._parser, self._head_timeout_s, self._full = parser, head_timeout_s, full
+        self._most_bytes, self._read = most_bytes, 0  # of one request
+        self._buffer = bytearray(READ_BYTES)
+        self._fruitless = 0  # bytes since the last that could be dealt with
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected: its first head is due."""
+        parser = self._parser
+        self._transport = LingeringTransport(
+            cast(asyncio.Transport, transport),
+            parser.loop,
+            lambda: parser.body_unread,
+            lambda: self._most_bytes - self._read,
+        )
+        parser.connection_made(cast(asyncio.Transport, self._transport))
+        if self._full:
+            parser.refuse(
+                ApiError("queue_full", "too many connections; ask again later", retry_after_s=1),
+                linger=False,
+            )
+        self._watch_head()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        room = self._transport.left if self._transport.lingering else READ_BYTES
+        return memoryview(self._buffer)[: max(1, room)]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have arrived."""
+        parser = self._parser
+        if self._transport.lingering:
+            self._transport.threw_away(nbytes)
+            return
+        if self._transport.is_closing():
+            return
+        requests = parser.requests
+        self._read += nbytes
+        parser.data_received(bytes(memoryview(self._buffer)[:nbytes]))
+        if parser.requests != requests:
+            self._read = nbytes
+        self._fruitless = self._fruitless + nbytes if self._bore_nothing() else 0
+        if self._fruitless > MAX_HEAD_BYTES:
+            parser.refuse(
+                ApiError("headers_too_large", f"the headers are over {MAX_HEAD_BYTES} bytes")
+            )
+        if parser.cycle is not None and parser.cycle.body:
+            parser.flow.pause_reading()  # until the application asks for more
+        self._watch_head()
+
+    def _bore_nothing(self) -> bool:
+        """Whether what has arrived is only piling up: an unfinished head, or one of a trailer."""
+        parser = self._parser
+        if parser.head_open or parser.cycle is None:
+            return True
+        return parser.cycle.more_body and not parser.cycle.body
+
+    def eof_received(self) -> bool:
+        """The client sends no more; half-open connections are not kept."""
+        self._parser.eof_received()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        self._stop_watching()
+        self._parser.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._parser.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._parser.resume_writing()
+
+    # --- the head's time ---------------------------------------------------------------------
+
+    def _watch_head(self) -> None:
+        """Run the clock while a head is due, from its first byte (or the connection's start)."""
+        if not self._parser.head_open:
+            self._stop_watching()
+        elif self._timer is None:
+            loop = self._parser.loop
+            self._timer = loop.call_later(self._head_timeout_s, self._head_is_late)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _head_is_late(self) -> None:
+        self._timer = None
+        if not self._parser.transport.is_closing():
+            self._parser.refuse(
+                ApiError("upload_timeout", f"no headers within {self._head_timeout_s:g} s"),
+                linger=False,
+            )
+
+
+def _plain_response(error: ApiError) -> bytes:
+    """A problem as bytes on the wire, for where there is no application."""
+    response = problem(error, "")
+    lines = [f"HTTP/1.1 {error.status} {error.code}", "Connection: close"]
+    lines += [f"{name.decode()}: {value.decode()}" for name, value in response.raw_headers]
+    assert response.media_type == PROBLEM_JSON
+    return "\r\n".join([*lines, "", ""]).encode() + bytes(response.body)

@@ -1,0 +1,77 @@
+"""An orderly end: finish what was accepted, refuse what is new, then close.
+
+On SIGTERM or Ctrl-C the server goes on listening and answers new requests with 503 `draining`,
+which a load balancer sends elsewhere; readiness says the same. It closes once nothing is in flight
+or the time is up. A second signal closes at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from service.lifecycle.service_state import Server
+from service.settings import Settings
+from service.transport.connection_limits import connections
+
+LOOK_EVERY_S = 0.02
+KEEP_ALIVE_S = 15
+CLOSE_TIMEOUT_S = 2  # for connections without a request
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, which by itself would close the door before it tells anybody."""
+
+    def __init__(self, config: uvicorn.Config, server: Server, grace_s: float) -> None:
+        super().__init__(config)
+        config.timeout_graceful_shutdown = CLOSE_TIMEOUT_S
+        self._server, self._grace_s = server, grace_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Remember the loop that signals are brought to."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; the second time, stop."""
+        if self._loop is None or self._server.admission.draining:
+            super().handle_exit(sig, frame)
+            return
+        self._server.admission.draining = True
+        self._loop.call_soon_threadsafe(self._drain, sig, frame)
+
+    def _drain(self, sig: int, frame: FrameType | None) -> None:
+        self._draining = asyncio.ensure_future(self._until_done(sig, frame))
+
+    async def _until_done(self, sig: int, frame: FrameType | None) -> None:
+        started, admission = time.monotonic(), self._server.admission
+        log = structlog.get_logger("service")
+        log.info("draining", in_flight=admission.in_flight)
+        while admission.in_flight and time.monotonic() - started < self._grace_s:
+            await asyncio.sleep(LOOK_EVERY_S)
+        log.info("drained", left=admission.in_flight)
+        super().handle_exit(sig, frame)
+
+
+def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
+    """The HTTP server around the application, with its bounds on connections."""
+    config = uvicorn.Config(
+        app,
+        http=connections(settings),  # type: ignore[arg-type]  # a factory does
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        forwarded_allow_ips=settings.trusted_proxies,
+    )
+    return DrainingServer(config, app.state.server, settings.shutdown_grace_s)
