@@ -33,6 +33,13 @@ class Runtime(Protocol):
     precision: str
     selection: tuple[str, ...]
 
+    @property
+    def prefers_batches(self) -> bool:
+        """Whether several clips or texts in one call take hardly longer than one.
+
+        True of a GPU. A processor is busy with one clip, and more only make it wait.
+        """
+
     def encode_video(self, frames: NDArray[np.uint8]) -> Features:
         """Frames uint8 (B,T,H,W,3) RGB to named features, each (B,…); X-CLIP: video, context.
 
@@ -59,11 +66,13 @@ class Backend(Protocol):
     """A library that runs a graph file: all that tells one runtime from another.
 
     `max_clips` is the largest batch it takes, None where there is no limit of its own;
-    `opens_at_once` whether several graphs may be loaded at the same time.
+    `prefers_batches` as in Runtime; `opens_at_once` whether several graphs may be loaded at the
+    same time.
     """
 
     name: str
     max_clips: int | None
+    prefers_batches: bool
     opens_at_once: bool
 
     def open(

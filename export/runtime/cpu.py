@@ -31,6 +31,7 @@ class OnnxRuntimeCpu:
 
     name = "onnxruntime-cpu"
     max_clips: int | None = None
+    prefers_batches = False
     opens_at_once = True  # mostly copying weights, on one processor each
 
     def __init__(

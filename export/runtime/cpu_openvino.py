@@ -26,6 +26,7 @@ class OpenVinoCpu:
 
     name = "openvino"
     max_clips: int | None = None
+    prefers_batches = False
     opens_at_once = True  # mostly copying weights, on one processor each
 
     def __init__(self, threads: int | None = None) -> None:

@@ -24,6 +24,7 @@ class FakeRuntime:
     def __init__(self, spec: InputSpec, *, dim: int = 32, patches: int = 4) -> None:
         self.name = "fake"
         self.precision = "fp32"
+        self.prefers_batches = False
         self.selection: tuple[str, ...] = ("fake: asked for",)
         self.calls: list[tuple[str, tuple[int, ...]]] = []
         self._spec, self._dim, self._patches = spec, dim, patches

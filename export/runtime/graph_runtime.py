@@ -32,6 +32,7 @@ class GraphRuntime:
     ) -> None:
         self.name = backend.name
         self.precision: str = build.precision
+        self.prefers_batches: bool = backend.prefers_batches
         self.selection = selection
         self._manifest = bundle.manifest
         self._clips_per_run = build.clips_per_run or backend.max_clips

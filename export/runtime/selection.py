@@ -8,7 +8,7 @@ from typing import get_args
 
 from export.bundle import Bundle, BundleError, PrecisionBuild, open_bundle
 from export.bundle.manifest import RuntimeName
-from export.runtime.contract import Backend, Runtime, RuntimeOptions, already_checked
+from export.runtime.contract import Backend, Runtime, RuntimeOptions
 from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
 from export.runtime.fake import FakeRuntime
 from export.runtime.graph_runtime import GraphRuntime
@@ -61,20 +61,23 @@ def open_runtime(
     bundle: Bundle | str | Path,
     runtime: str = "auto",
     precision: str | None = None,
-    threads: int | None = None,
-    *,
-    gpu_memory_bytes: int | None = None,
-    engine_cache: Path | None = None,
-    cuda_graphs: bool = False,
-    weight_cache: Path | None = None,
-    checked: Callable[[], object] = already_checked,
+    options: RuntimeOptions | None = None,
 ) -> Runtime:
     """Open a bundle in a runtime.
 
-    `runtime` is a name or `auto`: the best that works, with the reasons in `.selection`.
-    `precision` None is the bundle's first. What may be used is as in `RuntimeOptions`.
-    Raises `RuntimeUnavailableError` where the runtime cannot work here, `BundleError` where the
-    bundle has no such precision or a broken file, `ValueError` for an unknown name.
+    Args:
+        bundle: an open bundle, or the path of its folder.
+        runtime: a name, or `auto` for the best that works here; `.selection` then says why.
+        precision: `fp32`, `fp16`, `bf16` or `int8`; None is the bundle's first.
+        options: what the runtime may use; None is what there is.
+
+    Returns:
+        The runtime, its graphs loaded; the caller closes it.
+
+    Raises:
+        RuntimeUnavailableError: the runtime cannot work here.
+        BundleError: the bundle has no such precision, or a file of it is broken.
+        ValueError: there is no runtime of this name.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     names = _candidates(runtime)
@@ -93,9 +96,6 @@ def open_runtime(
         for name in names
         if not any(build.runs_on(name) for build in builds)
     ]
-    options = RuntimeOptions(
-        threads, gpu_memory_bytes, engine_cache, cuda_graphs, weight_cache, checked
-    )
     # The bundle's own order first: of two builds of one precision it names the better one first.
     for build in builds:
         for name in filter(build.runs_on, names):
@@ -112,12 +112,11 @@ def open_build(
     bundle: Bundle,
     build: PrecisionBuild,
     name: str,
-    threads: int | None = None,
     selection: tuple[str, ...] = (),
     options: RuntimeOptions | None = None,
 ) -> Runtime:
     """Open one build of a bundle on one runtime; for what measures them one by one."""
-    backend = BACKENDS[name](bundle, build, options or RuntimeOptions(threads))
+    backend = BACKENDS[name](bundle, build, options or RuntimeOptions())
     try:
         return GraphRuntime(bundle, build, backend, selection)
     except BaseException:

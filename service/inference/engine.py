@@ -78,7 +78,7 @@ class Engine:
         )
         self._clips = Clips(f"{bundle.hash} {runtime.precision}", pool, batcher, self.features)
         tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
-        together = _on_gpu(runtime)
+        together = runtime.prefers_batches
         encoder = TextEncoder(
             runtime, tokenizer, manifest.inputs, self.lane, limit_s, together=together
         )
@@ -275,10 +275,5 @@ def _facts(clip: EncodedClip) -> VideoFacts:
     )
 
 
-def _on_gpu(runtime: Runtime) -> bool:
-    """A GPU is fed in batches; a processor is busy with one clip, and more only make it wait."""
-    return "cuda" in runtime.name or "tensorrt" in runtime.name
-
-
 def _clips_at_once(settings: Settings, runtime: Runtime) -> int:
-    return settings.max_batch_clips or (GPU_BATCH if _on_gpu(runtime) else ALONE)
+    return settings.max_batch_clips or (GPU_BATCH if runtime.prefers_batches else ALONE)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from export.bundle import Bundle, open_bundle
-from export.runtime import Runtime, open_runtime
+from export.runtime import Runtime, RuntimeOptions, open_runtime
 from service.settings import Settings
 
 
@@ -51,7 +51,8 @@ def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
         checking = threads.submit(bundle.check_files, precision, "weights")
         threads.submit(bundle.tokenizer)
         try:
-            runtime = _runtime(bundle, settings, checking.result)
+            options = runtime_options(settings, checking.result)
+            runtime = open_runtime(bundle, settings.runtime, settings.precision, options)
         except Exception:
             checking.result()  # a file that is not what was exported explains it better
             raise
@@ -63,12 +64,10 @@ def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
     return runtime
 
 
-def _runtime(bundle: Bundle, settings: Settings, checked: Callable[[], object]) -> Runtime:
-    return open_runtime(
-        bundle,
-        settings.runtime,
-        settings.precision,
-        settings.threads,
+def runtime_options(settings: Settings, checked: Callable[[], object]) -> RuntimeOptions:
+    """What the settings allow a runtime; `checked` as in RuntimeOptions."""
+    return RuntimeOptions(
+        threads=settings.threads,
         gpu_memory_bytes=settings.gpu_memory_bytes,
         engine_cache=settings.engine_cache,
         cuda_graphs=settings.cuda_graphs,

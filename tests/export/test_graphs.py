@@ -13,7 +13,7 @@ import torch
 
 from export.bundle import Bundle
 from export.errors import ExportError
-from export.runtime import open_runtime
+from export.runtime import RuntimeOptions, open_runtime
 from export.tracing import Traced, write_graph
 from model.checkpoint import Checkpoint
 
@@ -76,7 +76,7 @@ def test_a_network_with_parts_missing_keeps_the_contract(
     names = [tensor.name for tensor in bundle.manifest.graphs["score_head"].inputs]
     assert names == ["video", "context", "text"]
     assert [t.name for t in bundle.manifest.graphs["video_encoder"].outputs] == names[:2]
-    runtime = open_runtime(bundle, "onnxruntime-cpu", threads=1)
+    runtime = open_runtime(bundle, "onnxruntime-cpu", options=RuntimeOptions(threads=1))
     runtime.warm_up()
 
 

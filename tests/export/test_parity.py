@@ -10,7 +10,7 @@ from export.bundle.manifest import PrecisionName
 from export.clips import generated_clips
 from export.parity import CLIP_COUNTS, LABEL_COUNTS, compare, cosine, inverted_gap
 from export.reference import Reference, torch_answers, verification_prompts
-from export.runtime import Features, Runtime, Vectors, open_runtime
+from export.runtime import Features, Runtime, RuntimeOptions, Vectors, open_runtime
 from model.checkpoint import Checkpoint
 
 
@@ -55,7 +55,7 @@ class Bent:
 def measure(
     bundle: Bundle, expected: Reference, how: str, precision: PrecisionName = "fp32"
 ) -> object:
-    bent = Bent(open_runtime(bundle, "onnxruntime-cpu", threads=1), how)
+    bent = Bent(open_runtime(bundle, "onnxruntime-cpu", options=RuntimeOptions(threads=1)), how)
     return compare(bent, "onnxruntime-cpu", precision, expected, bundle.manifest.inputs)  # type: ignore[arg-type]
 
 

@@ -20,7 +20,7 @@ class Card(FakeRuntime):
     def __init__(self) -> None:
         manifest = open_bundle(DEMO_BUNDLE).manifest
         super().__init__(manifest.inputs, dim=manifest.text_dim)
-        self.name = "onnxruntime-cuda"
+        self.name, self.prefers_batches = "onnxruntime-cuda", True
         self.fits, self.pairs = 8, 10**9
         self.free = threading.Event()  # while it is not set, the card is busy with a clip
         self.free.set()

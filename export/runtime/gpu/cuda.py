@@ -37,6 +37,7 @@ class OnnxRuntimeCuda:
     provider = "CUDAExecutionProvider"
     library_file = "libonnxruntime_providers_cuda.so"
     max_clips: int | None = None
+    prefers_batches = True
     opens_at_once = False
 
     def __init__(self, options: RuntimeOptions | None = None) -> None:

@@ -20,6 +20,7 @@ class TensorRt:
     """Opens the engines of one precision; each graph has an engine of its own."""
 
     name = "tensorrt"
+    prefers_batches = True
     opens_at_once = False
 
     def __init__(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from export.bundle import Bundle
-from export.runtime import Runtime, join_features, open_runtime, split_features
+from export.runtime import Runtime, RuntimeOptions, join_features, open_runtime, split_features
 from export.runtime.gpu.profiles import PAIRS_PER_RUN
 from tests.export.runtime.gpu_standins import card
 
@@ -26,7 +26,11 @@ GPU_RUNTIMES = ["onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
 def opened(bundle: Bundle, engines_bundle: Bundle, name: str) -> Iterator[Runtime]:
     """A runtime; where it needs a card, on the stand-in for one."""
     with card() if name in GPU_RUNTIMES else nullcontext():
-        runtime = open_runtime(engines_bundle if name == "tensorrt" else bundle, name, threads=1)
+        runtime = open_runtime(
+            engines_bundle if name == "tensorrt" else bundle,
+            name,
+            options=RuntimeOptions(threads=1),
+        )
         yield runtime
         runtime.close()
 
@@ -230,3 +234,7 @@ def test_more_clips_than_a_run_takes_are_scored_in_several(
     text = runtime.encode_text(tokens(tiny_bundle, ["swim", "run"]))
     logits = runtime.score(many, pairs(text, 70))
     np.testing.assert_allclose(logits, np.repeat(logits[:1], 70, axis=0), atol=2e-4)
+
+
+def test_only_a_gpu_prefers_batches(runtime: Runtime) -> None:
+    assert runtime.prefers_batches is (runtime.name in GPU_RUNTIMES)

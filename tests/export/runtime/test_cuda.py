@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from export.bundle import Bundle, BundleError
-from export.runtime import DeviceMemoryError, RuntimeUnavailableError, open_runtime
+from export.runtime import DeviceMemoryError, RuntimeOptions, RuntimeUnavailableError, open_runtime
 from tests.export.runtime.gpu_standins import CPU, CUDA, STREAM, TRT, Cuda, OnnxRuntimeGpu, install
 
 UP, DOWN = 1, 2
@@ -106,7 +106,7 @@ def test_too_little_memory_to_load_says_so_and_auto_goes_on(
 ) -> None:
     library.ends = {"start": RuntimeError("CUDA failure 2: out of memory")}
     assert "too little free memory to load video_encoder.onnx" in refusal(tiny_bundle)
-    runtime = open_runtime(tiny_bundle, threads=1)
+    runtime = open_runtime(tiny_bundle, options=RuntimeOptions(threads=1))
     assert runtime.name == "onnxruntime-cpu"
     assert "too little free memory" in "\n".join(runtime.selection)
     assert [line.split(":")[0] for line in runtime.selection][:3] == [
@@ -193,7 +193,7 @@ def test_memory_is_given_back_and_pinned_memory_ends_with_the_runtime(
 def test_fp32_means_fp32_and_all_runs_on_one_stream(
     library: OnnxRuntimeGpu, tiny_bundle: Bundle
 ) -> None:
-    open_runtime(tiny_bundle, "onnxruntime-cuda", gpu_memory_bytes=800)
+    open_runtime(tiny_bundle, "onnxruntime-cuda", options=RuntimeOptions(gpu_memory_bytes=800))
     (name, [(provider, options)]), *_ = library.asked
     assert (name, provider) == ("video_encoder.onnx", CUDA)
     assert options["use_tf32"] == "0"
@@ -204,7 +204,9 @@ def test_fp32_means_fp32_and_all_runs_on_one_stream(
 
 
 def test_inputs_beyond_what_is_allowed_are_refused(cuda: Cuda, tiny_bundle: Bundle) -> None:
-    runtime = open_runtime(tiny_bundle, "onnxruntime-cuda", gpu_memory_bytes=8 * 20_000)
+    runtime = open_runtime(
+        tiny_bundle, "onnxruntime-cuda", options=RuntimeOptions(gpu_memory_bytes=8 * 20_000)
+    )
     with pytest.raises(DeviceMemoryError, match="lower the batch"):
         runtime.encode_video(frames(tiny_bundle, 4))
     assert len(runtime.encode_video(frames(tiny_bundle, 1))["video"]) == 1
@@ -213,7 +215,12 @@ def test_inputs_beyond_what_is_allowed_are_refused(cuda: Cuda, tiny_bundle: Bund
 def test_the_tensorrt_provider_gets_all_sizes_at_once_and_keeps_its_engines(
     library: OnnxRuntimeGpu, engines_bundle: Bundle, tmp_path: Path
 ) -> None:
-    open_runtime(engines_bundle, "onnxruntime-tensorrt", "fp16", engine_cache=tmp_path)
+    open_runtime(
+        engines_bundle,
+        "onnxruntime-tensorrt",
+        "fp16",
+        options=RuntimeOptions(engine_cache=tmp_path),
+    )
     (name, [(first, options), (second, _)]), (_, [(_, text), _]), _ = library.asked
     assert (name, first, second) == ("video_encoder.fp16.onnx", TRT, CUDA)
     assert options["trt_fp16_enable"] == "1"
@@ -242,7 +249,9 @@ def test_single_clips_are_replayed_and_batches_are_not(
     library: OnnxRuntimeGpu, tiny_bundle: Bundle
 ) -> None:
     plain = open_runtime(tiny_bundle, "onnxruntime-cuda")
-    runtime = open_runtime(tiny_bundle, "onnxruntime-cuda", cuda_graphs=True)
+    runtime = open_runtime(
+        tiny_bundle, "onnxruntime-cuda", options=RuntimeOptions(cuda_graphs=True)
+    )
     options = {name: providers[-1][1] for name, providers in library.asked[3:]}
     assert options["video_encoder.onnx"]["enable_cuda_graph"] == "1"
     assert "enable_cuda_graph" not in options["score_head.onnx"]

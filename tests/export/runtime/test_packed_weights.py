@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from export.bundle import Bundle, BundleError
-from export.runtime import Runtime, open_runtime, packed_weights
+from export.runtime import Runtime, RuntimeOptions, open_runtime, packed_weights
 
 GRAPHS = 3
 
@@ -27,7 +27,7 @@ def answer(runtime: Runtime, bundle: Bundle) -> np.ndarray:
 
 
 def opened(bundle: Bundle, folder: Path | None) -> Runtime:
-    return open_runtime(bundle, "onnxruntime-cpu", weight_cache=folder)
+    return open_runtime(bundle, "onnxruntime-cpu", options=RuntimeOptions(weight_cache=folder))
 
 
 def mapped_from(folder: Path) -> list[str]:
@@ -156,11 +156,15 @@ def test_nothing_is_packed_of_files_that_are_not_checked(
 
     expected = answer(opened(tiny_bundle, None), tiny_bundle)
     folder = tmp_path / "packed"
-    asked = open_runtime(tiny_bundle, "onnxruntime-cpu", weight_cache=folder, checked=changed)
+    asked = open_runtime(
+        tiny_bundle, "onnxruntime-cpu", options=RuntimeOptions(weight_cache=folder, checked=changed)
+    )
     assert list(folder.iterdir()) == []
     np.testing.assert_array_equal(answer(asked, tiny_bundle), expected)
     opened(tiny_bundle, folder).close()
     # What is there already was made of good files: nobody waits for the check.
-    again = open_runtime(tiny_bundle, "onnxruntime-cpu", weight_cache=folder, checked=changed)
+    again = open_runtime(
+        tiny_bundle, "onnxruntime-cpu", options=RuntimeOptions(weight_cache=folder, checked=changed)
+    )
     assert mapped_from(folder)
     np.testing.assert_array_equal(answer(again, tiny_bundle), expected)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from export.bundle import Bundle, BundleError, PrecisionBuild
-from export.runtime import RuntimeUnavailableError, open_runtime
+from export.runtime import RuntimeOptions, RuntimeUnavailableError, open_runtime
 from export.runtime.selection import BACKENDS
 
 
@@ -35,7 +35,7 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_auto_takes_the_best_that_works_and_says_why_not_the_better(tiny_bundle: Bundle) -> None:
-    runtime = open_runtime(tiny_bundle, threads=1)
+    runtime = open_runtime(tiny_bundle, options=RuntimeOptions(threads=1))
     *reasons, taken = runtime.selection
     assert taken == f"{runtime.name}: taken"
     assert [reason.split(":")[0] for reason in reasons] == list(BACKENDS)[: len(reasons)]
@@ -44,7 +44,7 @@ def test_auto_takes_the_best_that_works_and_says_why_not_the_better(tiny_bundle:
 
 def test_auto_goes_on_where_a_library_is_absent(tiny_bundle: Bundle, absent: Any) -> None:
     absent("onnxruntime")
-    runtime = open_runtime(tiny_bundle, threads=1)
+    runtime = open_runtime(tiny_bundle, options=RuntimeOptions(threads=1))
     assert runtime.name == "openvino"
     assert "onnxruntime-cpu: onnxruntime is not installed" in "\n".join(runtime.selection)
     assert "xclip-serve[cpu]" in "\n".join(runtime.selection)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from export.bundle import Bundle, EngineInfo
-from export.runtime import DeviceMemoryError, RuntimeUnavailableError, open_runtime
+from export.runtime import DeviceMemoryError, RuntimeOptions, RuntimeUnavailableError, open_runtime
 from tests.export.runtime.gpu_standins import ARCHITECTURE, TENSORRT_VERSION, Cuda, install
 
 UP, DOWN = 1, 2
@@ -72,9 +72,11 @@ def test_memory_that_runs_out_is_told_apart_and_given_back(
 
 def test_engines_take_from_the_memory_that_is_allowed(cuda: Cuda, engines_bundle: Bundle) -> None:
     with pytest.raises(RuntimeUnavailableError, match=r"engine needs .* raise XCLIP_GPU_MEMORY"):
-        open_runtime(engines_bundle, "tensorrt", gpu_memory_bytes=2000)
+        open_runtime(engines_bundle, "tensorrt", options=RuntimeOptions(gpu_memory_bytes=2000))
     plans = sum(engines_bundle.file(e.file).stat().st_size for e in engines_bundle.manifest.engines)
-    open_runtime(engines_bundle, "tensorrt", gpu_memory_bytes=plans + 1_000_000).warm_up()
+    open_runtime(
+        engines_bundle, "tensorrt", options=RuntimeOptions(gpu_memory_bytes=plans + 1_000_000)
+    ).warm_up()
 
 
 def test_sizes_beyond_the_profile_are_a_callers_mistake(cuda: Cuda, engines_bundle: Bundle) -> None:
@@ -103,7 +105,7 @@ def test_engines_of_another_card_or_version_name_the_difference(
 
 
 def test_auto_goes_on_where_the_engines_do_not_fit(cuda: Cuda, changed: Changed) -> None:
-    runtime = open_runtime(changed(gpu_architecture="sm_80"), threads=1)
+    runtime = open_runtime(changed(gpu_architecture="sm_80"), options=RuntimeOptions(threads=1))
     assert runtime.name == "onnxruntime-cpu"
     assert "this is sm_90" in runtime.selection[0]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.bundle import Bundle
-from export.runtime import Runtime, open_runtime
+from export.runtime import Runtime, RuntimeOptions, open_runtime
 
 LOOKS = 200
 
@@ -58,6 +58,6 @@ def test_fewer_threads_than_processors_stay_free(name: str, tiny_bundle: Bundle)
     frames = np.zeros((4, spec.num_frames, spec.image_size, spec.image_size, 3), np.uint8)
     # OpenVINO keeps the threads of what was compiled before, which had all processors.
     others = threads_now()
-    runtime = open_runtime(tiny_bundle, name, threads=1)
+    runtime = open_runtime(tiny_bundle, name, options=RuntimeOptions(threads=1))
     assert bound_threads(runtime, frames, others) == set()
     runtime.close()
