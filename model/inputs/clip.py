@@ -3,37 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 Pixels = NDArray[np.uint8]
 
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Side = Annotated[int, Field(gt=0, le=2**20)]
+CodecName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """The stream that was looked at. Sizes are as displayed: turned upright, square pixels."""
 
-    duration_s: float | None
-    fps: float | None
-    width: int
-    height: int
-    codec: str
-    frames: int
+class VideoInfo(BaseModel):
+    """Facts of a clip as it was read; one type from the decoder to the answer.
+
+    Every field is bounded and nothing is converted, so JSON from a confined process or a shared
+    cache can be validated as it is.
+
+    Attributes:
+        duration_s: Seconds from the first frame to the end of the last one; None if unknown.
+        fps: Frames per second on average; None if unknown.
+        width: Pixels as displayed: turned upright, pixels made square.
+        height: Pixels as displayed.
+        codec: FFmpeg's name of the codec.
+        frames: Number of frames in the requested range, from which the sampled ones were chosen.
+        frame_times_s: Seconds of each sampled frame after the first of the clip, view by view.
+        warnings: Sentences for the sender: what of the file was left out or is doubtful.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    duration_s: Seconds | None
+    fps: Seconds | None
+    width: Side
+    height: Side
+    codec: CodecName
+    frames: Annotated[int, Field(gt=0, le=2**31)]
+    frame_times_s: tuple[Seconds, ...]
+    warnings: Annotated[tuple[Sentence, ...], Field(max_length=16)] = ()
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames ready for a network.
+    """Frames ready for a network, and the facts of the clip they come from.
 
     `frames` is uint8 RGB, C-contiguous, shape (crops * views, T, H, W, 3), all views of the first
-    crop before those of the second. `frame_times_s` holds the time of each sampled frame,
-    views * T values, view by view.
+    crop before those of the second; `info.frame_times_s` has views * T values.
     """
 
     frames: Pixels
     info: VideoInfo
-    frame_times_s: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 5 or self.frames.dtype != np.uint8 or self.frames.shape[-1] != 3:

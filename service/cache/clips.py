@@ -25,7 +25,6 @@ class EncodedClip:
 
     features: Features
     info: VideoInfo
-    frame_times_s: tuple[float, ...]
 
     @property
     def views(self) -> int:

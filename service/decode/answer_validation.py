@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from model.inputs import errors as video_errors
-from model.inputs.clip import Clip, VideoInfo
+from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
 from service.decode.errors import DecodeCrashed, DecodeTimeout, TooDemanding
 from service.decode.frame_memory import FrameMemory
@@ -59,14 +59,14 @@ def _refusal(answer: Refused) -> VideoError:
 
 
 def _clip(answer: Decoded, memory: FrameMemory, times: int) -> Clip:
-    if tuple(answer.shape) != memory.shape or len(answer.frame_times_s) != times:
+    if tuple(answer.shape) != memory.shape or len(answer.info.frame_times_s) != times:
         raise BadAnswer("garbage")
     try:
         frames = memory.frames()
     except OSError as error:
         # The worker kept the memory mapped: it could change the frames while they are used.
         raise BadAnswer("garbage") from error
-    return Clip(frames, VideoInfo(**answer.info.model_dump()), tuple(answer.frame_times_s))
+    return Clip(frames, answer.info)
 
 
 def error_for(death: Death, limit_s: float) -> VideoError:

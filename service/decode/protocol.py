@@ -10,20 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from model.inputs.clip import Sentence, VideoInfo
 from model.inputs.limits import VideoLimits
 from model.inputs.spec import InputSpec
 
 # A packet larger than this is no answer. Room for the times of some two thousand frames.
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FRAMES_PER_JOB = 2000
-MAX_SECONDS = 1e9
 
 Crops = Literal[1, 3]
 Count = Annotated[int, Field(gt=0, le=2**40)]
-Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 Ticket = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
-Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Message(BaseModel):
@@ -79,25 +77,13 @@ class Ready(Message):
     sandbox: dict[Name, Sentence]
 
 
-class StreamInfo(Message):
-    """`VideoInfo` with bounds."""
-
-    duration_s: Seconds | None
-    fps: Seconds | None
-    width: Annotated[int, Field(gt=0, le=2**20)]
-    height: Annotated[int, Field(gt=0, le=2**20)]
-    codec: Name
-    frames: Annotated[int, Field(gt=0, le=2**31)]
-
-
 class Decoded(Message):
     """The frames are in the shared memory."""
 
     kind: Literal["decoded"] = "decoded"
     ticket: Ticket
     shape: list[int]
-    info: StreamInfo
-    frame_times_s: list[Seconds]
+    info: VideoInfo
 
 
 class Refused(Message):

@@ -37,7 +37,6 @@ from service.decode.protocol import (
     Ready,
     Refused,
     Setup,
-    StreamInfo,
 )
 
 Decode = Callable[[BinaryIO, Job, Setup], Clip]
@@ -172,20 +171,7 @@ def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup)
 
 def decoded(job: Job, clip: Clip) -> Decoded:
     """The answer for a clip whose frames are in the shared memory."""
-    info = clip.info
-    return Decoded(
-        ticket=job.ticket,
-        shape=list(clip.frames.shape),
-        info=StreamInfo(
-            duration_s=info.duration_s,
-            fps=info.fps,
-            width=info.width,
-            height=info.height,
-            codec=info.codec,
-            frames=info.frames,
-        ),
-        frame_times_s=list(clip.frame_times_s),
-    )
+    return Decoded(ticket=job.ticket, shape=list(clip.frames.shape), info=clip.info)
 
 
 def refused(job: Job, error: VideoError) -> Refused:

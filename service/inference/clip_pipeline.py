@@ -79,4 +79,4 @@ class Clips:
         encoded = await self._batcher.encode(decoded.frames)
         watch.add("queue", encoded.queued_s)
         watch.add("encode", encoded.ran_s)
-        return EncodedClip(encoded.answer, decoded.info, decoded.frame_times_s)
+        return EncodedClip(encoded.answer, decoded.info)

@@ -271,7 +271,7 @@ def _facts(clip: EncodedClip) -> VideoFacts:
         width=info.width,
         height=info.height,
         codec=info.codec,
-        frame_times_s=tuple(round(t, 3) for t in clip.frame_times_s),
+        frame_times_s=tuple(round(t, 3) for t in info.frame_times_s),
     )
 
 

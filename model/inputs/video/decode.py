@@ -54,7 +54,7 @@ def decode_clip(
     side = spec.image_size
     frames = rows.reshape(views, spec.num_frames, crops, side, side, 3)
     frames = frames.transpose(2, 0, 1, 3, 4, 5).reshape(-1, spec.num_frames, side, side, 3)
-    return Clip(np.ascontiguousarray(frames), sampled.info, sampled.times)
+    return Clip(np.ascontiguousarray(frames), sampled.info)
 
 
 def decode_uncropped(
@@ -83,7 +83,7 @@ def decode_uncropped(
     if len({taken.pixels.shape for taken in sampled.frames}) > 1:
         raise Undecodable("the picture size changes inside this video; re-encode it")
     frames = np.stack([taken.pixels for taken in sampled.frames])
-    return Clip(frames[None], sampled.info, sampled.times)
+    return Clip(frames[None], sampled.info)
 
 
 def _sampler(

@@ -60,10 +60,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Sampled:
-    """The sampled frames in order, with their times, and what the stream turned out to be."""
+    """The sampled frames in order, and the facts of the clip."""
 
     frames: list[Taken]
-    times: tuple[float, ...]
     info: VideoInfo
 
 
@@ -218,5 +217,6 @@ def _sampled(
         height=height,
         codec=video.codec,
         frames=extent.inside,
+        frame_times_s=tuple(times),
     )
-    return Sampled(frames, tuple(times), info)
+    return Sampled(frames, info)

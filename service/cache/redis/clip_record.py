@@ -13,18 +13,17 @@ import hashlib
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from model.inputs import VideoInfo
 from service.cache.clips import EncodedClip
-from service.decode.protocol import Message, Seconds, StreamInfo
 
 Verdict = Literal["good", "other_version", "corrupt"]
 
-VERSION = 1  # another one, too, when decoding or sampling comes to choose other frames
+VERSION = 2  # another one, too, when decoding or sampling comes to choose other frames
 MARK = b"xcc"
 HEADER = struct.Struct("<3sBI16s")
 ELEMENT = np.dtype("<f4")
@@ -46,27 +45,21 @@ class ClipForm:
 
     def fits(self, clip: EncodedClip) -> bool:
         """Whether the clip looks like that, with finite numbers."""
-        views = len(clip.frame_times_s) // self.frames_per_view
+        views = len(clip.info.frame_times_s) // self.frames_per_view
         shapes = {name: array.shape for name, array in clip.features.items()}
         return (
             views > 0
-            and len(clip.frame_times_s) == views * self.frames_per_view
+            and len(clip.info.frame_times_s) == views * self.frames_per_view
             and shapes == {name: (views, *shape) for name, shape in self.features.items()}
             and all(np.isfinite(array).all() for array in clip.features.values())
         )
-
-
-class _Facts(Message):
-    info: StreamInfo
-    frame_times_s: list[Seconds]
 
 
 def pack_clip(key: bytes, clip: EncodedClip, form: ClipForm) -> bytes:
     """The record of a clip; ValueError where it could not be read back."""
     if not form.fits(clip):
         raise ValueError("the clip does not look like the network's own")
-    facts = _Facts(info=StreamInfo(**asdict(clip.info)), frame_times_s=list(clip.frame_times_s))
-    head = facts.to_bytes()
+    head = clip.info.model_dump_json().encode()
     arrays = (np.ascontiguousarray(clip.features[name], ELEMENT) for name in form.features)
     payload = b"".join([head, *(array.tobytes() for array in arrays)])
     return HEADER.pack(MARK, VERSION, len(head), _checksum(key, payload)) + payload
@@ -91,8 +84,8 @@ def unpack_clip(key: bytes, record: bytes, form: ClipForm) -> tuple[EncodedClip 
 
 def _read(payload: bytes, head: int, form: ClipForm) -> EncodedClip:
     """The clip in a payload; ValueError where there is none of this form."""
-    facts = _Facts.model_validate_json(payload[:head])
-    views = len(facts.frame_times_s) // form.frames_per_view
+    info = VideoInfo.model_validate_json(payload[:head])
+    views = len(info.frame_times_s) // form.frames_per_view
     if len(payload) != head + views * form.floats_per_view * ELEMENT.itemsize:
         raise ValueError("the arrays have another size")
     features, place = {}, head
@@ -101,7 +94,7 @@ def _read(payload: bytes, head: int, form: ClipForm) -> EncodedClip:
         array = np.frombuffer(payload, ELEMENT, count, place).astype(np.float32)  # a copy, aligned
         features[name] = array.reshape(views, *shape)
         place += count * ELEMENT.itemsize
-    return EncodedClip(features, VideoInfo(**facts.info.model_dump()), tuple(facts.frame_times_s))
+    return EncodedClip(features, info)
 
 
 def _checksum(key: bytes, payload: bytes) -> bytes:

@@ -55,8 +55,17 @@ def test_clip_has_the_sampled_frames_times_and_stream(video: io.BytesIO) -> None
     assert clip.frames.shape == (1, 4, 32, 32, 3)
     assert clip.frames.dtype == np.uint8
     assert clip.frames.flags.c_contiguous
-    assert clip.frame_times_s == pytest.approx([7 / 30, 22 / 30, 37 / 30, 52 / 30])
-    assert clip.info == VideoInfo(2.0, 30.0, 64, 48, "h264", FRAMES)
+    times = clip.info.frame_times_s
+    assert times == pytest.approx([7 / 30, 22 / 30, 37 / 30, 52 / 30])
+    assert clip.info == VideoInfo(
+        duration_s=2.0,
+        fps=30.0,
+        width=64,
+        height=48,
+        codec="h264",
+        frames=FRAMES,
+        frame_times_s=times,
+    )
 
 
 def test_uncropped_frames_are_the_ones_that_were_asked_for(video: io.BytesIO) -> None:
@@ -71,7 +80,7 @@ def test_views_and_crops_are_crop_major(video: io.BytesIO) -> None:
     clip = decode_clip(video, SPEC, views=2, crops=3)
     numbers = sample_indices(FRAMES, 4, views=2)
     assert clip.frames.shape == (6, 4, 32, 32, 3)
-    assert clip.frame_times_s == pytest.approx(numbers.ravel() / 30)
+    assert clip.info.frame_times_s == pytest.approx(numbers.ravel() / 30)
     for view in range(2):
         crops = np.stack([crop_frame(pictures[n], SPEC, crops=3) for n in numbers[view]], axis=1)
         for crop in range(3):
@@ -82,16 +91,16 @@ def test_range_is_sampled_like_a_clip_of_its_own(video: io.BytesIO) -> None:
     clip = decode_clip(video, SPEC, start=1.0, end=1.5)
     assert clip.info.frames == 16
     numbers = 30 + sample_indices(16, 4)[0]
-    assert clip.frame_times_s == pytest.approx(numbers / 30)
+    assert clip.info.frame_times_s == pytest.approx(numbers / 30)
 
 
 def test_training_draws_with_the_generator_given(video: io.BytesIO) -> None:
     def draw(seed: int) -> Clip:
         return decode_uncropped(video, SPEC, rng=np.random.default_rng(seed))
 
-    assert draw(1).frame_times_s == draw(1).frame_times_s
-    assert len({draw(seed).frame_times_s for seed in range(5)}) > 1
-    numbers = np.rint(np.array(draw(3).frame_times_s) * 30).astype(int)
+    assert draw(1).info.frame_times_s == draw(1).info.frame_times_s
+    assert len({draw(seed).info.frame_times_s for seed in range(5)}) > 1
+    numbers = np.rint(np.array(draw(3).info.frame_times_s) * 30).astype(int)
     assert (numbers // 15).tolist() == [0, 1, 2, 3]
     assert [bar(f) for f in draw(3).frames[0]] == numbers.tolist()
 
@@ -227,9 +236,11 @@ def test_stretched_pixels_can_be_taken_as_stored(shared_dir: Path) -> None:
 
 
 def test_clip_checks_its_shape() -> None:
-    info = VideoInfo(1.0, 30.0, 64, 48, "h264", 30)
+    info = VideoInfo(
+        duration_s=1.0, fps=30.0, width=64, height=48, codec="h264", frames=30, frame_times_s=()
+    )
     with pytest.raises(ValueError, match="uint8"):
-        Clip(np.zeros((1, 8, 4, 4, 3), dtype=np.float32), info, ())
+        Clip(np.zeros((1, 8, 4, 4, 3), dtype=np.float32), info)
 
 
 def test_allocation_limit_bounds_what_libav_takes() -> None:

@@ -35,8 +35,19 @@ def obey(source: BinaryIO, job: Job, setup: Setup) -> Clip:
     side, frames = setup.spec.image_size, setup.spec.num_frames
     count = job.views * frames
     picture = np.full((job.views * job.crops, frames, side, side, 3), 7, dtype=np.uint8)
-    info = VideoInfo(duration_s=1.0, fps=25.0, width=side, height=side, codec="test", frames=count)
-    return Clip(picture, info, tuple(float(i) for i in range(count)))
+    return Clip(picture, facts(side, "test", tuple(float(i) for i in range(count))))
+
+
+def facts(side: int, codec: str, times: tuple[float, ...]) -> VideoInfo:
+    return VideoInfo(
+        duration_s=1.0,
+        fps=25.0,
+        width=side,
+        height=side,
+        codec=codec,
+        frames=len(times),
+        frame_times_s=times,
+    )
 
 
 def say(text: str) -> None:
@@ -193,9 +204,8 @@ def honest_answer(packet: bytes, setup: Setup) -> bytes:
     job, spec = Job.model_validate_json(packet), setup.spec
     views = job.views
     shape = (views, spec.num_frames, spec.image_size, spec.image_size, 3)
-    info = VideoInfo(duration_s=1.0, fps=25.0, width=8, height=8, codec="h264", frames=4)
-    times = (0.0,) * (views * spec.num_frames)
-    return worker.decoded(job, Clip(np.zeros(shape, dtype=np.uint8), info, times)).to_bytes()
+    info = facts(8, "h264", (0.0,) * (views * spec.num_frames))
+    return worker.decoded(job, Clip(np.zeros(shape, dtype=np.uint8), info)).to_bytes()
 
 
 def lie_raw(text: str, _: Any, packet: bytes, __: Setup) -> bytes:

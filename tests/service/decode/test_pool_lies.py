@@ -24,8 +24,9 @@ HONEST = {
         "height": 8,
         "codec": "h264",
         "frames": 4,
+        "frame_times_s": [0.0, 0.1, 0.2, 0.3],
+        "warnings": [],
     },
-    "frame_times_s": [0.0, 0.1, 0.2, 0.3],
 }
 
 
@@ -76,16 +77,18 @@ NONSENSE = {
     "another shape of the same size": 'fields {"shape": [1, 2, 32, 16, 3]}',
     "negative shape": 'fields {"shape": [-1, -4, 16, 16, 3]}',
     "huge shape": f'fields {{"shape": [{10**30}, 4, 16, 16, 3]}}',
-    "fewer times": 'fields {"frame_times_s": [0.0]}',
-    "more times": f'fields {{"frame_times_s": {[0.0] * 2000}}}',
-    "negative times": 'fields {"frame_times_s": [0.0, 1.0, -2.0, 3.0]}',
-    "times that are no numbers": 'fields {"frame_times_s": ["0", "1", "2", "3"]}',
+    "fewer times": 'fields {"info.frame_times_s": [0.0]}',
+    "more times": f'fields {{"info.frame_times_s": {[0.0] * 2000}}}',
+    "negative times": 'fields {"info.frame_times_s": [0.0, 1.0, -2.0, 3.0]}',
+    "times that are no numbers": 'fields {"info.frame_times_s": ["0", "1", "2", "3"]}',
     "times without end": "raw "
     + json.dumps(HONEST).replace("[0.0, 0.1, 0.2, 0.3]", "[NaN, 0, 0, 0]"),
     "endless duration": "raw "
     + json.dumps(HONEST).replace('"duration_s": 1.0', '"duration_s": 1e999'),
     "negative width": 'fields {"info.width": -1}',
     "absurd height": f'fields {{"info.height": {10**12}}}',
+    "a warning of two lines": 'fields {"info.warnings": ["a\\nb"]}',
+    "endless warnings": f'fields {{"info.warnings": {json.dumps(["x"] * 1000)}}}',
     "no frames": 'fields {"info.frames": 0}',
     "true is no number": 'fields {"info.width": true}',
     "a path as codec": 'fields {"info.codec": "/etc/passwd"}',

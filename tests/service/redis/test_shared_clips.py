@@ -24,7 +24,6 @@ from tests.service.redis.conftest import RedisServer, run, shared_cache, until, 
 
 LABELS = ["a red circle moving left", "a blue square growing"]
 FORM = ClipForm({"video": (6,), "context": (2, 3)}, frames_per_view=4)
-INFO = VideoInfo(10.0, None, 64, 48, "h264", 250)
 CLIPS = "xclip:clip:*"
 
 
@@ -35,13 +34,23 @@ def encoded(form: ClipForm = FORM, views: int = 2, seed: int = 0) -> EncodedClip
         for name, shape in form.features.items()
     }
     times = tuple(0.1 * i + 1 / 3 for i in range(views * form.frames_per_view))
-    return EncodedClip(features, INFO, times)
+    info = VideoInfo(
+        duration_s=10.0,
+        fps=None,
+        width=64,
+        height=48,
+        codec="h264",
+        frames=250,
+        frame_times_s=times,
+        warnings=("a line for the sender",),
+    )
+    return EncodedClip(features, info)
 
 
 def same(clip: EncodedClip | None, other: EncodedClip) -> bool:
     return (
         clip is not None
-        and (clip.info, clip.frame_times_s) == (other.info, other.frame_times_s)
+        and clip.info == other.info
         and clip.features.keys() == other.features.keys()
         and all(
             array.shape == other.features[name].shape
