@@ -79,7 +79,7 @@ def test_one_rate_gives_updates_of_like_size(net: XClip) -> None:
 
 @pytest.mark.parametrize("shape", [(8, 32), (32, 8), (16, 16)])
 @pytest.mark.parametrize("nesterov", [True, False])
-def test_muon_in_fp32_does_what_torch_does_in_bf16(shape, nesterov) -> None:
+def test_muon_in_fp32_does_what_torch_does_in_bf16(shape: tuple[int, ...], nesterov: bool) -> None:
     generator = torch.Generator().manual_seed(1)
     start = torch.randn(shape, generator=generator)
     gradients = [torch.randn(shape, generator=generator) for _ in range(3)]

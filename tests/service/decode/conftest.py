@@ -24,6 +24,8 @@ MISBEHAVING = (
 )
 
 Scenario = Callable[[DecodePool], Awaitable[Any]]
+WithPool = Callable[..., Any]  # the fixture `with_pool`
+Order = Callable[[str], Path]  # the fixture `order`
 
 
 def open_files() -> set[str]:
@@ -37,7 +39,7 @@ def spec() -> InputSpec:
 
 
 @pytest.fixture
-def with_pool() -> Callable[..., Any]:
+def with_pool() -> WithPool:
     """Run a scenario against a started pool, and check that no process, file or map is left.
 
     `with_pool(scenario, workers=2, options={...})`; the workers obey their uploads unless another
@@ -74,7 +76,7 @@ def with_pool() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Callable[[str], Path]:
+def order(tmp_path: Path) -> Order:
     """An upload that tells a misbehaving worker what to do."""
     made: list[Path] = []
 

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from model.inputs import InputSpec, VideoError
 from service.decode import DecodePool, PoolOptions
 from service.decode.process import WORKER
+from tests.conftest import CorpusFile
 
 # The bait that `bait` lays out, and a file of the corpus looks for.
 CANARIES = Path("/tmp/serve_canary")
@@ -38,7 +40,7 @@ SPEC = InputSpec.official(8, 112)
 
 
 @pytest.fixture
-def strace():
+def strace() -> str:
     found = shutil.which("strace")
     if found is None:
         if os.environ.get("CI", "").lower() == "true":
@@ -48,13 +50,13 @@ def strace():
 
 
 @pytest.fixture
-def canaries(bait, tmp_path):
+def canaries(bait: socket.socket, tmp_path: Path) -> Iterator[list[bytes]]:
     """Bait beside the uploads too, and somebody who answers calls; yields what callers said."""
     for folder in (tmp_path, tmp_path / "serve_canary"):
         shutil.copytree(CANARIES, folder, dirs_exist_ok=True)
-    calls = []
+    calls: list[bytes] = []
 
-    def listen():
+    def listen() -> None:
         while True:
             try:
                 connection, _ = bait.accept()
@@ -70,11 +72,11 @@ def canaries(bait, tmp_path):
     thread.join()
 
 
-def traced(strace, folder):
+def traced(strace: str, folder: Path) -> tuple[str, ...]:
     return (strace, "-ff", "-s", "200", "-o", str(folder / "trace"), "-e", WATCHED)
 
 
-def outside(lines):
+def outside(lines: list[str]) -> Iterator[str]:
     """What a worker did or tried beyond its own descriptors, after it was locked."""
     locked = False
     for line in lines:
@@ -84,10 +86,10 @@ def outside(lines):
         locked = locked or bool(READY.match(line))
 
 
-def sweep(strace, folder, entries):
+def sweep(strace: str, folder: Path, entries: list[CorpusFile]) -> tuple[list[str], int]:
     """Decode all of them under strace; returns what workers did outside, and how many spoke."""
 
-    async def main():
+    async def main() -> None:
         pool = DecodePool(
             2,
             SPEC,
@@ -96,7 +98,7 @@ def sweep(strace, folder, entries):
         )
         await pool.start()
 
-        async def one(entry):
+        async def one(entry: CorpusFile) -> None:
             # Under the client's name and beside the bait, where a path would be dangerous.
             upload = folder / Path(entry.entry.get("upload_filename", entry.name)).name[-200:]
             shutil.copy(entry.path, upload)
@@ -113,7 +115,9 @@ def sweep(strace, folder, entries):
     return [line for lines in ready for line in outside(lines)], len(ready)
 
 
-def test_files_that_reach_out_reach_nothing(strace, canaries, corpus, tmp_path):
+def test_files_that_reach_out_reach_nothing(
+    strace: str, canaries: list[bytes], corpus: list[CorpusFile], tmp_path: Path
+) -> None:
     reaching = [e for e in corpus if e.expect.get("must_not")]
     assert len(reaching) > 30
     touched, workers = sweep(strace, tmp_path, reaching)
@@ -123,7 +127,9 @@ def test_files_that_reach_out_reach_nothing(strace, canaries, corpus, tmp_path):
 
 
 @pytest.mark.long
-def test_no_file_of_the_corpus_reaches_anything(strace, canaries, corpus, tmp_path):
+def test_no_file_of_the_corpus_reaches_anything(
+    strace: str, canaries: list[bytes], corpus: list[CorpusFile], tmp_path: Path
+) -> None:
     touched, workers = sweep(strace, tmp_path, corpus)
     assert touched == []
     assert canaries == []
@@ -141,7 +147,9 @@ for path in sys.argv[1:]:
 """
 
 
-def test_the_same_files_reach_out_when_opened_carelessly(strace, canaries, shared_dir, tmp_path):
+def test_the_same_files_reach_out_when_opened_carelessly(
+    strace: str, canaries: list[bytes], shared_dir: Path, tmp_path: Path
+) -> None:
     """The positive control: bait, listener and trace all see what they are there for."""
     for name in ("h_ffconcat_relative.mp4", "h_hls_http.m3u8"):
         shutil.copy(shared_dir / "corpus" / name, tmp_path)

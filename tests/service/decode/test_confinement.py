@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from model.inputs import VideoError
-from service.decode import DecodeCrashed
+from service.decode import DecodeCrashed, DecodePool
 from service.decode.confine import YES, tried
 from service.decode.syscalls import FilterUnavailable
+from tests.service.decode.conftest import Order, WithPool
 
 # What no decoder ever does ends the process; the rest is refused and the clip with it.
 DEADLY = ("tcp", "udp", "pair", "connect", "exec", "vfork", "signal", "ptrace")
@@ -34,23 +35,23 @@ REFUSED = {
 }
 
 
-async def told(pool, path):
+async def told(pool: DecodePool, upload: Path | int) -> str:
     with pytest.raises(VideoError) as caught:
-        await pool.decode(path)
+        await pool.decode(upload)
     assert caught.value.code == "told"
     return caught.value.detail
 
 
-def test_every_measure_holds_here(with_pool, order):
-    async def scenario(pool):
+def test_every_measure_holds_here(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         assert set(pool.sandbox.values()) == {"yes"}
         assert {"seccomp", "landlock", "limits", "no_new_privs"} <= set(pool.sandbox)
 
     with_pool(scenario)
 
 
-def test_what_is_refused(with_pool, order):
-    async def scenario(pool):
+def test_what_is_refused(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         for what, answer in REFUSED.items():
             assert (await told(pool, order(f"attempt {what}"))).startswith(answer), what
         assert not pool.stats.ended
@@ -58,8 +59,8 @@ def test_what_is_refused(with_pool, order):
     with_pool(scenario)
 
 
-def test_what_is_deadly(with_pool, order):
-    async def scenario(pool):
+def test_what_is_deadly(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         for what in DEADLY:
             with pytest.raises(DecodeCrashed):
                 await pool.decode(order(f"attempt {what}"))
@@ -69,11 +70,13 @@ def test_what_is_deadly(with_pool, order):
     with_pool(scenario, options={"spares": 2})
 
 
-def test_the_attempts_can_succeed(with_pool, order, monkeypatch):
+def test_the_attempts_can_succeed(
+    with_pool: WithPool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without confinement each of them works: so it is confinement that stops them."""
     monkeypatch.setattr("service.decode.pool.compile_filter", lambda: "")
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         assert await told(pool, order("attempt memfd")) == "succeeded"
         assert await told(pool, order("attempt pair")) == "succeeded"
         assert await told(pool, order("attempt executable")) == "succeeded"
@@ -81,15 +84,20 @@ def test_the_attempts_can_succeed(with_pool, order, monkeypatch):
     with_pool(scenario)
 
 
-def test_landlock_holds_by_itself(with_pool, order, monkeypatch, caplog):
+def test_landlock_holds_by_itself(
+    with_pool: WithPool,
+    order: Order,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Where libseccomp is missing: one warning, and files and ports are still out of reach."""
 
-    def missing():
+    def missing() -> None:
         raise FilterUnavailable("install it")
 
     monkeypatch.setattr("service.decode.pool.compile_filter", missing)
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         assert pool.sandbox["seccomp"].startswith("no")
         assert pool.sandbox["landlock"] == "yes"
         assert await told(pool, order("attempt open")) == "EACCES"
@@ -102,12 +110,14 @@ def test_landlock_holds_by_itself(with_pool, order, monkeypatch, caplog):
     assert caplog.text.count("confined less") == 1
 
 
-def test_the_upload_cannot_be_written(with_pool, order, monkeypatch):
+def test_the_upload_cannot_be_written(
+    with_pool: WithPool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its descriptor can only read, also where no filter forbids writing."""
     monkeypatch.setattr("service.decode.pool.compile_filter", lambda: "")
     upload = order("write")
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         with upload.open("r+b") as file:
             assert await told(pool, file.fileno()) == "EBADF"
 
@@ -115,10 +125,12 @@ def test_the_upload_cannot_be_written(with_pool, order, monkeypatch):
     assert upload.read_text() == "write"
 
 
-def test_a_worker_loads_little_and_knows_less(with_pool, order, monkeypatch):
+def test_a_worker_loads_little_and_knows_less(
+    with_pool: WithPool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XCLIP_API_KEYS", "secret")
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         assert await told(pool, order("modules av numpy torch")) == "av numpy"
         unwanted = (
             "torch onnxruntime openvino fastapi starlette uvicorn uvloop asyncio redis cv2 "
@@ -134,8 +146,8 @@ def test_a_worker_loads_little_and_knows_less(with_pool, order, monkeypatch):
     with_pool(scenario)
 
 
-def test_a_measure_that_fails_says_why_and_the_others_go_on():
-    def missing():
+def test_a_measure_that_fails_says_why_and_the_others_go_on() -> None:
+    def missing() -> None:
         raise OSError(errno.ENOSYS, "not there")
 
     assert tried(missing) == "no: OSError: [Errno 38] not there"
@@ -159,7 +171,7 @@ asyncio.run(main())
 """
 
 
-def elsewhere(before, clip):
+def elsewhere(before: tuple[str, ...], clip: Path) -> tuple[int, dict[str, str], int]:
     done = subprocess.run(
         [*before, sys.executable, "-c", ELSEWHERE, str(clip)],
         capture_output=True,
@@ -167,11 +179,12 @@ def elsewhere(before, clip):
         cwd=Path(__file__).resolve().parents[3],
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    uid, sandbox, total = json.loads(done.stdout)
+    return uid, sandbox, total
 
 
 @pytest.fixture
-def unshare():
+def unshare() -> str:
     found = shutil.which("unshare")
     if not found or subprocess.run([found, "--user", "true"], capture_output=True).returncode:
         pytest.skip("no user namespace can be made here")
@@ -179,7 +192,9 @@ def unshare():
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_everything_holds_for_any_user_without_rights(unshare, videos, user):
+def test_everything_holds_for_any_user_without_rights(
+    unshare: str, videos: dict[str, Path], user: int
+) -> None:
     """In a namespace of its own a process has no rights outside, and as 1000 none inside either."""
     before = (unshare, "--user", f"--map-user={user}", f"--map-group={user}")
     uid, sandbox, _ = elsewhere(before, videos["arm_wrestling"])
@@ -187,7 +202,9 @@ def test_everything_holds_for_any_user_without_rights(unshare, videos, user):
     assert set(sandbox.values()) == {YES}
 
 
-def test_everything_holds_where_nothing_can_be_written(unshare, videos):
+def test_everything_holds_where_nothing_can_be_written(
+    unshare: str, videos: dict[str, Path]
+) -> None:
     """As in a container with a read-only root."""
     read_only = 'mount -o remount,bind,ro / && ! touch /written 2>/dev/null && exec "$@"'
     before = (unshare, "--user", "--map-root-user", "--mount", "sh", "-c", read_only, "sh")

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from model.inputs import InputSpec, VideoError, decode_clip
+from model.inputs import Clip, InputSpec, VideoError, decode_clip
 from service.contract.errors import STATUS
 from service.decode import DecodePool, PoolOptions
 from service.decode.answer_validation import REFUSALS
 from service.decode.errors import DecodeTimeout
+from tests.conftest import CorpusFile
 
 SPEC = InputSpec.official(8, 112)
 AT_ONCE, WORKERS = 8, 2
 GROWTH_MIB, WALL_S = 300, 10
 MIB = 1 << 20
+Outcome = Clip | VideoError
 
 
 class MemoryWatch:
@@ -29,23 +33,23 @@ class MemoryWatch:
     later is first seen half loaded.
     """
 
-    def __init__(self, pool):
+    def __init__(self, pool: DecodePool) -> None:
         self._pool = pool
         self.fresh = min(map(resident, pool.pids))
         self.largest = 0
 
-    def look(self):
+    def look(self) -> None:
         for pid in self._pool.pids:
             with contextlib.suppress(psutil.Error):
                 self.largest = max(self.largest, resident(pid) - self.fresh)
 
-    async def run(self):
+    async def run(self) -> None:
         while True:
             self.look()
             await asyncio.sleep(0.01)
 
 
-async def answer(pool, path):
+async def answer(pool: DecodePool, path: Path) -> tuple[int, Outcome, float]:
     began = time.monotonic()
     try:
         clip = await pool.decode(path)
@@ -54,11 +58,11 @@ async def answer(pool, path):
     return 200, clip, time.monotonic() - began
 
 
-def out_of_time(outcome):
+def out_of_time(outcome: Outcome) -> bool:
     return isinstance(outcome, DecodeTimeout)
 
 
-def complaint(entry, status, outcome):
+def complaint(entry: CorpusFile, status: int, outcome: Outcome) -> str:
     """What is wrong with an answer by the manifest; empty where nothing is."""
     expect = entry.expect
     if status not in expect["http"]:
@@ -77,10 +81,10 @@ def complaint(entry, status, outcome):
     return ""
 
 
-def sweep(corpus, videos, rounds):
+def sweep(corpus: list[CorpusFile], videos: dict[str, Path], rounds: int) -> None:
     """Every file `rounds` times, eight at a time, a good clip after every fourth."""
 
-    async def main():
+    async def main() -> tuple[Any, ...]:
         pool = DecodePool(WORKERS, SPEC, options=PoolOptions())
         await pool.start()
         watch = MemoryWatch(pool)
@@ -88,7 +92,7 @@ def sweep(corpus, videos, rounds):
         gate = asyncio.Semaphore(AT_ONCE)
         wrong, slow, stopped = [], [], []
 
-        async def one(entry):
+        async def one(entry: CorpusFile) -> None:
             async with gate:
                 status, outcome, seconds = await answer(pool, entry.path)
             if fault := complaint(entry, status, outcome):
@@ -98,7 +102,7 @@ def sweep(corpus, videos, rounds):
             if seconds > AT_ONCE * WALL_S:
                 slow.append(f"{entry.name}: {seconds:.1f} s")
 
-        async def good(path):
+        async def good(path: Path) -> None:
             async with gate:
                 clip = await pool.decode(path)
             same = np.array_equal(clip.frames, quiet[path].frames)
@@ -138,20 +142,20 @@ def sweep(corpus, videos, rounds):
     assert left <= 64 * MIB
 
 
-def resident(pid):
+def resident(pid: int) -> int:
     return psutil.Process(pid).memory_info().rss
 
 
-def test_the_corpus_once(corpus, videos):
+def test_the_corpus_once(corpus: list[CorpusFile], videos: dict[str, Path]) -> None:
     sweep(corpus, videos, 1)
 
 
 @pytest.mark.long
-def test_the_corpus_twenty_times(corpus, videos):
+def test_the_corpus_twenty_times(corpus: list[CorpusFile], videos: dict[str, Path]) -> None:
     sweep(corpus, videos, 20)
 
 
-def test_every_code_of_the_inputs_has_a_status():
+def test_every_code_of_the_inputs_has_a_status() -> None:
     """A worker sends codes; one that the service does not know would hide what is wrong."""
     assert {kind.code for kind in REFUSALS.values()} <= set(STATUS)
 
@@ -160,7 +164,7 @@ BARS = InputSpec(num_frames=8, image_size=64, resize_short_side=64)
 CELLS = 8
 
 
-def bar_codes(clip):
+def bar_codes(clip: Clip) -> list[int] | None:
     """The number that each frame carries in its top eighth, black and white cells, from crops at
     the start and the end of the long side; None where the two do not cover it.
     """
@@ -182,11 +186,11 @@ def bar_codes(clip):
     return codes
 
 
-def test_sampled_frames_carry_their_numbers(corpus):
+def test_sampled_frames_carry_their_numbers(corpus: list[CorpusFile]) -> None:
     """Every accepted file that numbers its frames: the eight are the right ones."""
     numbered = [e for e in corpus if (e.entry.get("barcode") or {}).get("sequential")]
 
-    async def main():
+    async def main() -> list[Clip | BaseException]:
         pool = DecodePool(WORKERS, BARS)
         await pool.start()
         outcomes = await asyncio.gather(

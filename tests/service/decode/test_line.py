@@ -19,17 +19,17 @@ class OneWorker:
         self.idle = ["worker"]
         self.on_change = None
 
-    def take(self):
+    def take(self) -> str | None:
         return self.idle.pop() if self.idle else None
 
-    def give_back(self, worker):
+    def give_back(self, worker: str) -> None:
         self.idle.append(worker)
 
 
-def test_a_worker_that_comes_free_is_not_given_to_one_just_cancelled():
+def test_a_worker_that_comes_free_is_not_given_to_one_just_cancelled() -> None:
     """Its future is cancelled at once, but it leaves the line only when its task runs."""
 
-    async def scenario():
+    async def scenario() -> None:
         line = Line(OneWorker(), size=1, spares=0, stats=PoolStats())
         held = await line.acquire(None)
         leaving = asyncio.create_task(line.acquire(None))
@@ -46,8 +46,8 @@ def test_a_worker_that_comes_free_is_not_given_to_one_just_cancelled():
     asyncio.run(scenario())
 
 
-def test_a_worker_given_before_the_cancellation_goes_back():
-    async def scenario():
+def test_a_worker_given_before_the_cancellation_goes_back() -> None:
+    async def scenario() -> None:
         line = Line(OneWorker(), size=1, spares=0, stats=PoolStats())
         held = await line.acquire(None)
         leaving = asyncio.create_task(line.acquire(None))

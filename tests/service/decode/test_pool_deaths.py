@@ -7,36 +7,41 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 import pytest
 
-from service.decode import DecodeCrashed, DecodeTimeout, DecodeUnavailable, TooDemanding
+from model.inputs import VideoError
+from service.decode import DecodeCrashed, DecodePool, DecodeTimeout, DecodeUnavailable, TooDemanding
+from tests.service.decode.conftest import Order, WithPool
 
 MIB = 1 << 20
+Refused = TypeVar("Refused", bound=VideoError)
 
 
-async def until(condition):
+async def until(condition: Callable[[], object]) -> None:
     """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
     while not condition():
         await asyncio.sleep(0.005)
 
 
-async def refused(pool, path, kind, **more):
+async def refused(pool: DecodePool, path: Path, kind: type[Refused], **more: Any) -> Refused:
     with pytest.raises(kind) as caught:
         await pool.decode(path, **more)
     return caught.value
 
 
-async def still_works(pool, order):
+async def still_works(pool: DecodePool, order: Order) -> None:
     clip = await pool.decode(order("fine"))
     assert clip.frames.min() == clip.frames.max() == 7
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
-def test_a_crash_is_the_senders_alone(with_pool, order, number):
-    async def scenario(pool):
+def test_a_crash_is_the_senders_alone(with_pool: WithPool, order: Order, number: int) -> None:
+    async def scenario(pool: DecodePool) -> None:
         error = await refused(pool, order(f"die {int(number)}"), DecodeCrashed)
         assert error.code == "decode_crashed"
         await still_works(pool, order)
@@ -45,8 +50,8 @@ def test_a_crash_is_the_senders_alone(with_pool, order, number):
     with_pool(scenario)
 
 
-def test_a_worker_killed_from_outside(with_pool, order):
-    async def scenario(pool):
+def test_a_worker_killed_from_outside(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         job = asyncio.create_task(pool.decode(order("hang")))
         await until(lambda: pool.running)
         os.kill(pool.pids[0], signal.SIGKILL)
@@ -57,10 +62,10 @@ def test_a_worker_killed_from_outside(with_pool, order):
     with_pool(scenario)
 
 
-def test_the_clip_after_a_damaging_one_gets_a_second_try(with_pool, order):
+def test_the_clip_after_a_damaging_one_gets_a_second_try(with_pool: WithPool, order: Order) -> None:
     """A worker that served others before may have been damaged by them."""
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         await still_works(pool, order)
         upload = order("hold")
         job = asyncio.create_task(pool.decode(upload))
@@ -75,8 +80,8 @@ def test_the_clip_after_a_damaging_one_gets_a_second_try(with_pool, order):
     with_pool(scenario)
 
 
-def test_a_clip_that_crashes_twice_is_blamed(with_pool, order):
-    async def scenario(pool):
+def test_a_clip_that_crashes_twice_is_blamed(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         await still_works(pool, order)
         await refused(pool, order("die 11"), DecodeCrashed)
         assert pool.stats.ended == {"crash": 2}
@@ -85,8 +90,8 @@ def test_a_clip_that_crashes_twice_is_blamed(with_pool, order):
 
 
 @pytest.mark.parametrize("order_text", ["hang", "spin"])
-def test_a_job_that_never_ends(with_pool, order, order_text):
-    async def scenario(pool):
+def test_a_job_that_never_ends(with_pool: WithPool, order: Order, order_text: str) -> None:
+    async def scenario(pool: DecodePool) -> None:
         error = await refused(pool, order(order_text), DecodeTimeout)
         assert error.code == "decode_timeout"
         assert "1.5 seconds" in error.detail
@@ -96,18 +101,20 @@ def test_a_job_that_never_ends(with_pool, order, order_text):
     with_pool(scenario, options={"max_decode_s": 1.5})
 
 
-def test_a_deadline_ends_a_job_too(with_pool, order):
-    async def scenario(pool):
+def test_a_deadline_ends_a_job_too(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         await refused(pool, order("hang"), DecodeTimeout, deadline=time.monotonic() + 0.2)
         assert pool.stats.ended["timeout"] == 1
 
     with_pool(scenario)
 
 
-def test_the_kernel_counts_processor_time_when_the_parent_cannot(with_pool, order):
+def test_the_kernel_counts_processor_time_when_the_parent_cannot(
+    with_pool: WithPool, order: Order
+) -> None:
     """The event loop is blocked here, so no timer of ours can fire."""
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         job = asyncio.create_task(pool.decode(order("spin")))
         await until(lambda: pool.running)
         process = psutil.Process(pool.pids[0])
@@ -120,8 +127,8 @@ def test_the_kernel_counts_processor_time_when_the_parent_cannot(with_pool, orde
     with_pool(scenario, options={"max_decode_s": 0.5})
 
 
-def test_memory_is_bounded_and_the_worker_survives(with_pool, order):
-    async def scenario(pool):
+def test_memory_is_bounded_and_the_worker_survives(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         (pid,) = pool.pids
         before = psutil.Process(pid).memory_info().rss
         error = await refused(pool, order("hog"), TooDemanding)
@@ -138,8 +145,8 @@ def test_memory_is_bounded_and_the_worker_survives(with_pool, order):
     with_pool(scenario, options={"memory_bytes": 64 * MIB})
 
 
-def test_descriptors_are_bounded(with_pool, order):
-    async def scenario(pool):
+def test_descriptors_are_bounded(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         error = await refused(pool, order("files"), Exception)
         assert int(error.detail.split()[0]) < 16
         # Now the worker cannot even receive an upload: the next clip is served by another.
@@ -149,8 +156,10 @@ def test_descriptors_are_bounded(with_pool, order):
     with_pool(scenario)
 
 
-def test_a_bug_of_ours_is_logged_and_not_told(with_pool, order, caplog):
-    async def scenario(pool):
+def test_a_bug_of_ours_is_logged_and_not_told(
+    with_pool: WithPool, order: Order, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
         error = await refused(pool, order("bug"), DecodeCrashed)
         assert "secret" not in error.detail
         assert "KeyError" in caplog.text
@@ -159,8 +168,8 @@ def test_a_bug_of_ours_is_logged_and_not_told(with_pool, order, caplog):
     with_pool(scenario)
 
 
-def test_limits_that_the_kernel_holds(with_pool, order):
-    async def scenario(pool):
+def test_limits_that_the_kernel_holds(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         (pid,) = pool.pids
         await still_works(pool, order)
         limits = {
@@ -176,8 +185,8 @@ def test_limits_that_the_kernel_holds(with_pool, order):
     with_pool(scenario)
 
 
-def test_others_keep_working_while_one_misbehaves(with_pool, order):
-    async def scenario(pool):
+def test_others_keep_working_while_one_misbehaves(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         bad = [asyncio.create_task(pool.decode(order(text))) for text in ("die 11", "hang", "hog")]
         good = [asyncio.create_task(pool.decode(order("fine"))) for _ in range(12)]
         assert len(await asyncio.gather(*good)) == 12
@@ -195,10 +204,10 @@ def test_others_keep_working_while_one_misbehaves(with_pool, order):
     )
 
 
-def test_no_descriptor_left_in_the_parent(with_pool, order):
+def test_no_descriptor_left_in_the_parent(with_pool: WithPool, order: Order) -> None:
     """The clip in question cannot be served; the pool goes on as soon as there is room."""
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         upload = order("fine")
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (8, hard))
@@ -213,8 +222,8 @@ def test_no_descriptor_left_in_the_parent(with_pool, order):
     with_pool(scenario)
 
 
-def test_an_upload_that_vanished(with_pool, order, tmp_path):
-    async def scenario(pool):
+def test_an_upload_that_vanished(with_pool: WithPool, order: Order, tmp_path: Path) -> None:
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(DecodeUnavailable, match="upload"):
             await pool.decode(tmp_path / "gone")
         await still_works(pool, order)

@@ -6,17 +6,28 @@ import asyncio
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from model.inputs import InputSpec, NotAVideo, RangeError, TooShort, VideoLimits, decode_clip
+from model.inputs import (
+    Clip,
+    InputSpec,
+    NotAVideo,
+    RangeError,
+    TooShort,
+    VideoError,
+    VideoLimits,
+    decode_clip,
+)
 from service.decode import DecodePool
+from tests.service.decode.conftest import Order, WithPool
 
 SPEC = InputSpec.official(8, 112)
 
 
-def same(clip, reference):
+def same(clip: Clip, reference: Clip) -> None:
     assert np.array_equal(clip.frames, reference.frames)
     assert clip.info == reference.info
 
@@ -24,8 +35,10 @@ def same(clip, reference):
 @pytest.mark.parametrize(
     "wanted", [{}, {"views": 3}, {"crops": 3, "views": 2}, {"start": 1.0, "end": 2.5}]
 )
-def test_same_as_in_this_process(with_pool, videos, wanted):
-    async def scenario(pool):
+def test_same_as_in_this_process(
+    with_pool: WithPool, videos: dict[str, Path], wanted: dict[str, Any]
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
         for path in videos.values():
             with path.open("rb") as file:
                 same(await pool.decode(path, **wanted), decode_clip(file, SPEC, **wanted))
@@ -33,10 +46,12 @@ def test_same_as_in_this_process(with_pool, videos, wanted):
     with_pool(scenario, command=None, spec=SPEC)
 
 
-def test_a_descriptor_keeps_its_position_and_stays_open(with_pool, videos):
+def test_a_descriptor_keeps_its_position_and_stays_open(
+    with_pool: WithPool, videos: dict[str, Path]
+) -> None:
     path = videos["arm_wrestling"]
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         with path.open("rb") as file:
             file.seek(1234)
             clip = await pool.decode(file.fileno())
@@ -46,8 +61,8 @@ def test_a_descriptor_keeps_its_position_and_stays_open(with_pool, videos):
     with_pool(scenario, command=None, spec=SPEC)
 
 
-def test_an_upload_that_lives_in_memory(with_pool, videos):
-    async def scenario(pool):
+def test_an_upload_that_lives_in_memory(with_pool: WithPool, videos: dict[str, Path]) -> None:
+    async def scenario(pool: DecodePool) -> None:
         fd = os.memfd_create("upload", os.MFD_CLOEXEC)
         with os.fdopen(fd, "w+b") as file:
             file.write(videos["arm_wrestling"].read_bytes())
@@ -65,12 +80,19 @@ def test_an_upload_that_lives_in_memory(with_pool, videos):
         ("v_h264_faststart.mp4", {"start": 0.001, "end": 0.002}, TooShort, "video_too_short"),
     ],
 )
-def test_refusals_keep_class_code_and_words(with_pool, shared_dir, name, wanted, kind, code):
+def test_refusals_keep_class_code_and_words(
+    with_pool: WithPool,
+    shared_dir: Path,
+    name: str,
+    wanted: dict[str, Any],
+    kind: type[VideoError],
+    code: str,
+) -> None:
     path = shared_dir / "corpus" / name
     with path.open("rb") as file, pytest.raises(kind) as here:
         decode_clip(file, SPEC, **wanted)
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(kind) as there:
             await pool.decode(path, **wanted)
         assert there.value.code == here.value.code == code
@@ -81,8 +103,8 @@ def test_refusals_keep_class_code_and_words(with_pool, shared_dir, name, wanted,
     with_pool(scenario, command=None, spec=SPEC)
 
 
-def test_limits_hold_in_the_worker(videos):
-    async def main():
+def test_limits_hold_in_the_worker(videos: dict[str, Path]) -> None:
+    async def main() -> None:
         pool = DecodePool(1, SPEC, VideoLimits(max_frames=10))
         await pool.start()
         try:
@@ -94,8 +116,8 @@ def test_limits_hold_in_the_worker(videos):
     asyncio.run(main())
 
 
-def test_frames_are_shared_read_only_and_given_back(with_pool, order):
-    async def scenario(pool):
+def test_frames_are_shared_read_only_and_given_back(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         clip = await pool.decode(order("fine"))
         assert "memfd:frames" in Path("/proc/self/maps").read_text()
         assert not clip.frames.flags.writeable
@@ -113,8 +135,10 @@ def test_frames_are_shared_read_only_and_given_back(with_pool, order):
 @pytest.mark.parametrize(
     "wanted", [{"views": 0}, {"views": 11}, {"crops": 2}, {"start": float("nan")}]
 )
-def test_a_callers_mistake_is_no_video_error(with_pool, order, wanted):
-    async def scenario(pool):
+def test_a_callers_mistake_is_no_video_error(
+    with_pool: WithPool, order: Order, wanted: dict[str, Any]
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(ValueError, match=next(iter(wanted))):
             await pool.decode(order("fine"), **wanted)
         assert pool.stats.jobs == 0
@@ -122,8 +146,8 @@ def test_a_callers_mistake_is_no_video_error(with_pool, order, wanted):
     with_pool(scenario)
 
 
-def test_an_upload_must_be_a_regular_file(with_pool):
-    async def scenario(pool):
+def test_an_upload_must_be_a_regular_file(with_pool: WithPool) -> None:
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(ValueError, match="regular file"):
             await pool.decode(Path("/dev/zero"))
         assert pool.running == 0
@@ -131,10 +155,10 @@ def test_an_upload_must_be_a_regular_file(with_pool):
     with_pool(scenario)
 
 
-def test_a_pool_works_on_uvloop(videos):
+def test_a_pool_works_on_uvloop(videos: dict[str, Path]) -> None:
     uvloop = pytest.importorskip("uvloop")
 
-    async def main():
+    async def main() -> None:
         pool = DecodePool(1, SPEC)
         await pool.start()
         try:

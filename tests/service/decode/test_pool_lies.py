@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from model.inputs import NotAVideo, VideoError
-from service.decode import DecodeCrashed
+from model.inputs import InputSpec, NotAVideo, VideoError
+from service.decode import DecodeCrashed, DecodePool
 from service.decode.answer_validation import BadAnswer, clip_from
 from service.decode.frame_memory import FrameMemory
+from tests.service.decode.conftest import Order, WithPool
 
 LONG = "x" * 501
 TICKET = "0123456789abcdef"
@@ -30,7 +31,7 @@ HONEST = {
 }
 
 
-def with_fields(text):
+def with_fields(text: str) -> bytes:
     """The honest answer with some fields replaced; a key `info.x` reaches inside."""
     fields = {key: dict(v) if isinstance(v, dict) else v for key, v in HONEST.items()}
     for key, value in json.loads(text).items():
@@ -51,7 +52,7 @@ REFUSAL = {
 }
 
 
-def refusal(**changed):
+def refusal(**changed: str) -> str:
     """A refusal with some fields replaced, as an argument of `raw`."""
     return "raw " + json.dumps(REFUSAL | changed, ensure_ascii=False)
 
@@ -101,14 +102,14 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("said", sorted(NONSENSE))
-def test_nonsense_is_no_clip(said, spec):
+def test_nonsense_is_no_clip(said: str, spec: InputSpec) -> None:
     how, _, text = NONSENSE[said].partition(" ")
     packet = SAID[how](text)
     with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(BadAnswer, match="garbage"):
         clip_from(packet, TICKET, memory, 4)
 
 
-def test_the_answer_that_is_changed_above_is_good():
+def test_the_answer_that_is_changed_above_is_good() -> None:
     with FrameMemory((1, 4, 16, 16, 3)) as memory:
         clip = clip_from(SAID["fields"]("{}"), TICKET, memory, 4)
     assert clip.frames.shape == (1, 4, 16, 16, 3)
@@ -118,8 +119,10 @@ def test_the_answer_that_is_changed_above_is_good():
 @pytest.mark.parametrize(
     "lie", ["raw {}", "raw \x01", "long 65537", "long 150000", "mapped", "sealed"]
 )
-def test_nonsense_costs_the_worker_and_its_job_alone(with_pool, order, lie):
-    async def scenario(pool):
+def test_nonsense_costs_the_worker_and_its_job_alone(
+    with_pool: WithPool, order: Order, lie: str
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(DecodeCrashed):
             await pool.decode(order(f"lie {lie}"))
         assert (await pool.decode(order("fine"))).info.codec == "test"
@@ -128,16 +131,16 @@ def test_nonsense_costs_the_worker_and_its_job_alone(with_pool, order, lie):
     with_pool(scenario)
 
 
-def test_the_refusal_that_is_changed_above_is_good():
+def test_the_refusal_that_is_changed_above_is_good() -> None:
     packet = SAID["raw"](refusal().removeprefix("raw "))
     with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(NotAVideo, match="ünïcode"):
         clip_from(packet, TICKET, memory, 4)
 
 
-def test_an_honest_answer_by_the_same_means_is_taken(with_pool, order):
+def test_an_honest_answer_by_the_same_means_is_taken(with_pool: WithPool, order: Order) -> None:
     """The lies above fail for what is changed in them, not for how they are made."""
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         clip = await pool.decode(order("lie honest"))
         assert clip.frames.shape == (1, 4, 16, 16, 3)
         assert not clip.frames.any()
@@ -146,8 +149,10 @@ def test_an_honest_answer_by_the_same_means_is_taken(with_pool, order):
 
 
 @pytest.mark.parametrize("pause_s", [0, 0.2])
-def test_an_answer_too_many_is_not_taken_for_the_next_clip(with_pool, order, pause_s):
-    async def scenario(pool):
+def test_an_answer_too_many_is_not_taken_for_the_next_clip(
+    with_pool: WithPool, order: Order, pause_s: float
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
         (liar,) = pool.pids
         await pool.decode(order(f"lie twice {pause_s}"))
         assert (await pool.decode(order("fine"))).info.codec == "test"
@@ -157,11 +162,13 @@ def test_an_answer_too_many_is_not_taken_for_the_next_clip(with_pool, order, pau
     with_pool(scenario)
 
 
-def test_descriptors_that_a_worker_sends_are_dropped(with_pool, order, monkeypatch):
+def test_descriptors_that_a_worker_sends_are_dropped(
+    with_pool: WithPool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the filter a worker can attach them; with_pool counts what is left open here."""
     monkeypatch.setattr("service.decode.pool.compile_filter", lambda: "")
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(DecodeCrashed):
             await pool.decode(order("lie gift"))
         assert pool.stats.ended == {"garbage": 1}
@@ -169,8 +176,8 @@ def test_descriptors_that_a_worker_sends_are_dropped(with_pool, order, monkeypat
     with_pool(scenario)
 
 
-def test_words_for_the_client_come_through(with_pool, order):
-    async def scenario(pool):
+def test_words_for_the_client_come_through(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(VideoError, match="ünïcode"):
             await pool.decode(order("lie " + refusal(ticket="OF THE JOB")))
         assert not pool.stats.ended

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -15,26 +16,26 @@ import pytest
 
 from model.inputs import InputSpec
 from service.decode import DecodePool, DecodeUnavailable, PoolOptions
-from tests.service.decode.conftest import MISBEHAVING
+from tests.service.decode.conftest import MISBEHAVING, Order, WithPool
 
 SPEC = InputSpec(num_frames=4, image_size=16, resize_short_side=16)
 
 
-async def until(condition):
+async def until(condition: Callable[[], object]) -> None:
     """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
     while not condition():
         await asyncio.sleep(0.005)
 
 
-def is_gone(pid):
+def is_gone(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def test_a_worker_that_dies_idle_is_replaced(with_pool, order):
-    async def scenario(pool):
+def test_a_worker_that_dies_idle_is_replaced(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         await pool.decode(order("fine"))
         (pid,) = pool.pids
         os.kill(pid, signal.SIGKILL)
@@ -47,8 +48,8 @@ def test_a_worker_that_dies_idle_is_replaced(with_pool, order):
     with_pool(scenario)
 
 
-def test_the_first_worker_decodes_before_the_others_are_there(order):
-    async def main():
+def test_the_first_worker_decodes_before_the_others_are_there(order: Order) -> None:
+    async def main() -> None:
         pool = DecodePool(2, SPEC, options=PoolOptions(spares=1), command=MISBEHAVING)
         await pool.start(at_first=1)
         assert (len(pool.pids), pool.ready) == (1, 1)
@@ -62,8 +63,8 @@ def test_the_first_worker_decodes_before_the_others_are_there(order):
     asyncio.run(main())
 
 
-def test_workers_retire_after_enough_clips(with_pool, order):
-    async def scenario(pool):
+def test_workers_retire_after_enough_clips(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         first = set(pool.pids)
         for _ in range(4):
             await pool.decode(order("fine"))
@@ -75,8 +76,8 @@ def test_workers_retire_after_enough_clips(with_pool, order):
     with_pool(scenario, options={"spares": 1, "jobs_per_worker": 2})
 
 
-def test_workers_that_grew_retire(with_pool, order):
-    async def scenario(pool):
+def test_workers_that_grew_retire(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         await pool.decode(order("grow 40"))
         assert pool.stats.ended == {"memory": 1}
         await pool.decode(order("fine"))
@@ -85,8 +86,10 @@ def test_workers_that_grew_retire(with_pool, order):
     with_pool(scenario, options={"spares": 1, "max_growth_bytes": 32 << 20})
 
 
-def test_the_last_worker_does_not_retire_before_another_is_ready(with_pool, order):
-    async def scenario(pool):
+def test_the_last_worker_does_not_retire_before_another_is_ready(
+    with_pool: WithPool, order: Order
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
         for _ in range(3):
             await pool.decode(order("fine"))
         assert not pool.stats.ended
@@ -94,8 +97,8 @@ def test_the_last_worker_does_not_retire_before_another_is_ready(with_pool, orde
     with_pool(scenario, options={"jobs_per_worker": 1})
 
 
-def test_workers_that_cannot_start(caplog):
-    async def main():
+def test_workers_that_cannot_start(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
         pool = DecodePool(2, SPEC, command=(sys.executable, "-c", "raise SystemExit(3)"))
         with pytest.raises(DecodeUnavailable, match="cannot start"):
             await pool.start()
@@ -105,8 +108,8 @@ def test_workers_that_cannot_start(caplog):
     asyncio.run(main())
 
 
-def test_a_program_that_is_not_there():
-    async def main():
+def test_a_program_that_is_not_there() -> None:
+    async def main() -> None:
         pool = DecodePool(1, SPEC, command=("/nonexistent/python",))
         with pytest.raises(DecodeUnavailable, match="FileNotFoundError"):
             await pool.start()
@@ -114,8 +117,8 @@ def test_a_program_that_is_not_there():
     asyncio.run(main())
 
 
-def test_a_worker_that_says_nothing_at_its_start():
-    async def main():
+def test_a_worker_that_says_nothing_at_its_start() -> None:
+    async def main() -> None:
         options = PoolOptions(start_timeout_s=0.1)
         pool = DecodePool(1, SPEC, options=options, command=("/bin/sleep", "600"))
         with pytest.raises(DecodeUnavailable):
@@ -125,13 +128,13 @@ def test_a_worker_that_says_nothing_at_its_start():
     asyncio.run(main())
 
 
-def test_down_and_up_again(order, tmp_path, caplog):
+def test_down_and_up_again(order: Order, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Workers that cannot start any more make the pool say so, and it recovers by itself."""
     working = str(Path(__file__).with_name("misbehaving_worker.py"))
     program = tmp_path / "worker.py"
     program.symlink_to(working)
 
-    async def main():
+    async def main() -> None:
         pool = DecodePool(
             1, SPEC, options=PoolOptions(spares=0), command=(sys.executable, "-P", str(program))
         )
@@ -175,7 +178,7 @@ asyncio.run(main())
 """
 
 
-def test_workers_die_with_a_parent_that_was_killed(order, tmp_path):
+def test_workers_die_with_a_parent_that_was_killed(order: Order, tmp_path: Path) -> None:
     """One at work and one idle: neither outlives the service."""
     worker = str(Path(__file__).with_name("misbehaving_worker.py"))
     parent = subprocess.Popen(
@@ -191,16 +194,16 @@ def test_workers_die_with_a_parent_that_was_killed(order, tmp_path):
         time.sleep(0.01)
 
 
-def test_a_pool_starts_once(with_pool):
-    async def scenario(pool):
+def test_a_pool_starts_once(with_pool: WithPool) -> None:
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(RuntimeError, match="started before"):
             await pool.start()
 
     with_pool(scenario)
 
 
-def test_nothing_to_ask_of_a_pool_that_never_started(order):
-    async def main():
+def test_nothing_to_ask_of_a_pool_that_never_started(order: Order) -> None:
+    async def main() -> None:
         pool = DecodePool(1, SPEC)
         assert not pool.alive
         assert pool.sandbox == {}
@@ -212,6 +215,6 @@ def test_nothing_to_ask_of_a_pool_that_never_started(order):
 
 
 @pytest.mark.parametrize("workers", [0, -1])
-def test_a_pool_has_workers(workers):
+def test_a_pool_has_workers(workers: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         DecodePool(workers, SPEC)

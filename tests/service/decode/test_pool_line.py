@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import psutil
 import pytest
 
-from service.decode import DecodeUnavailable
+from service.decode import DecodePool, DecodeUnavailable
+from tests.service.decode.conftest import Order, WithPool
 
 
-async def until(condition):
+async def until(condition: Callable[[], object]) -> None:
     """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
     while not condition():
         await asyncio.sleep(0.005)
 
 
-def test_first_come_first_served(with_pool, order):
-    async def scenario(pool):
+def test_first_come_first_served(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         holding = order("hold")
         first = asyncio.create_task(pool.decode(holding))
         await until(lambda: pool.running)
         served: list[int] = []
 
-        async def wait_in_line(number):
+        async def wait_in_line(number: int) -> None:
             await pool.decode(order("fine"))
             served.append(number)
 
@@ -39,15 +41,15 @@ def test_first_come_first_served(with_pool, order):
     with_pool(scenario)
 
 
-def test_fifty_clips_over_two_workers(with_pool, order):
-    async def scenario(pool):
+def test_fifty_clips_over_two_workers(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         most = 0
 
-        async def one():
+        async def one() -> int:
             nonlocal most
             clip = await pool.decode(upload, views=2)
             most = max(most, pool.running)
-            return clip.frames.sum()
+            return int(clip.frames.sum())
 
         upload = order("fine")
         sums = await asyncio.gather(*(one() for _ in range(50)))
@@ -60,8 +62,8 @@ def test_fifty_clips_over_two_workers(with_pool, order):
     with_pool(scenario, workers=2, options={"spares": 1})
 
 
-def test_a_deadline_that_passes_in_line(with_pool, order):
-    async def scenario(pool):
+def test_a_deadline_that_passes_in_line(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         holding = order("hold")
         first = asyncio.create_task(pool.decode(holding))
         await until(lambda: pool.running)
@@ -75,8 +77,8 @@ def test_a_deadline_that_passes_in_line(with_pool, order):
     with_pool(scenario)
 
 
-def test_a_deadline_in_the_past_starts_nothing(with_pool, order):
-    async def scenario(pool):
+def test_a_deadline_in_the_past_starts_nothing(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         with pytest.raises(TimeoutError):
             await pool.decode(order("hang"), deadline=time.monotonic() - 1)
         await pool.decode(order("fine"))
@@ -85,8 +87,10 @@ def test_a_deadline_in_the_past_starts_nothing(with_pool, order):
     with_pool(scenario)
 
 
-def test_a_clip_that_nobody_wants_any_more_ends_its_worker(with_pool, order):
-    async def scenario(pool):
+def test_a_clip_that_nobody_wants_any_more_ends_its_worker(
+    with_pool: WithPool, order: Order
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
         (pid,) = pool.pids
         job = asyncio.create_task(pool.decode(order("hang")))
         await until(lambda: pool.running)
@@ -101,10 +105,10 @@ def test_a_clip_that_nobody_wants_any_more_ends_its_worker(with_pool, order):
     with_pool(scenario, options={"cancel_grace_s": 0.05})
 
 
-def test_a_clip_that_is_almost_done_may_finish_unwanted(with_pool, order):
+def test_a_clip_that_is_almost_done_may_finish_unwanted(with_pool: WithPool, order: Order) -> None:
     """The worker is still there, and the result goes nowhere."""
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         holding = order("hold")
         job = asyncio.create_task(pool.decode(holding))
         await until(lambda: pool.running)
@@ -121,8 +125,8 @@ def test_a_clip_that_is_almost_done_may_finish_unwanted(with_pool, order):
     with_pool(scenario, options={"cancel_grace_s": 60})
 
 
-def test_cancelled_at_the_moment_a_worker_was_given(with_pool, order):
-    async def scenario(pool):
+def test_cancelled_at_the_moment_a_worker_was_given(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         for _ in range(20):
             job = asyncio.create_task(pool.decode(order("fine")))
             await asyncio.sleep(0)
@@ -134,8 +138,8 @@ def test_cancelled_at_the_moment_a_worker_was_given(with_pool, order):
     with_pool(scenario, options={"cancel_grace_s": 60})
 
 
-def test_stopping_answers_everybody(with_pool, order):
-    async def scenario(pool):
+def test_stopping_answers_everybody(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         jobs = [asyncio.create_task(pool.decode(order("hang"))) for _ in range(4)]
         await until(lambda: pool.running)
         await pool.stop()
@@ -148,10 +152,10 @@ def test_stopping_answers_everybody(with_pool, order):
     with_pool(scenario)
 
 
-def test_a_spare_takes_over_at_once(with_pool, order):
+def test_a_spare_takes_over_at_once(with_pool: WithPool, order: Order) -> None:
     """The clip behind a killed worker does not wait for a new one to load."""
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         soon = time.monotonic() + 0.3
         bad = asyncio.create_task(pool.decode(order("hang"), deadline=soon))
         good = asyncio.create_task(pool.decode(order("fine")))
@@ -164,8 +168,8 @@ def test_a_spare_takes_over_at_once(with_pool, order):
     with_pool(scenario, options={"spares": 1, "slow_after_s": 60})
 
 
-def test_clips_behind_a_slow_one_go_to_the_spare(with_pool, order):
-    async def scenario(pool):
+def test_clips_behind_a_slow_one_go_to_the_spare(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
         holding = order("hold")
         slow = asyncio.create_task(pool.decode(holding))
         await until(lambda: pool.running)
@@ -179,10 +183,10 @@ def test_clips_behind_a_slow_one_go_to_the_spare(with_pool, order):
     with_pool(scenario, options={"spares": 1, "slow_after_s": 0.05})
 
 
-def test_slow_clips_cannot_take_every_worker_there_is(with_pool, order):
+def test_slow_clips_cannot_take_every_worker_there_is(with_pool: WithPool, order: Order) -> None:
     """Only as many beyond the agreed number as there are spares."""
 
-    async def scenario(pool):
+    async def scenario(pool: DecodePool) -> None:
         uploads = [order("hold") for _ in range(4)]
         jobs = [asyncio.create_task(pool.decode(upload)) for upload in uploads]
         await until(lambda: pool.running == 2)

@@ -143,8 +143,11 @@ class MemoryWatch:
         self._thread.join()
 
 
+Serving = Callable[..., contextlib.AbstractContextManager[ServerProcess]]
+
+
 @pytest.fixture
-def serving(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[ServerProcess]]:
+def serving(tmp_path: Path) -> Serving:
     """`with serving(**settings) as server:` a server process, stopped in order at the end."""
 
     @contextlib.contextmanager

@@ -12,9 +12,14 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+
+from tests.conftest import CorpusFile
+from tests.service.hostile.conftest import MemoryWatch, ServerProcess, Serving
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +27,18 @@ AT_ONCE = 8
 GROWTH_PER_WORKER_MIB, SLOWER = 300, 3.0
 LABELS = {"labels": '["a cat", "a dog", "juggling", "riding a bike"]'}
 MIB = 1 << 20
+Upload = tuple[str, str, bytes]  # name in the manifest, name as uploaded, content
 
 
 @dataclass
 class Answer:
     name: str
     status: int
-    body: dict
+    body: dict[str, Any]
     seconds: float
 
 
-async def post(client, name, upload_name, data):
+async def post(client: httpx.AsyncClient, name: str, upload_name: str, data: bytes) -> Answer:
     began = time.monotonic()
     # A value that no server has seen, so that every answer is computed and none remembered.
     fields = LABELS | {"end": f"{100000 + began:.6f}"}
@@ -40,29 +46,29 @@ async def post(client, name, upload_name, data):
     return Answer(name, response.status_code, response.json(), time.monotonic() - began)
 
 
-async def together(url, uploads):
+async def together(url: str, uploads: list[Upload]) -> list[Answer]:
     """All uploads, eight at a time, answers in order."""
     gate = asyncio.Semaphore(AT_ONCE)
     limits = httpx.Limits(max_connections=AT_ONCE)
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
 
-        async def one(upload):
+        async def one(upload: Upload) -> Answer:
             async with gate:
                 return await post(client, *upload)
 
         return await asyncio.gather(*map(one, uploads))
 
 
-def essence(answer):
+def essence(answer: Answer) -> dict[str, Any]:
     """An answer without what differs from call to call."""
     return {k: v for k, v in answer.body.items() if k not in ("timing_ms", "video_id", "cache")}
 
 
-def p99(seconds):
+def p99(seconds: list[float]) -> float:
     return sorted(seconds)[int(0.99 * (len(seconds) - 1))]
 
 
-def complaint(entry, answer):
+def complaint(entry: CorpusFile, answer: Answer) -> str:
     """What is wrong with an answer by the manifest; empty where nothing is."""
     expect, text = entry.expect, json.dumps(answer.body)
     if answer.status not in expect["http"] or answer.status >= 500:
@@ -78,7 +84,13 @@ def complaint(entry, answer):
     return ""
 
 
-def sweep(server, corpus, videos, rounds, memory_watch):
+def sweep(
+    server: ServerProcess,
+    corpus: list[CorpusFile],
+    videos: dict[str, Path],
+    rounds: int,
+    memory_watch: type[MemoryWatch],
+) -> dict[str, Any]:
     good = [(path.name, path.name, path.read_bytes()) for path in sorted(videos.values())]
     asyncio.run(together(server.url, good))
     quiet = asyncio.run(together(server.url, good * max(4 * rounds, 8)))
@@ -123,7 +135,12 @@ def sweep(server, corpus, videos, rounds, memory_watch):
     return report
 
 
-def test_the_corpus_once(serving, corpus, videos, memory_watch):
+def test_the_corpus_once(
+    serving: Serving,
+    corpus: list[CorpusFile],
+    videos: dict[str, Path],
+    memory_watch: type[MemoryWatch],
+) -> None:
     with serving() as server:
         report = sweep(server, corpus, videos, 1, memory_watch)
     assert report["growth of one process MiB"] <= GROWTH_PER_WORKER_MIB
@@ -131,7 +148,12 @@ def test_the_corpus_once(serving, corpus, videos, memory_watch):
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_the_corpus_twenty_times(serving, corpus, videos, memory_watch):
+def test_the_corpus_twenty_times(
+    serving: Serving,
+    corpus: list[CorpusFile],
+    videos: dict[str, Path],
+    memory_watch: type[MemoryWatch],
+) -> None:
     # The cache of encoded clips is meant to fill; here it would hide what must be given back.
     with serving(video_cache_bytes=1 << 20) as server:
         # What a server settles at after its first hour, not what it had when it was born.

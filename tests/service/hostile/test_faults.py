@@ -17,7 +17,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -25,6 +27,8 @@ import pytest
 
 from service.settings import DEMO_BUNDLE
 from tests.conftest import ROOT, missing
+from tests.service.hostile.conftest import ServerProcess, Serving
+from tests.service.redis.conftest import RedisServer
 
 log = logging.getLogger(__name__)
 pytestmark = pytest.mark.faults
@@ -35,22 +39,22 @@ fresh = itertools.count()
 
 
 @pytest.fixture
-def good(videos):
+def good(videos: dict[str, Path]) -> bytes:
     return videos["arm_wrestling"].read_bytes()
 
 
 @pytest.fixture
-def slow(shared_dir):
+def slow(shared_dir: Path) -> bytes:
     """A clip that keeps a worker busy for a second or more, and large."""
     return (shared_dir / "corpus" / SLOW).read_bytes()
 
 
-def ask(server, video, **fields):
+def ask(server: ServerProcess, video: bytes, **fields: Any) -> httpx.Response:
     """An answer that is computed, not remembered: each has another end."""
     return server.classify(video, end=f"{100000 + next(fresh)}", **fields)
 
 
-def until_served(server, video):
+def until_served(server: ServerProcess, video: bytes) -> float:
     """Seconds until a good clip is answered as it should be."""
     began = time.monotonic()
     while True:
@@ -60,7 +64,7 @@ def until_served(server, video):
         time.sleep(0.02)
 
 
-def until(condition):
+def until(condition: Callable[[], object]) -> float:
     began = time.monotonic()
     while not condition():
         time.sleep(0.01)
@@ -70,16 +74,22 @@ def until(condition):
 class Asking(threading.Thread):
     """A request that is on its way; `answer` is there after join."""
 
-    def __init__(self, server, video):
+    def __init__(self, server: ServerProcess, video: bytes) -> None:
         super().__init__()
-        self._server, self._video, self.answer = server, video, None
+        self._server, self._video = server, video
+        self._answer: httpx.Response | None = None
         self.start()
 
-    def run(self):
-        self.answer = ask(self._server, self._video)
+    def run(self) -> None:
+        self._answer = ask(self._server, self._video)
+
+    @property
+    def answer(self) -> httpx.Response:
+        assert self._answer is not None
+        return self._answer
 
 
-def busy(server, request):
+def busy(server: ServerProcess, request: Asking) -> psutil.Process:
     """The worker that uses a processor while this request is decoded."""
     before = {worker: sum(worker.cpu_times()[:2]) for worker in server.workers()}
     while request.is_alive():
@@ -91,7 +101,9 @@ def busy(server, request):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_is_killed_at_work(serving, good, slow, number):
+def test_a_worker_is_killed_at_work(
+    serving: Serving, good: bytes, slow: bytes, number: int
+) -> None:
     with serving() as server:
         before = set(server.workers())
         request = Asking(server, slow)
@@ -110,7 +122,7 @@ def test_a_worker_is_killed_at_work(serving, good, slow, number):
         )  # fmt: skip
 
 
-def test_every_worker_is_killed_idle(serving, good):
+def test_every_worker_is_killed_idle(serving: Serving, good: bytes) -> None:
     with serving() as server:
         old = set(server.workers())
         for worker in old:
@@ -123,7 +135,7 @@ def test_every_worker_is_killed_idle(serving, good):
         )
 
 
-def test_a_worker_hangs(serving, good, slow):
+def test_a_worker_hangs(serving: Serving, good: bytes, slow: bytes) -> None:
     """Stopped by a signal, it can do nothing: only the wall clock notices."""
     with serving(decode_timeout_s=5) as server:
         request = Asking(server, slow)
@@ -143,7 +155,7 @@ def test_a_worker_hangs(serving, good, slow):
 
 
 @contextlib.contextmanager
-def memory_group(limit_above):
+def memory_group(limit_above: int) -> Iterator[Callable[[list[psutil.Process]], Path]]:
     """A control group; `join(processes)` puts them in and allows them so much more memory."""
     line = next(
         (row for row in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in row),
@@ -157,7 +169,7 @@ def memory_group(limit_above):
     except OSError as error:
         pytest.skip(f"no control group can be made here: {error}")
 
-    def join(processes):
+    def join(processes: list[psutil.Process]) -> Path:
         for process in processes:
             (group / "cgroup.procs").write_text(str(process.pid))
         # What they have already is charged to the group that they come from.
@@ -171,7 +183,7 @@ def memory_group(limit_above):
     group.rmdir()
 
 
-def test_the_kernel_runs_out_of_memory(serving, good, slow):
+def test_the_kernel_runs_out_of_memory(serving: Serving, good: bytes, slow: bytes) -> None:
     """It takes a worker, which asked to be the first, never the service."""
     with memory_group(60 * MIB) as join, serving() as server:
         root = server.root
@@ -187,7 +199,7 @@ def test_the_kernel_runs_out_of_memory(serving, good, slow):
 
 
 @pytest.fixture
-def tiny_disk(tmp_path):
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one mebibyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -198,7 +210,7 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_the_disk_is_full(serving, good, tiny_disk):
+def test_the_disk_is_full(serving: Serving, good: bytes, tiny_disk: Path) -> None:
     with serving(upload_dir=tiny_disk) as server:
         filler = tiny_disk / "filler"
         filler.write_bytes(bytes(900 * 1024))
@@ -216,7 +228,7 @@ def test_the_disk_is_full(serving, good, tiny_disk):
         )  # fmt: skip
 
 
-def test_the_upload_folder_is_gone(serving, good):
+def test_the_upload_folder_is_gone(serving: Serving, good: bytes) -> None:
     with serving() as server:
         server.uploads.rmdir()
         answer = ask(server, good)
@@ -229,7 +241,7 @@ def test_the_upload_folder_is_gone(serving, good):
         log.info("upload folder removed | 503 with Retry-After | served %.2f s after", after_s)
 
 
-def test_no_descriptor_is_left(serving, good):
+def test_no_descriptor_is_left(serving: Serving, good: bytes) -> None:
     with serving() as server:
         pid = server.root.pid
         old = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -245,7 +257,9 @@ def test_no_descriptor_is_left(serving, good):
         log.info("too many open files | 503 | served %.2f s after", after_s)
 
 
-def test_the_bundle_is_damaged_while_it_is_served(serving, good, tmp_path):
+def test_the_bundle_is_damaged_while_it_is_served(
+    serving: Serving, good: bytes, tmp_path: Path
+) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(DEMO_BUNDLE, bundle)
     with serving(bundle=bundle) as server:
@@ -274,7 +288,7 @@ def test_the_bundle_is_damaged_while_it_is_served(serving, good, tmp_path):
     log.info("a restart on the damaged bundle | it ends with: %s", again.stderr.strip())
 
 
-def test_redis_is_gone(serving, good, redis_server):
+def test_redis_is_gone(serving: Serving, good: bytes, redis_server: RedisServer) -> None:
     """Label vectors and rates are shared through it; without it each server has its own."""
     # With no memory of labels of its own the server asks each time.
     settings = {"redis_url": redis_server.url, "rate_limit": "1000/minute", "label_cache_bytes": 1}
@@ -299,7 +313,7 @@ def test_redis_is_gone(serving, good, redis_server):
         )  # fmt: skip
 
 
-def test_the_wall_clock_jumps(serving, good, tmp_path):
+def test_the_wall_clock_jumps(serving: Serving, good: bytes, tmp_path: Path) -> None:
     """A day forward and two days back: nothing is measured by it that matters."""
     library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
     if library is None:
@@ -328,7 +342,7 @@ def test_the_wall_clock_jumps(serving, good, tmp_path):
         )
 
 
-def test_the_service_itself_is_killed(serving):
+def test_the_service_itself_is_killed(serving: Serving) -> None:
     """Its workers go with it: nothing is left that holds memory or a port."""
     with serving() as server:
         workers = server.workers()

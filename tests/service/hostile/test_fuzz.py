@@ -19,6 +19,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.conftest import CorpusFile
+from tests.service.hostile.conftest import Serving
+
 log = logging.getLogger(__name__)
 
 FILES = int(os.environ.get("XCLIP_TEST_FUZZ_FILES", "500"))
@@ -31,7 +34,10 @@ SLOW = ("cpu", "frames")
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
-def flip_bits(random_, data, _):
+Material = list[tuple[str, bytes]]  # name, content
+
+
+def flip_bits(random_: random.Random, data: bytes, _: bytes) -> bytes:
     """A few bits, more in larger files; the first kilobytes are hit most."""
     out = bytearray(data)
     for _ in range(random_.choice((1, 3, 10, 30))):
@@ -41,7 +47,7 @@ def flip_bits(random_, data, _):
     return bytes(out)
 
 
-def write_numbers(random_, data, _):
+def write_numbers(random_: random.Random, data: bytes, _: bytes) -> bytes:
     """Numbers at the edge of their range, where headers hold sizes and counts."""
     out = bytearray(data)
     for _ in range(random_.choice((1, 2, 8))):
@@ -52,28 +58,28 @@ def write_numbers(random_, data, _):
     return bytes(out)
 
 
-def truncate(random_, data, _):
+def truncate(random_: random.Random, data: bytes, _: bytes) -> bytes:
     return data[: random_.randrange(1, len(data) + 1)]
 
 
-def splice(random_, data, other):
+def splice(random_: random.Random, data: bytes, other: bytes) -> bytes:
     """The beginning of one file and the end of another."""
     return data[: random_.randrange(1, len(data) + 1)] + other[random_.randrange(len(other)) :]
 
 
-def repeat(random_, data, _):
+def repeat(random_: random.Random, data: bytes, _: bytes) -> bytes:
     """A stretch once more, as a bad copy would have it."""
     start = random_.randrange(len(data))
     stretch = data[start : start + random_.randrange(1, 5000)]
     return data[:start] + stretch * random_.randrange(2, 9) + data[start:]
 
 
-def cut_out(random_, data, _):
+def cut_out(random_: random.Random, data: bytes, _: bytes) -> bytes:
     start = random_.randrange(len(data))
     return data[:start] + data[start + random_.randrange(1, 5000) :]
 
 
-def zero_out(random_, data, _):
+def zero_out(random_: random.Random, data: bytes, _: bytes) -> bytes:
     start = random_.randrange(len(data))
     stretch = data[start : start + random_.randrange(1, 2000)]
     return data[:start] + bytes(len(stretch)) + data[start + len(stretch) :]
@@ -82,7 +88,7 @@ def zero_out(random_, data, _):
 MUTATIONS = (flip_bits, flip_bits, write_numbers, truncate, splice, repeat, cut_out, zero_out)
 
 
-def mutant(seed, number, files):
+def mutant(seed: int, number: int, files: Material) -> tuple[str, bytes]:
     """Mutant `number`: (what was done to what, bytes). One to three mutations in a row."""
     random_ = random.Random(f"{seed}/{number}")
     (name, data), (_, other) = random_.choice(files), random_.choice(files)
@@ -95,7 +101,7 @@ def mutant(seed, number, files):
 
 
 @pytest.fixture
-def material(corpus):
+def material(corpus: list[CorpusFile]) -> Material:
     """What is mutated: everything of the corpus that is not slow in itself."""
     return sorted(
         (e.name, e.path.read_bytes())
@@ -104,13 +110,13 @@ def material(corpus):
     )
 
 
-def test_a_mutant_can_be_made_again(material):
+def test_a_mutant_can_be_made_again(material: Material) -> None:
     name, data = mutant(SEED, 123, material)
     assert (name, data) == mutant(SEED, 123, material)
     assert data != mutant(SEED + 1, 123, material)[1]
 
 
-def test_mutations_change_files(material):
+def test_mutations_change_files(material: Material) -> None:
     """Most of them: flipping bits twice or cutting nothing off can leave a file as it was."""
     originals = {data for _, data in material}
     made = [mutant(SEED, i, material)[1] for i in range(200)]
@@ -118,7 +124,7 @@ def test_mutations_change_files(material):
 
 
 @pytest.mark.timeout(7200)
-def test_no_mutant_hurts_the_server(serving, material, tmp_path):
+def test_no_mutant_hurts_the_server(serving: Serving, material: Material, tmp_path: Path) -> None:
     with serving() as server:
         root = server.root.pid
         outcomes, slowest = asyncio.run(send_all(server.url, material, tmp_path))
@@ -146,12 +152,15 @@ def test_no_mutant_hurts_the_server(serving, material, tmp_path):
     assert statuses[422]
 
 
-async def send_all(url, material, folder):
+async def send_all(
+    url: str, material: Material, folder: Path
+) -> tuple[list[tuple[int, str]], list[tuple[float, str]]]:
     numbers = iter(range(FILES))
-    outcomes, seconds = [], []
+    outcomes: list[tuple[int, str]] = []
+    seconds: list[tuple[float, str]] = []
     limits = httpx.Limits(max_connections=AT_ONCE)
 
-    async def sender(client):
+    async def sender(client: httpx.AsyncClient) -> None:
         for number in numbers:
             name, data = mutant(SEED, number, material)
             began = time.monotonic()
@@ -171,7 +180,7 @@ async def send_all(url, material, folder):
     return outcomes, sorted(seconds)[-5:]
 
 
-def keep(folder: Path, name, data, response):
+def keep(folder: Path, name: str, data: bytes, response: httpx.Response) -> None:
     """So that it can be looked at."""
     with contextlib.suppress(OSError):
         (folder / f"mutant_{name.split(':')[0]}").write_bytes(data)

@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import CorpusFile
 from tests.service.conftest import clip_bytes
+from tests.service.hostile.conftest import Serving
 
 ROOT = Path(__file__).resolve().parents[3]
 CALL = re.compile(r"^(\w+)\((.*)\) += (-?\w+)")
@@ -25,7 +29,7 @@ FIRST_PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 @pytest.fixture
-def strace():
+def strace() -> str:
     found = shutil.which("strace")
     if found is None:
         if os.environ.get("CI", "").lower() == "true":
@@ -34,14 +38,14 @@ def strace():
     return found
 
 
-def own_files(uploads):
+def own_files(uploads: Path) -> tuple[str, ...]:
     """Where the service may open files while it serves: itself, its Python, its uploads."""
     folders = {ROOT, uploads, Path(sys.prefix), Path(sys.base_prefix), Path("/proc/self")}
     folders |= {Path(path) for path in sysconfig.get_paths().values()}
     return tuple(str(folder) for folder in folders)
 
 
-def reached(lines, allowed):
+def reached(lines: list[str], allowed: tuple[str, ...]) -> Iterator[str]:
     """The calls of one process that open or reach anything that is not its own."""
     for line in lines:
         call = CALL.match(line)
@@ -62,8 +66,8 @@ def reached(lines, allowed):
 
 
 def test_a_server_opens_and_calls_nothing_of_what_uploads_name(
-    serving, corpus, strace, bait, tmp_path
-):
+    serving: Serving, corpus: list[CorpusFile], strace: str, bait: socket.socket, tmp_path: Path
+) -> None:
     reaching = [e for e in corpus if e.expect.get("must_not")]
     traces = tmp_path / "traces"
     traces.mkdir()
@@ -103,7 +107,7 @@ def test_a_server_opens_and_calls_nothing_of_what_uploads_name(
     assert not Path("/tmp/pwned.mp4").exists()
 
 
-def test_the_check_sees_what_it_looks_for(tmp_path):
+def test_the_check_sees_what_it_looks_for(tmp_path: Path) -> None:
     allowed = own_files(tmp_path)
     bad = [
         'openat(AT_FDCWD, "/etc/hostname", O_RDONLY) = 3',

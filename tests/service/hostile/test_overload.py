@@ -14,12 +14,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.service.conftest import long_gop
+from tests.service.hostile.conftest import Serving
 from tests.service.hostile.load import Outcome, request, send
 
 log = logging.getLogger(__name__)
@@ -86,7 +88,7 @@ def p99(outcomes: list[Outcome]) -> float:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_ten_times_too_much(serving, tmp_path):
+def test_ten_times_too_much(serving: Serving, tmp_path: Path) -> None:
     # A few kilobytes that cost as much as a clip costs a network of usual size: the sender, which
     # runs on the same processors, takes little from what it measures.
     video = long_gop(tmp_path / "clip.mp4", seconds=40)

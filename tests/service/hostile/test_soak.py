@@ -17,10 +17,13 @@ import random
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.conftest import CorpusFile
+from tests.service.hostile.conftest import ServerProcess, Serving
 from tests.service.hostile.load import request, send
 
 log = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ class Sight:
     files: int
 
 
-def look(server) -> Sight:
+def look(server: ServerProcess) -> Sight:
     processes = [server.root, *server.root.children(recursive=True)]
     memory, descriptors, alive = 0.0, 0, 0
     for process in processes:
@@ -64,7 +67,9 @@ def look(server) -> Sight:
     return Sight(memory, descriptors, alive, len(list(server.uploads.iterdir())))
 
 
-async def good_clips(port, videos, rng, counts):
+async def good_clips(
+    port: int, videos: dict[str, Path], rng: random.Random, counts: Counter[str]
+) -> None:
     clips = [path.read_bytes() for path in videos.values()]
     for i in itertools.count():
         labels = json.dumps(list({f"{rng.choice(WORDS)} {rng.choice(WORDS)}" for _ in range(5)}))
@@ -77,7 +82,9 @@ async def good_clips(port, videos, rng, counts):
             counts[f"again {(await send(port, request(b'', again))).status}"] += 1
 
 
-async def bad_clips(port, corpus, rng, counts):
+async def bad_clips(
+    port: int, corpus: list[CorpusFile], rng: random.Random, counts: Counter[str]
+) -> None:
     while True:
         entry = rng.choice(corpus)
         outcome = await send(port, request(entry.path.read_bytes(), {"labels": "a"}))
@@ -85,7 +92,9 @@ async def bad_clips(port, corpus, rng, counts):
         counts["corpus"] += 1
 
 
-async def hang_ups(port, videos, rng, counts):
+async def hang_ups(
+    port: int, videos: dict[str, Path], rng: random.Random, counts: Counter[str]
+) -> None:
     clips = [path.read_bytes() for path in videos.values()]
     while True:
         data = request(rng.choice(clips), {"labels": "a", "end": f"{rng.uniform(20, 400):.6f}"})
@@ -101,7 +110,7 @@ async def hang_ups(port, videos, rng, counts):
         await asyncio.sleep(0.2)
 
 
-async def readers(port, server, counts):
+async def readers(port: int, server: ServerProcess, counts: Counter[str]) -> None:
     while True:
         for address in ("/readyz", "/metrics", "/labels", "/model"):
             response = await asyncio.to_thread(server.client.get, address)
@@ -110,7 +119,9 @@ async def readers(port, server, counts):
         await asyncio.sleep(1)
 
 
-async def mixed(server, videos, corpus, counts):
+async def mixed(
+    server: ServerProcess, videos: dict[str, Path], corpus: list[CorpusFile], counts: Counter[str]
+) -> list[Sight]:
     port, rng = int(server.url.rpartition(":")[2]), random.Random(7)
     senders = [
         asyncio.create_task(work)
@@ -136,15 +147,15 @@ async def mixed(server, videos, corpus, counts):
     return sights
 
 
-def middle(sights, name):
+def middle(sights: list[Sight], name: str) -> float:
     values = sorted(getattr(sight, name) for sight in sights)
     return values[len(values) // 2]
 
 
 @pytest.mark.long
 @pytest.mark.timeout(2 * SECONDS + 300)
-def test_nothing_grows(serving, videos, corpus):
-    counts = Counter()
+def test_nothing_grows(serving: Serving, videos: dict[str, Path], corpus: list[CorpusFile]) -> None:
+    counts: Counter[str] = Counter()
     # Small caches fill early: what grows later is no cache.
     with serving(video_cache_bytes=4 << 20, label_cache_bytes=1 << 20) as server:
         asyncio.run(asyncio.wait_for(warmed(server, videos), 300))
@@ -173,7 +184,7 @@ def test_nothing_grows(serving, videos, corpus):
     assert after.processes == rest.processes
 
 
-async def warmed(server, videos):
+async def warmed(server: ServerProcess, videos: dict[str, Path]) -> None:
     port = int(server.url.rpartition(":")[2])
     for i, path in enumerate(list(videos.values()) * 3):
         data = request(path.read_bytes(), {"labels": "a", "end": f"{900 + i}"})

@@ -25,7 +25,9 @@ Result = TypeVar("Result")
 class RedisServer:
     """One redis-server process; `url` is its address. Options as on its command line."""
 
-    def __init__(self, folder: Path, *options: str, password: str = "", tls: Path | None = None):
+    def __init__(
+        self, folder: Path, *options: str, password: str = "", tls: Path | None = None
+    ) -> None:
         self.folder, self.options, self.password, self.tls = folder, options, password, tls
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]

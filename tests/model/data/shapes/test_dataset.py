@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,13 +22,13 @@ SMALL += ["--largest", "80"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
     assert main([str(folder), *SMALL, "--workers", "1"]) == 0
     return folder
 
 
-def test_every_clip_decodes_and_every_table_reads(made):
+def test_every_clip_decodes_and_every_table_reads(made: Path) -> None:
     labels = read_labels(made / "labels.csv")
     counts = {"train": 6, "val": 2, "unseen": 3, "wordings": 3, "turns": 2}
     for split, count in counts.items():
@@ -39,8 +40,8 @@ def test_every_clip_decodes_and_every_table_reads(made):
             assert clip.frames.shape == (1, 8, 64, 64, 3)
 
 
-def test_unseen_clips_are_under_labels_that_training_lacks(made):
-    def labels_in(split):
+def test_unseen_clips_are_under_labels_that_training_lacks(made: Path) -> None:
+    def labels_in(split: str) -> set[str]:
         return {s.label for s in read_clips([made / f"{split}.csv"], made).samples}
 
     labels = read_labels(made / "labels.csv")
@@ -50,13 +51,13 @@ def test_unseen_clips_are_under_labels_that_training_lacks(made):
     assert not train & unseen
 
 
-def test_further_turns_are_of_combinations_that_may_be_trained_on():
+def test_further_turns_are_of_combinations_that_may_be_trained_on() -> None:
     subjects = {_draw_subject(np.random.default_rng(seed), "turns") for seed in range(300)}
     assert {subject.motion for subject in subjects} == {"clockwise", "anticlockwise"}
     assert all(may_be_trained_on(subject) for subject in subjects)
 
 
-def test_stills_are_called_by_what_each_frame_shows(made):
+def test_stills_are_called_by_what_each_frame_shows(made: Path) -> None:
     for split, stills in (("train", "stills"), ("val", "stills_val")):
         with (
             (made / f"{split}.csv").open(newline="") as one,
@@ -73,7 +74,7 @@ def test_stills_are_called_by_what_each_frame_shows(made):
                 }
 
 
-def test_shapes_that_the_demo_does_not_know(tmp_path):
+def test_shapes_that_the_demo_does_not_know(tmp_path: Path) -> None:
     assert main([str(tmp_path), "--new-shapes", "2", "--largest", "64"]) == 0
     labels = read_labels(tmp_path / "labels.csv")
     assert len(labels.names) == 5
@@ -84,14 +85,14 @@ def test_shapes_that_the_demo_does_not_know(tmp_path):
             assert decode_clip(stream, InputSpec.official(8, 64)).info.frames >= 8
 
 
-def test_captions_begin_with_the_label_in_training_and_never_in_unseen_wordings(made):
+def test_captions_begin_with_the_label_in_training_and_never_in_unseen_wordings(made: Path) -> None:
     for split, expected in (("train", True), ("wordings", False)):
         with (made / f"{split}.csv").open(newline="") as stream:
             for row in csv.DictReader(stream):
                 assert (row["label"] in json.loads(row["captions"])) == expected
 
 
-def test_the_same_seed_makes_the_same_set_in_parallel_too(made, tmp_path):
+def test_the_same_seed_makes_the_same_set_in_parallel_too(made: Path, tmp_path: Path) -> None:
     assert main([str(tmp_path), *SMALL, "--workers", "2"]) == 0
     for table in made.glob("*.csv"):
         assert (tmp_path / table.name).read_text() == table.read_text()
@@ -100,7 +101,9 @@ def test_the_same_seed_makes_the_same_set_in_parallel_too(made, tmp_path):
 
 
 @pytest.mark.parametrize("encoding", FORMATS)
-def test_the_same_frames_make_the_same_file_whatever_memory_holds(encoding, tmp_path):
+def test_the_same_frames_make_the_same_file_whatever_memory_holds(
+    encoding: str, tmp_path: Path
+) -> None:
     small = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
     picture = np.kron(small, np.ones((8, 8, 1), np.uint8))
     frames = [np.roll(picture, 3 * i, axis=1) for i in range(40)]
@@ -120,7 +123,9 @@ def test_the_same_frames_make_the_same_file_whatever_memory_holds(encoding, tmp_
         (["--pictures", "nowhere"], "holds no picture"),
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments, said, tmp_path, capsys):
+def test_mistakes_are_told_in_one_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path / "out"), *arguments]) == 1
     error = capsys.readouterr().err
     assert said in error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.train.settings import read_config
+from model.train.settings import TrainConfig, read_config
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 
@@ -15,12 +15,12 @@ CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 PARTS = ("demo_clip", "demo_order", "demo_motion", "demo")
 
 
-def read(name):
+def read(name: str) -> TrainConfig:
     return read_config(["--config", str(CONFIGS / f"{name}.yaml")])
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_nothing_contradicts_the_labels_of_moving_shapes(name):
+def test_nothing_contradicts_the_labels_of_moving_shapes(name: str) -> None:
     config = read(name)
     assert config.augment.flip == config.augment.hue == config.augment.grey == 0
     assert config.mixing.probability == 0
@@ -28,14 +28,14 @@ def test_nothing_contradicts_the_labels_of_moving_shapes(name):
 
 
 @pytest.mark.parametrize(("before", "after"), [*pairwise(PARTS)])
-def test_each_part_goes_on_where_the_one_before_ended(before, after):
+def test_each_part_goes_on_where_the_one_before_ended(before: str, after: str) -> None:
     first, second = read(before), read(after)
     assert second.start.source == str(first.output / "checkpoint")
     assert second.data.root == first.data.root
     assert second.data.cache == first.data.cache
 
 
-def test_frames_come_with_the_integration_transformer():
+def test_frames_come_with_the_integration_transformer() -> None:
     assert read("demo_clip").start.architecture.num_frames == 1
     order = read("demo_order")
     assert (order.start.frames, order.start.parts.mit_layers, order.vision) == (8, 1, "frozen")

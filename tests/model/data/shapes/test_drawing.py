@@ -25,12 +25,12 @@ def white(outline: str) -> Figure:
 
 
 @pytest.mark.parametrize("outline", OUTLINES)
-def test_outlines_look_equally_large(outline):
+def test_outlines_look_equally_large(outline: str) -> None:
     area = mask_of(white(outline)).sum() / (np.pi * 30**2)
     assert 0.5 < area < 1.1
 
 
-def test_an_upright_triangle_points_up_and_a_square_lies_on_its_side():
+def test_an_upright_triangle_points_up_and_a_square_lies_on_its_side() -> None:
     triangle, square = mask_of(white("triangle")), mask_of(white("square"))
     assert triangle[30].sum() < triangle[60].sum()
     rows = square.sum(axis=1)
@@ -39,20 +39,20 @@ def test_an_upright_triangle_points_up_and_a_square_lies_on_its_side():
 
 
 @pytest.mark.parametrize("outline", ["square", "triangle", "star"])
-def test_outlines_repeat_after_their_symmetry_and_not_before(outline):
+def test_outlines_repeat_after_their_symmetry_and_not_before(outline: str) -> None:
     still = mask_of(white(outline))
     assert (still ^ mask_of(white(outline), SYMMETRY[outline])).mean() < 0.005
     assert (still ^ mask_of(white(outline), SYMMETRY[outline] / 2)).mean() > 0.02
 
 
-def test_positive_angles_turn_clockwise_as_seen():
+def test_positive_angles_turn_clockwise_as_seen() -> None:
     pointer = Figure("circle", np.zeros(3, np.float32), bar=np.full(3, 255, np.float32))
     turned = np.argwhere(mask_of(pointer, np.pi / 2))
     assert turned[:, 1].mean() > 55  # what pointed up points right
     assert abs(turned[:, 0].mean() - 50) < 3
 
 
-def test_edges_are_smooth_at_any_size():
+def test_edges_are_smooth_at_any_size() -> None:
     x = np.linspace(-2, 2, 401, dtype=np.float32)[None, :]
     for outline in OUTLINES:
         steps = np.abs(np.diff(distance(outline, x, np.full_like(x, 0.05))))
@@ -60,7 +60,7 @@ def test_edges_are_smooth_at_any_size():
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_motions_do_what_they_are_called(motion):
+def test_motions_do_what_they_are_called(motion: str) -> None:
     for seed in range(20):
         moves, also = draw_motion(np.random.default_rng(seed), motion, "star", ROOM)
         track = moves.at(np.linspace(0, 1, 9))
@@ -84,7 +84,7 @@ def test_motions_do_what_they_are_called(motion):
 
 
 @pytest.mark.parametrize("outline", OUTLINES)
-def test_turns_stay_readable_at_eight_looks(outline):
+def test_turns_stay_readable_at_eight_looks(outline: str) -> None:
     for seed in range(50):
         moves, _ = draw_motion(np.random.default_rng(seed), "clockwise", outline, ROOM)
         step = (moves.angles[1] - moves.angles[0]) / 8
@@ -92,7 +92,7 @@ def test_turns_stay_readable_at_eight_looks(outline):
 
 
 @pytest.mark.parametrize("outline", OUTLINES)
-def test_most_turns_are_told_by_the_order_of_their_frames_alone(outline):
+def test_most_turns_are_told_by_the_order_of_their_frames_alone(outline: str) -> None:
     """A short turn one way, backwards in time, is one the other way: same frames, other order."""
     ends = {}
     for motion in ("clockwise", "anticlockwise"):
@@ -112,7 +112,7 @@ def scene_of(seed: int, motion: str = "left") -> Scene:
     return draw_scene(rng, Subject("red", "circle", motion), SceneOptions(short_side=(64, 96)))
 
 
-def test_scenes_follow_from_the_seed():
+def test_scenes_follow_from_the_seed() -> None:
     first, again, other = (list(draw_frames(scene_of(seed))) for seed in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert (
@@ -122,7 +122,7 @@ def test_scenes_follow_from_the_seed():
     )
 
 
-def test_frames_have_even_sides_and_the_sizes_asked_for():
+def test_frames_have_even_sides_and_the_sizes_asked_for() -> None:
     for seed in range(10):
         scene = scene_of(seed)
         assert 64 <= min(scene.size) <= 96
@@ -130,12 +130,12 @@ def test_frames_have_even_sides_and_the_sizes_asked_for():
         assert next(draw_frames(scene)).shape == (*scene.size, 3)
 
 
-def test_a_circle_that_turns_carries_a_mark():
+def test_a_circle_that_turns_carries_a_mark() -> None:
     assert all(scene_of(seed, "clockwise").figure.bar is not None for seed in range(10))
 
 
 @pytest.mark.parametrize("name", ["red", "green", "blue"])
-def test_named_colours_are_mostly_that_channel(name):
+def test_named_colours_are_mostly_that_channel(name: str) -> None:
     rng = np.random.default_rng(0)
     channel = ("red", "green", "blue").index(name)
     assert all(int(np.argmax(named_colour(rng, name))) == channel for _ in range(50))

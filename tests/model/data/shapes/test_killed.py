@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import psutil
 WAIT_S = 60
 
 
-def _until(found, what: str) -> None:
+def _until(found: Callable[[], bool], what: str) -> None:
     until = time.monotonic() + WAIT_S
     while not found():
         assert time.monotonic() < until, f"{what} after {WAIT_S} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from model.data.shapes.vocabulary import OUTLINES, REST
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_thing_at_rest_lies_where_its_phrases_say(seed):
+def test_a_thing_at_rest_lies_where_its_phrases_say(seed: int) -> None:
     scene = draw_scene(np.random.default_rng(seed), Subject("red", "circle", REST))
     track = scene.motion.at(np.linspace(0, 1, 5))
     assert np.ptp(track.place, axis=0).max() == np.ptp(track.radius) == np.ptp(track.angle) == 0
@@ -31,7 +32,7 @@ def test_a_thing_at_rest_lies_where_its_phrases_say(seed):
 
 @pytest.mark.parametrize("outline", OUTLINES)
 @pytest.mark.parametrize("seed", range(12))
-def test_a_thing_at_rest_is_turned_as_its_phrase_says(outline, seed):
+def test_a_thing_at_rest_is_turned_as_its_phrase_says(outline: str, seed: int) -> None:
     scene = draw_scene(np.random.default_rng(seed), Subject("red", outline, REST))
     turned = scene.motion.at(np.zeros(1)).angle[0] / SYMMETRY[outline] % 1
     words = ["upright", "tilted to the right", "upside down", "tilted to the left"]
@@ -45,12 +46,12 @@ def test_a_thing_at_rest_is_turned_as_its_phrase_says(outline, seed):
     assert [phrase for phrase in scene.places if phrase in words] == said
 
 
-def test_a_corner_is_also_at_both_of_its_sides():
+def test_a_corner_is_also_at_both_of_its_sides() -> None:
     assert place_words(1, -1) == ("in the top right corner", "on the right", "at the top")
     assert place_words(0, 1) == ("at the bottom",)
 
 
-def test_the_table_of_places_reads(tmp_path):
+def test_the_table_of_places_reads(tmp_path: Path) -> None:
     counts = ["--clips", "0", "--val-clips", "0", "--unseen-clips", "0", "--place-clips", "3"]
     assert main([str(tmp_path), *counts, "--largest", "64", "--workers", "1"]) == 0
     clips = read_clips([tmp_path / "places.csv"], tmp_path)
