@@ -140,7 +140,7 @@ def our_server(
 def peer_server(kind: str, folder: Path, precision: str) -> ServerProcess:
     """transformers' model in that folder behind FastAPI or LitServe."""
     arguments = ["--model", str(folder), "--precision", precision]
-    return ServerProcess(f"benchmarks._{kind}_peer", arguments, "/health")
+    return ServerProcess(f"benchmarks.lib.{kind}_peer", arguments, "/health")
 
 
 def ask(client: httpx.Client, content: bytes, labels: Sequence[str]) -> Any:
