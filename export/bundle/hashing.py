@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading without ever waiting for it.
+
+    Raises:
+        OSError: It cannot be opened, or is a pipe, a device or a folder. A pipe would block its
+            reader until somebody writes, a device like `/dev/zero` never ends.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def sha256_file(path: Path) -> str:
-    """Hex digest of the file's bytes; read in chunks."""
-    with path.open("rb") as stream:
+    """Return the hex digest of a regular file's bytes, read in chunks."""
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sha256_bytes(data: bytes) -> str:
-    """Hex digest of the bytes."""
+    """Return the hex digest of the bytes."""
     return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""Stored label lists: labels, the prompts they became, and their vectors."""
+"""Read and write stored label lists: labels, the prompts they became, and their vectors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +57,40 @@ def write_label_set(folder: Path, name: str, labels: LabelSet) -> LabelSetInfo:
     return info
 
 
-def read_label_set(folder: Path, info: LabelSetInfo) -> LabelSet:
-    """Read a stored label list."""
+def read_label_set(folder: Path, info: LabelSetInfo, dim: int) -> LabelSet:
+    """Read a stored label list.
+
+    Args:
+        folder: The bundle.
+        info: What its manifest says of the list.
+        dim: Length D of the network's label vectors.
+
+    Returns:
+        `info.count` labels with vectors float32 (K,D), all of them finite.
+
+    Raises:
+        BundleError: The files do not hold that.
+    """
     try:
         text = json.loads((folder / info.prompts).read_text(encoding="utf-8"))
         vectors = load_file(folder / info.vectors)[TENSOR]
-        return LabelSet(tuple(text["labels"]), tuple(text["prompts"]), vectors)
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        labels, prompts = _texts(text["labels"]), _texts(text["prompts"])
+        _check_vectors(vectors, (info.count, dim))
+        return LabelSet(labels, prompts, vectors)
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError, RecursionError) as error:
         raise BundleError(
             f"{info.prompts} and {info.vectors} hold no label list ({error}); export again"
         ) from error
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
+        raise ValueError("labels and prompts must be lists of texts that are not empty")
+    return tuple(values)
+
+
+def _check_vectors(vectors: NDArray[Any], shape: tuple[int, int]) -> None:
+    if vectors.dtype != np.float32 or vectors.shape != shape:
+        raise ValueError(f"vectors must be float32 {shape}, not {vectors.dtype} {vectors.shape}")
+    if not np.isfinite(vectors).all():
+        raise ValueError("vectors hold numbers that are not finite")

@@ -7,6 +7,7 @@ how far each was measured from torch.
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -22,6 +23,7 @@ PrecisionName = Literal["fp32", "fp16", "bf16", "int8"]
 RuntimeName = Literal[
     "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "openvino", "fake"
 ]
+CONTROLS = ("Cc", "Zl", "Zp")  # Unicode categories
 GRAPH_NAMES: tuple[GraphName, ...] = ("video_encoder", "text_encoder", "score_head")
 
 
@@ -32,7 +34,15 @@ def _inside(path: str) -> str:
     return path
 
 
+def _one_line(text: str) -> str:
+    """Names are printed on terminals and into logs: no escape sequences, no line breaks."""
+    if any(unicodedata.category(character) in CONTROLS for character in text):
+        raise ValueError(f"{text!r} holds control characters")
+    return text
+
+
 BundlePath = Annotated[str, AfterValidator(_inside)]
+OneLine = Annotated[str, AfterValidator(_one_line)]
 
 
 class _Part(BaseModel):
@@ -140,12 +150,12 @@ class BundleManifest(_Part):
     """
 
     format_version: Literal[1] = FORMAT_VERSION
-    name: str
-    variant: str
-    source: str
+    name: OneLine
+    variant: OneLine
+    source: OneLine
     trained: bool
     warnings: tuple[str, ...] = ()
-    logit_scale: float
+    logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     inputs: InputSpec
     graphs: dict[GraphName, GraphInfo]
     precisions: Annotated[tuple[PrecisionBuild, ...], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""Opening a bundle: version and hashes are checked before anything in it is used."""
+"""Open a bundle: version, places and hashes are checked before anything in it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from export.bundle.errors import BundleError
-from export.bundle.hashing import sha256_bytes, sha256_file
+from export.bundle.hashing import open_regular, sha256_bytes, sha256_file
 from export.bundle.labels import LabelSet, read_label_set
 from export.bundle.manifest import (
     FORMAT_VERSION,
@@ -21,9 +21,11 @@ from export.bundle.manifest import (
     GraphName,
     PrecisionBuild,
 )
+from export.bundle.places import check_places
 from model.inputs import Tokenizer
 
 HASHED_AT_ONCE = 4
+MANIFEST_BYTES = 16 << 20  # of `bundle.json` at most; a real one has some kilobytes
 WEIGHTS = (".onnx.data", ".bin")
 AGAIN = "copy the bundle again or make it anew with `python -m export`"
 
@@ -37,15 +39,15 @@ class Bundle:
     hash: str
 
     def file(self, name: str) -> Path:
-        """Where a file of the manifest lies."""
+        """Return the path of a file of the manifest."""
         return self.path / name
 
     def graph_file(self, graph: GraphName, build: PrecisionBuild) -> Path:
-        """The file of a graph in a precision."""
+        """Return the file of a graph in a precision."""
         return self.file(build.graphs.get(graph, self.manifest.graphs[graph].file))
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that the text encoder was trained with; read once."""
+        """Return the tokenizer that the text encoder was trained with; it is read once."""
         return self._tokenizer
 
     @cached_property
@@ -53,29 +55,50 @@ class Bundle:
         return Tokenizer.from_file(self.file(self.manifest.tokenizer))
 
     def label_set(self, name: str) -> LabelSet:
-        """A stored label list; `KeyError` where there is none of this name."""
-        return read_label_set(self.path, self.manifest.labels[name])
+        """Read a stored label list.
+
+        Args:
+            name: One of `manifest.labels`.
+
+        Returns:
+            K labels, their prompts, and vectors float32 (K,D).
+
+        Raises:
+            KeyError: There is no list of this name.
+            BundleError: Its files hold no such list for this network.
+        """
+        return read_label_set(self.path, self.manifest.labels[name], self.manifest.text_dim)
 
     def check_files(
         self, precision: str | None = None, part: Literal["all", "form", "weights"] = "all"
     ) -> None:
-        """Hash every file, or what a precision reads; `BundleError` names the first bad one.
+        """Check where the files lie, and hash them.
 
-        `weights` are files of numbers alone, which nothing is done with but arithmetic; all others
-        are `form`.
+        Args:
+            precision: Check what this precision reads; None checks every file.
+            part: `weights` hashes files of numbers alone, which are used for nothing but
+                arithmetic; `form` hashes the others; `all` hashes both and reads the label lists.
+
+        Raises:
+            BundleError: Names the first file that is missing, changed, not a regular file, outside
+                of the folder, or read by a graph and not listed.
         """
         manifest = self.manifest
         files = manifest.files if precision is None else manifest.files_for(precision)
+        check_places(self.path, files, manifest.files)
         if part != "all":
             weights = part == "weights"
             files = {f: h for f, h in files.items() if f.endswith(WEIGHTS) == weights}
         with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:  # hashing lets go of the interpreter
             for _ in threads.map(_check_file, map(self.file, files), files.values()):
                 pass
+        if part == "all":
+            for name in manifest.labels:
+                self.label_set(name)
 
     @cached_property
     def text_hash(self) -> str:
-        """Changes exactly when label vectors could: text encoder (its weights too), tokenizer."""
+        """Hash of all that label vectors depend on: text encoder with its weights, tokenizer."""
         encoder = self.manifest.graphs["text_encoder"].file
         files = self.manifest.files
         own = [name for name in sorted(files) if name == encoder or name.startswith(encoder + ".")]
@@ -84,10 +107,18 @@ class Bundle:
 
 
 def open_bundle(path: str | Path, *, check_files: bool = True) -> Bundle:
-    """Open a bundle folder; `BundleError` names the file that is missing, changed or too new.
+    """Open a bundle folder.
 
-    `check_files=False` skips the hashes of the files, for a process whose parent has checked them
-    or that does so itself before it uses any.
+    Args:
+        path: The folder that holds `bundle.json`.
+        check_files: Check and hash every file; False for a process whose parent has done so, or
+            that calls `Bundle.check_files` itself before it uses any.
+
+    Returns:
+        The bundle; nothing of it is loaded yet.
+
+    Raises:
+        BundleError: One line that names the file that is missing, changed, malformed or too new.
     """
     folder = Path(path)
     raw = _read_manifest(folder)
@@ -103,7 +134,8 @@ def _read_manifest(folder: Path) -> bytes:
     if not folder.is_dir():
         raise BundleError(f"{folder} is no folder; name a bundle made with `python -m export`")
     try:
-        return file.read_bytes()
+        with open_regular(file) as stream:
+            raw = stream.read(MANIFEST_BYTES + 1)
     except FileNotFoundError as error:
         raise BundleError(
             f"{folder} holds no {MANIFEST_FILE}, so it is no bundle; "
@@ -111,12 +143,15 @@ def _read_manifest(folder: Path) -> bytes:
         ) from error
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+    if len(raw) > MANIFEST_BYTES:
+        raise BundleError(f"{file} is larger than {MANIFEST_BYTES >> 20} MiB; {AGAIN}")
+    return raw
 
 
 def _parse(raw: bytes, file: Path) -> BundleManifest:
     try:
         fields = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{file} is no JSON ({error}); {AGAIN}") from error
     version = fields.get("format_version") if isinstance(fields, dict) else None
     if version != FORMAT_VERSION:

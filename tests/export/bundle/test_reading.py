@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import onnx
 import pytest
+from safetensors.numpy import save
 
 from export.bundle import Bundle, BundleError, open_bundle
+from export.bundle.hashing import sha256_bytes
 from export.bundle.manifest import MANIFEST_FILE
 
 
@@ -160,3 +165,144 @@ def test_a_label_list_that_holds_something_else_is_named(copy: Path) -> None:
     (copy / "labels" / "three.json").write_text('{"labels": ["swim"], "prompts": ["swim"]}')
     with pytest.raises(BundleError, match=r"labels/three\.json"):
         open_bundle(copy, check_files=False).label_set("three")
+
+
+def rewrite(folder: Path, name: str, content: bytes) -> None:
+    """Put another file in place of one of the bundle, as an exporter of such a file would."""
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).write_bytes(content)
+    files = json.loads((folder / MANIFEST_FILE).read_text())["files"]
+    change_manifest(folder, files=files | {name: sha256_bytes(content)})
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        open_bundle(folder)
+    message = str(caught.value)
+    assert message.isprintable(), "one line that a terminal can show"
+    return message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v[:, :-1],
+        lambda v: v[:-1],
+        lambda v: v.astype(np.float64),
+        lambda v: v.astype(np.float16),
+        lambda v: np.where(np.arange(v.shape[1]) == 1, np.float32("nan"), v),
+        lambda v: np.where(np.arange(v.shape[1]) == 1, np.float32("inf"), v),
+        lambda v: v[0],
+    ],
+)
+def test_label_vectors_that_the_network_cannot_take_are_refused(
+    copy: Path, change: Callable[[Any], Any]
+) -> None:
+    vectors = open_bundle(copy).label_set("three").vectors
+    rewrite(
+        copy, "labels/three.safetensors", save({"vectors": np.ascontiguousarray(change(vectors))})
+    )
+    assert "labels/three.safetensors hold no label list (vectors" in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"labels": [1, 2, 3], "prompts": ["a", "b", "c"]},
+        {"labels": ["a", "b", "c"], "prompts": ["a", None, "c"]},
+        {"labels": ["a", "", "c"], "prompts": ["a", "b", "c"]},
+        {"labels": "abc", "prompts": "abc"},
+        {"labels": ["a", "b"], "prompts": ["a", "b"]},
+        {"labels": ["a", "b", "c"]},
+        ["a", "b", "c"],
+    ],
+)
+def test_labels_that_are_no_texts_are_refused(copy: Path, text: Any) -> None:
+    rewrite(copy, "labels/three.json", json.dumps(text).encode())
+    assert "labels/three.json" in refusal(copy)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_no_cosine_survives_is_refused(copy: Path, scale: float) -> None:
+    change_manifest(copy, logit_scale=scale)
+    assert "logit_scale" in refusal(copy)
+
+
+@pytest.mark.parametrize("field", ["name", "variant", "source"])
+@pytest.mark.parametrize("character", ["\x1b", "\n", "\x00", "\x85", "\u2028"])
+def test_names_that_change_a_terminal_are_refused(copy: Path, field: str, character: str) -> None:
+    change_manifest(copy, **{field: f"a{character}[2Jb"})
+    assert "control characters" in refusal(copy)
+
+
+def test_a_link_out_of_the_bundle_is_refused_and_one_within_is_not(
+    copy: Path, tmp_path: Path
+) -> None:
+    graph = copy / "score_head.onnx"
+    graph.rename(copy / "elsewhere.bin")
+    graph.symlink_to("elsewhere.bin")
+    assert open_bundle(copy).manifest.name == "tiny"
+    (copy / "elsewhere.bin").rename(tmp_path / "outside")
+    graph.unlink()
+    graph.symlink_to(tmp_path / "outside")
+    assert "score_head.onnx is a link out of the bundle" in refusal(copy)
+
+
+def test_a_bundle_may_be_reached_through_a_link(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(copy)
+    assert open_bundle(tmp_path / "current").manifest.name == "tiny"
+
+
+@pytest.mark.parametrize("name", [MANIFEST_FILE, "score_head.onnx", "labels/three.json"])
+def test_a_pipe_is_refused_without_waiting_for_a_writer(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    assert "not a regular file" in refusal(copy)
+
+
+@pytest.mark.parametrize("part", ["form", "weights"])
+def test_no_part_of_the_check_leaves_a_pipe_to_the_runtime(
+    copy: Path, part: Literal["form", "weights"]
+) -> None:
+    """The runtime loads weights while they are still being hashed."""
+    name = "weights.onnx.data"
+    os.mkfifo(copy / name)
+    files = json.loads((copy / MANIFEST_FILE).read_text())["files"]
+    change_manifest(copy, files=files | {name: "0" * 64})
+    with pytest.raises(BundleError, match="not a regular file"):
+        open_bundle(copy, check_files=False).check_files("fp32", part)
+
+
+def test_a_device_that_never_ends_is_refused(copy: Path) -> None:
+    (copy / MANIFEST_FILE).unlink()
+    (copy / MANIFEST_FILE).symlink_to("/dev/zero")
+    assert "not a regular file" in refusal(copy)
+
+
+def test_a_manifest_without_end_is_refused(copy: Path) -> None:
+    with (copy / MANIFEST_FILE).open("ab") as manifest:
+        manifest.truncate(1 << 40)  # no more than its first pages take room
+    assert "larger than 16 MiB" in refusal(copy)
+
+
+def test_a_manifest_nested_without_end_is_refused(copy: Path) -> None:
+    (copy / MANIFEST_FILE).write_text("[" * 1_000_000)
+    assert MANIFEST_FILE in refusal(copy)
+
+
+def test_weights_that_are_not_listed_are_refused(copy: Path) -> None:
+    """Nobody would notice that they have changed."""
+    graph = onnx.load(copy / "score_head.onnx")
+    onnx.save(
+        graph, copy / "score_head.onnx", save_as_external_data=True, location="w.bin",
+        size_threshold=0,
+    )  # fmt: skip
+    rewrite(copy, "score_head.onnx", (copy / "score_head.onnx").read_bytes())
+    assert "w.bin is read by score_head.onnx and has no hash" in refusal(copy)
+    rewrite(copy, "w.bin", (copy / "w.bin").read_bytes())
+    assert open_bundle(copy).manifest.name == "tiny"
+
+
+def test_a_file_that_no_graph_reads_may_lie_in_a_bundle(copy: Path) -> None:
+    (copy / "README.md").write_text("what this is")
+    assert open_bundle(copy).manifest.name == "tiny"
