@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import service
 from export.bundle import Bundle, open_bundle
-from export.runtime import open_runtime
+from export.runtime import RuntimeOptions, open_runtime
 
 DEMO = Path(service.__file__).parent / "demo_bundle"
 GOLDEN = Path(__file__).parent / "golden" / "demo_answers.json"
@@ -73,7 +73,7 @@ def test_logits_are_those_of_the_code_before(
 ) -> None:
     size = demo.manifest.inputs.image_size
     clips = np.stack([drawn_clip(scene, size) for scene in range(3)])
-    network = open_runtime(demo, runtime, "fp32", threads=1)
+    network = open_runtime(demo, runtime, "fp32", RuntimeOptions(threads=1))
     text = network.encode_text(np.array(golden["token_ids"]))
     features = network.encode_video(clips)
     logits = network.score(features, np.broadcast_to(text, (len(clips), *text.shape)))
