@@ -30,7 +30,9 @@ kept: list[Any] = []
 
 
 def obey(source: BinaryIO, job: Job, setup: Setup) -> Clip:
-    word, *arguments = source.read().decode().split()
+    while not (order := source.read().decode()):  # it is being written anew
+        time.sleep(0.002)
+    word, *arguments = order.split()
     ORDERS[word](source, *arguments)
     side, frames = setup.spec.image_size, setup.spec.num_frames
     count = job.views * frames
@@ -77,8 +79,11 @@ def spin(_: BinaryIO) -> None:
 
 
 def hold(source: BinaryIO) -> None:
-    """Wait until somebody changes the upload."""
-    while os.pread(source.fileno(), 4, 0) == b"hold":
+    """Wait until somebody has written something else into the upload.
+
+    A file that is written anew is empty for a moment: that is not yet something else.
+    """
+    while os.pread(source.fileno(), 4, 0) in (b"hold", b""):
         time.sleep(0.002)
 
 
