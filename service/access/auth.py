@@ -10,8 +10,8 @@ from service.contract.errors import ApiError
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.access.api_keys import KeyFile
     from service.access.rate_limits import Rate, RateLimiter
-    from service.keys import KeyFile
 
 BEARER = "bearer "
 HEADER = "X-API-Key"
@@ -35,8 +35,8 @@ class Access:
 
     def _open(self, settings: Settings) -> None:
         """Keys and rates, loaded only where there are some."""
+        from service.access.api_keys import KeyFile
         from service.access.rate_limits import RateLimiter, parse_rate
-        from service.keys import KeyFile
 
         self._keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
         self._rate = parse_rate(settings.rate_limit) if settings.rate_limit else None
@@ -47,6 +47,11 @@ class Access:
     def asks_for_key(self) -> bool:
         """Whether a request without a key is refused."""
         return self._keys is not None
+
+    @property
+    def keys_stale(self) -> bool:
+        """Whether the key file could not be read again when it changed."""
+        return self._keys is not None and self._keys.stale
 
     def start(self) -> None:
         """Begin to count, on the event loop."""

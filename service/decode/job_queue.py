@@ -1,4 +1,4 @@
-"""Who gets a worker, and when: first come first served, no longer than wanted."""
+"""Assign workers to jobs: first come, first served, within each job's deadline."""
 
 from __future__ import annotations
 
@@ -9,48 +9,53 @@ from collections import deque
 from service.decode.errors import DecodeUnavailable
 from service.decode.process import WorkerProcess
 from service.decode.stats import PoolStats
-from service.decode.supervisor import Crew
+from service.decode.supervisor import Supervisor
 
-SHUT = "the decode workers are not running"
+STOPPED = "the decode workers are not running"
 
 
-class Line:
-    """Clips that wait for a worker of the crew.
+class JobQueue:
+    """Queue jobs until the supervisor has an idle worker for them.
 
-    At most `size` have one at a time. While a slow clip is at work, a spare may serve those behind
-    it: as many beyond `size` as there are slow ones, but no more than `spares`.
+    At most `size` jobs run at once. While a slow one runs, a spare worker may serve those behind
+    it: as many beyond `size` as there are slow jobs, but no more than `spares`.
     """
 
-    def __init__(self, crew: Crew, size: int, spares: int, stats: PoolStats) -> None:
-        self._crew = crew
+    def __init__(self, supervisor: Supervisor, size: int, spares: int, stats: PoolStats) -> None:
+        self._supervisor = supervisor
         self._size = size
         self._spares = spares
         self._stats = stats
         self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
         self._slow: set[WorkerProcess] = set()
         self.running = 0
-        crew.on_change = self.serve
+        supervisor.on_change = self.dispatch
 
     @property
     def waiting(self) -> int:
-        """Clips that no worker has begun."""
+        """Number of jobs that no worker has begun."""
         return len(self._waiting)
 
     async def acquire(self, deadline: float | None, *, first: bool = False) -> WorkerProcess:
-        """A worker and the right to use it, until it is released; `first` goes before all others.
+        """Wait for a worker and the right to use it until it is released.
 
-        `deadline` is a `time.monotonic()`. Raises TimeoutError when it passes, DecodeUnavailable
-        where there is no hope of a worker.
+        Args:
+            deadline: A `time.monotonic()` after which waiting is given up; None waits on.
+            first: Go before all other jobs.
+
+        Raises:
+            TimeoutError: The deadline passed first.
+            DecodeUnavailable: There is no hope of a worker.
         """
-        patience = None if deadline is None else deadline - time.monotonic()
-        if patience is not None and patience <= 0:
+        timeout_s = None if deadline is None else deadline - time.monotonic()
+        if timeout_s is not None and timeout_s <= 0:
             self._stats.dropped += 1
             raise TimeoutError("the deadline has passed")
         waiter: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if first else self._waiting.append)(waiter)
-        self.serve()
+        self.dispatch()
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout_s):
                 return await waiter
         except (TimeoutError, asyncio.CancelledError):
             self._stats.dropped += 1
@@ -58,41 +63,43 @@ class Line:
             raise
 
     def release(self, worker: WorkerProcess) -> None:
-        """The clip is done with its worker, dead or alive."""
+        """End a job's use of its worker, dead or alive."""
         self.running -= 1
         self._slow.discard(worker)
-        self._crew.give_back(worker)
-        self.serve()
+        self._supervisor.give_back(worker)
+        self.dispatch()
 
-    def is_slow(self, worker: WorkerProcess) -> None:
-        """This worker's clip takes long: let another pass by."""
+    def mark_slow(self, worker: WorkerProcess) -> None:
+        """Note that this worker's job takes long, so that another may run beside it."""
         self._slow.add(worker)
-        self.serve()
+        self.dispatch()
 
-    def serve(self) -> None:
-        """Hand out workers that are ready; send everybody away where there is no hope of one."""
+    def dispatch(self) -> None:
+        """Assign idle workers; fail every job where there is no hope of a worker."""
         most = self._size + min(len(self._slow), self._spares)
         while self.running < most and (waiter := self._next()):
-            worker = self._crew.take()
+            worker = self._supervisor.take()
             if worker is None:
                 break
             self._waiting.popleft()
             self.running += 1
             waiter.set_result(worker)
-        while not self._crew.alive and (waiter := self._next()):
+        while not self._supervisor.alive and (waiter := self._next()):
             self._waiting.popleft()
-            waiter.set_exception(DecodeUnavailable(SHUT))
+            waiter.set_exception(DecodeUnavailable(STOPPED))
 
     def _next(self) -> asyncio.Future[WorkerProcess] | None:
-        """The first that still waits: one that was cancelled stays in the line until its task
-        runs again, and a worker handed to it would be lost.
+        """Return the first job that still waits.
+
+        A cancelled one stays in the queue until its task runs again; a worker that was assigned
+        to it would be lost.
         """
         while self._waiting and self._waiting[0].done():
             self._waiting.popleft()
         return self._waiting[0] if self._waiting else None
 
     def _leave(self, waiter: asyncio.Future[WorkerProcess]) -> None:
-        """Out of the line; a worker that was given at this very moment goes back."""
+        """Leave the queue; release a worker that was assigned at this very moment."""
         if waiter in self._waiting:
             self._waiting.remove(waiter)
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:

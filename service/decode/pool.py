@@ -2,7 +2,7 @@
 
 One worker more than may work at once stands by loaded: killing one costs the next clip nothing,
 and a slow clip does not hold up all others. Whatever a file does to its worker, the worker is
-replaced and only that file's sender hears of it.
+replaced and only that file's sender is affected.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
 from model.inputs.limits import VideoLimits
 from model.inputs.spec import InputSpec
-from service.decode.answer_validation import OUT_OF_TIME, BadAnswer, clip_from, error_for
+from service.decode.answer_validation import BadAnswer, clip_from, error_for
 from service.decode.descriptors import read_only
+from service.decode.ending import OUT_OF_TIME, Ending
 from service.decode.errors import DecodeUnavailable
 from service.decode.frame_memory import FrameMemory, Shape
-from service.decode.job_queue import SHUT, Line
+from service.decode.job_queue import STOPPED, JobQueue
 from service.decode.options import PoolOptions
-from service.decode.process import WORKER, Death, WorkerProcess
+from service.decode.process import WORKER, WorkerExit, WorkerProcess
 from service.decode.protocol import MAX_FRAMES_PER_JOB, Confinement, Crops, Job, Setup
 from service.decode.stats import PoolStats
-from service.decode.supervisor import Crew
+from service.decode.supervisor import Supervisor
 from service.decode.syscalls import FilterUnavailable, compile_filter
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,9 @@ COPIES_OF_FRAMES = 3
 
 @dataclass(frozen=True)
 class Task:
-    """One clip to decode: where it is, what is wanted of it, and when it is given up."""
+    """One clip to decode. `shape` is of its frames, `times` how many frame times it has,
+    `give_up_at` a `time.monotonic()`.
+    """
 
     source: int | Path
     job: Job
@@ -49,10 +52,14 @@ class Task:
 
 
 class DecodePool:
-    """Decodes clips in processes that can be lost.
+    """Decode clips in worker processes that can be lost.
 
-    `workers` clips at once, one more beside a slow one; `spec` and `limits` hold for every clip.
-    `command` starts a worker and is there for tests of workers that misbehave. `stats` only grows.
+    Args:
+        workers: Clips to decode at once; spares may run beside slow ones.
+        spec: What the network wants of each clip.
+        limits: What a video may have; None takes the defaults.
+        options: Limits of one job and the life of a worker; None takes the defaults.
+        command: What starts a worker; for tests of workers that misbehave.
     """
 
     def __init__(
@@ -72,61 +79,68 @@ class DecodePool:
         self._spec = spec
         self._limits = limits or VideoLimits()
         spares = self.options.spares
-        self._crew = Crew(workers + spares, command, self.options, self.stats)
-        self._line = Line(self._crew, workers, spares, self.stats)
+        self._supervisor = Supervisor(workers + spares, command, self.options, self.stats)
+        self._queue = JobQueue(self._supervisor, workers, spares, self.stats)
         self._started = False
 
     @property
     def alive(self) -> bool:
-        """False when no job can be done: before the start, after the stop, or when no worker can
-        be started any more. A pool that only replaces its workers is alive.
+        """Whether jobs can be done.
+
+        False before the start, after the stop, and when no worker can be started any more. A pool
+        that only replaces its workers is alive.
         """
-        return self._crew.alive
+        return self._supervisor.alive
 
     @property
     def sandbox(self) -> dict[str, str]:
-        """Each measure of confinement and whether it holds: "yes", or why not."""
-        return dict(self._crew.sandbox)
+        """Each measure of confinement, and "yes" or why it does not hold."""
+        return dict(self._supervisor.sandbox)
 
     @property
     def waiting(self) -> int:
-        """Clips that no worker has begun."""
-        return self._line.waiting
+        """Number of clips that no worker has begun."""
+        return self._queue.waiting
 
     @property
     def running(self) -> int:
-        """Clips that a worker is at."""
-        return self._line.running
+        """Number of clips being decoded."""
+        return self._queue.running
 
     @property
     def ready(self) -> int:
-        """Workers that are loaded and locked, at work or not."""
-        return self._crew.ready
+        """Number of workers that are loaded and confined, at work or not."""
+        return self._supervisor.ready
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The worker processes there are."""
-        return self._crew.pids
+        """Process ids of the workers."""
+        return self._supervisor.pids
 
     async def start(self, at_first: int | None = None) -> None:
-        """Start the workers and wait until they are ready; DecodeUnavailable where they cannot.
+        """Start the workers and wait until they are ready.
 
-        With `at_first` only so many: clips can be decoded, and `complete` starts the others.
         Call on the thread whose event loop will use the pool.
+
+        Args:
+            at_first: Start only so many; `complete` starts the others. None starts all.
+
+        Raises:
+            DecodeUnavailable: No worker can be started.
         """
         if self._started:
             raise RuntimeError("the pool was started before")
         self._started = True
-        await self._crew.start(self._setup(), at_first)
+        await self._supervisor.start(self._setup(), at_first)
 
     def complete(self) -> None:
-        """Start the workers that were left out at first; nobody waits for them."""
-        self._crew.complete()
+        """Start the workers that were left out at first, without waiting for them."""
+        self._supervisor.complete()
 
     async def stop(self) -> None:
-        """End every worker, whatever it is doing; clips that wait get DecodeUnavailable."""
-        await self._crew.stop()
-        self._line.serve()
+        """End every worker, whatever it is doing; jobs that wait get DecodeUnavailable."""
+        await self._supervisor.stop()
+        self._queue.dispatch()
 
     async def decode(
         self,
@@ -138,32 +152,43 @@ class DecodePool:
         end: float | None = None,
         deadline: float | None = None,
     ) -> Clip:
-        """Decode an upload: an open file's descriptor, or a path of ours.
+        """Decode an upload.
 
-        `deadline` is a `time.monotonic()`. The frames of the clip are read-only shared memory,
-        given back when the last reference goes. Cancelling drops a clip that waits; one that is
-        being decoded is ended shortly after.
+        Cancelling drops a clip that waits; one that is being decoded is ended shortly after.
 
-        Raises a VideoError for what is wrong with the clip (DecodeTimeout, DecodeCrashed and
-        TooDemanding among them), TimeoutError when the deadline passes before a worker was free,
-        DecodeUnavailable when no worker can be had.
+        Args:
+            source: Descriptor of an open file, or a path of the service's own.
+            views: Temporal views, 1 to `max_views` with crops counted.
+            crops: Spatial crops of each frame, 1 or 3.
+            start: First second to use; None begins with the first frame.
+            end: Last second to use; None ends with the last frame.
+            deadline: A `time.monotonic()` after which the job is given up; None has no deadline.
+
+        Returns:
+            The clip. Its frames are uint8 (views × crops, frames, side, side, 3), read-only.
+
+        Raises:
+            VideoError: Something is wrong with the video (DecodeTimeout, DecodeCrashed and
+                TooDemanding among them).
+            TimeoutError: The deadline passed before a worker was free.
+            DecodeUnavailable: No worker can be had.
         """
         job, shape = self._job(views, crops, start, end)
         self.stats.jobs += 1
-        worker = await self._line.acquire(deadline)
+        worker = await self._queue.acquire(deadline)
         began = time.monotonic()
         give_up_at = began + self.options.max_decode_s
         if deadline is not None:
             give_up_at = min(give_up_at, deadline)
         task = Task(source, job, shape, views * self._spec.num_frames, give_up_at)
         outcome = await self._run(worker, task)
-        if isinstance(outcome, Death) and _is_innocent(outcome, worker):
+        if isinstance(outcome, WorkerExit) and _may_be_innocent(outcome, worker):
             self.stats.retried += 1
-            outcome = await self._run(await self._line.acquire(deadline, first=True), task)
-        if not isinstance(outcome, Death):
+            outcome = await self._run(await self._queue.acquire(deadline, first=True), task)
+        if not isinstance(outcome, WorkerExit):
             return outcome
-        if outcome.reason == "stop":
-            raise DecodeUnavailable(SHUT)
+        if outcome.ending is Ending.STOP:
+            raise DecodeUnavailable(STOPPED)
         raise error_for(outcome, give_up_at - began)
 
     def _setup(self) -> Setup:
@@ -197,12 +222,12 @@ class DecodePool:
         ticket = secrets.token_hex(8)
         return Job(ticket=ticket, views=views, crops=crops, start=start, end=end), shape
 
-    async def _run(self, worker: WorkerProcess, task: Task) -> Clip | Death:
-        """One try: the clip, or how the worker ended. The worker is given back."""
+    async def _run(self, worker: WorkerProcess, task: Task) -> Clip | WorkerExit:
+        """Try once: return the clip or how the worker ended, and release the worker."""
         began = time.monotonic()
         abandoned = False
         slow = asyncio.get_running_loop().call_later(
-            self.options.slow_after_s, self._line.is_slow, worker
+            self.options.slow_after_s, self._queue.mark_slow, worker
         )
         try:
             with _frame_memory(task.shape) as memory:
@@ -214,62 +239,62 @@ class DecodePool:
                     self._abandon(worker, answer)
                     raise
                 if not answer.done():
-                    worker.end("timeout")
-                    return Death("timeout", 0)
+                    worker.end(Ending.TIMEOUT)
+                    return WorkerExit(Ending.TIMEOUT, 0)
                 return self._outcome(answer.result(), worker, task, memory)
         finally:
             slow.cancel()
             self.stats.busy_s += time.monotonic() - began
             if not abandoned:
-                self._line.release(worker)
+                self._queue.release(worker)
 
     def _send(
         self, worker: WorkerProcess, task: Task, memory: FrameMemory
-    ) -> asyncio.Future[bytes | Death]:
+    ) -> asyncio.Future[bytes | WorkerExit]:
         try:
             with read_only(task.source) as upload:
                 worker.limit_cpu(self.options.max_decode_s)
-                return worker.ask(task.job.to_bytes(), (upload, memory.fd))
+                return worker.submit(task.job.to_bytes(), (upload, memory.fd))
         except OSError as error:
             raise DecodeUnavailable(f"the upload cannot be opened: {error.strerror}") from error
 
     def _outcome(
-        self, result: bytes | Death, worker: WorkerProcess, task: Task, memory: FrameMemory
-    ) -> Clip | Death:
-        if isinstance(result, Death):
+        self, result: bytes | WorkerExit, worker: WorkerProcess, task: Task, memory: FrameMemory
+    ) -> Clip | WorkerExit:
+        if isinstance(result, WorkerExit):
             return result
         try:
             clip = clip_from(result, task.job.ticket, memory, task.times)
         except BadAnswer as bad:
-            worker.end(bad.reason)
-            return Death(bad.reason, 0)
+            worker.end(bad.ending)
+            return WorkerExit(bad.ending, 0)
         except VideoError:
             self.stats.refused += 1
             raise
         self.stats.decoded += 1
         return clip
 
-    def _abandon(self, worker: WorkerProcess, answer: asyncio.Future[bytes | Death]) -> None:
-        """Nobody wants this clip any more: let it finish if it is about to, else end the worker."""
+    def _abandon(self, worker: WorkerProcess, answer: asyncio.Future[bytes | WorkerExit]) -> None:
+        """Let a clip that nobody waits for finish if it is about to, else end its worker."""
         timer = asyncio.get_running_loop().call_later(
-            self.options.cancel_grace_s, worker.end, "cancelled"
+            self.options.cancel_grace_s, worker.end, Ending.CANCELLED
         )
 
-        def over(_: asyncio.Future[bytes | Death]) -> None:
+        def release(_: asyncio.Future[bytes | WorkerExit]) -> None:
             timer.cancel()
-            self._line.release(worker)
+            self._queue.release(worker)
 
-        answer.add_done_callback(over)
+        answer.add_done_callback(release)
 
 
-def _is_innocent(death: Death, worker: WorkerProcess) -> bool:
+def _may_be_innocent(exited: WorkerExit, worker: WorkerProcess) -> bool:
     """Whether the worker may have died of something other than this clip.
 
     It was dead before it got the clip, or an earlier clip may have left it damaged.
     """
-    if death.reason in OUT_OF_TIME:
+    if exited.ending in OUT_OF_TIME:
         return False
-    return death.reason == "idle" or worker.jobs > 1
+    return exited.ending is Ending.IDLE or worker.jobs > 1
 
 
 def _frame_memory(shape: Shape) -> FrameMemory:

@@ -1,4 +1,4 @@
-"""The parent's end of one worker process: start it, ask it, kill it, bury it."""
+"""The parent's side of one worker process: start, ask, kill, reap."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.decode.ending import Ending
 from service.decode.protocol import MAX_MESSAGE_BYTES
 
 WORKER = (sys.executable, "-P", "-B", "-s", "-m", "service.decode.worker")
 ROOT = Path(__file__).absolute().parents[2]
 # Passed on where set: some Python builds cannot start without it.
 INHERITED = ("LD_LIBRARY_PATH",)
-FIRST_LOOK_S, LONGEST_LOOK_S = 0.001, 0.1
+FIRST_POLL_S, LONGEST_POLL_S = 0.001, 0.1
 
 
 @dataclass(frozen=True)
-class Death:
-    """How a worker ended: `reason` as in PoolStats.ended, and the exit status."""
+class WorkerExit:
+    """Why a worker ended, and its exit status as subprocess gives it (negative: a signal)."""
 
-    reason: str
+    ending: Ending
     exit_code: int
 
 
 class WorkerProcess:
-    """One process. It answers one question at a time; the first answer comes unasked.
+    """One process, which answers one job at a time; its first message comes unasked.
 
-    Must be made on the thread that runs the event loop: the kernel kills a worker when the thread
-    that started it ends. `on_end` is called once, as soon as the worker is of no more use.
+    Create it on the thread that runs the event loop: the kernel kills a worker when the thread
+    that started it ends. `on_end` is called once, as soon as the worker can do no more work.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class WorkerProcess:
         self._socket.setblocking(False)
         try:
             with theirs:
-                # It waits in the socket until the worker can read.
+                # Buffered by the socket until the worker reads it.
                 self._socket.send(setup)
                 self._process = _start(command, theirs)
         except OSError:
@@ -58,49 +59,49 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.jobs = 0
         self.alive = True
-        self.reason = ""
+        self.ending: Ending | None = None
         self.ready_since: float | None = None
         self.resident_when_ready = 0
-        self.death: asyncio.Future[Death] = self._loop.create_future()
-        self.hello: asyncio.Future[bytes | Death] = self._loop.create_future()
-        self._answer: asyncio.Future[bytes | Death] | None = self.hello
+        self.exited: asyncio.Future[WorkerExit] = self._loop.create_future()
+        self.first_message: asyncio.Future[bytes | WorkerExit] = self._loop.create_future()
+        self._answer: asyncio.Future[bytes | WorkerExit] | None = self.first_message
         self._loop.add_reader(self._socket, self._readable)
 
     def ready(self) -> None:
-        """Its first answer was good: note what it looks like when fresh."""
+        """Record the time and the memory of a worker whose first message was good."""
         self.ready_since = time.monotonic()
         self.resident_when_ready = self.resident_bytes()
 
-    def ask(self, message: bytes, fds: Sequence[int]) -> asyncio.Future[bytes | Death]:
-        """Send a job; the future gets the answer, or how the worker ended. It never raises."""
+    def submit(self, message: bytes, fds: Sequence[int]) -> asyncio.Future[bytes | WorkerExit]:
+        """Send a job. The future gets the answer or how the worker ended, never an exception."""
         self.jobs += 1
-        answer: asyncio.Future[bytes | Death] = self._loop.create_future()
+        answer: asyncio.Future[bytes | WorkerExit] = self._loop.create_future()
         if not self.alive:
-            self.death.add_done_callback(lambda death: answer.set_result(death.result()))
+            self.exited.add_done_callback(lambda exited: answer.set_result(exited.result()))
             return answer
         self._answer = answer
         try:
             socket.send_fds(self._socket, [message], fds)
         except OSError:
-            self.end("idle")
+            self.end(Ending.IDLE)
         return answer
 
-    def end(self, reason: str) -> None:
-        """Kill it now; the first caller's `reason` counts."""
+    def end(self, ending: Ending) -> None:
+        """Kill the process; the first caller's `ending` counts."""
         if not self.alive:
             return
         self.alive = False
-        self.reason = reason
+        self.ending = ending
         self._loop.remove_reader(self._socket)
         self._socket.close()
         self._process.kill()
         self._on_end(self)
-        self._bury(FIRST_LOOK_S)
+        self._reap(ending, FIRST_POLL_S)
 
     def limit_cpu(self, seconds: float) -> None:
-        """Let the kernel end the worker (SIGXCPU) when it has used `seconds` more of a processor.
+        """Have the kernel end the worker (SIGXCPU) after `seconds` more of processor time.
 
-        A second fence behind the wall clock: it also holds while this process is too busy to look.
+        A second limit behind the wall clock: it also holds while this process is too busy to look.
         """
         with suppress(OSError, ValueError):
             used = time.clock_gettime(_cpu_clock(self.pid))
@@ -110,7 +111,7 @@ class WorkerProcess:
             resource.prlimit(self.pid, resource.RLIMIT_CPU, (soft, hard))
 
     def resident_bytes(self) -> int:
-        """Physical memory of the worker's own, libraries aside; 0 where the system does not say."""
+        """Return the worker's private resident memory in bytes; 0 where /proc does not tell."""
         try:
             _, resident, shared, *_ = Path(f"/proc/{self.pid}/statm").read_text().split()
         except (OSError, ValueError):
@@ -125,35 +126,36 @@ class WorkerProcess:
         except OSError:
             packet = b""
         if not packet:
-            self.end(self._what_it_was_at())
+            self.end(self._ending_by_itself())
         elif self._answer is None or len(packet) > MAX_MESSAGE_BYTES:
-            self.end("garbage")
+            self.end(Ending.GARBAGE)
         else:
             answer, self._answer = self._answer, None
             answer.set_result(packet)
 
-    def _what_it_was_at(self) -> str:
+    def _ending_by_itself(self) -> Ending:
         if self.ready_since is None:
-            return "start"
-        return "crash" if self._answer is not None else "idle"
+            return Ending.START
+        return Ending.CRASH if self._answer is not None else Ending.IDLE
 
-    def _bury(self, look_again_s: float) -> None:
+    def _reap(self, ending: Ending, poll_again_s: float) -> None:
         code = self._process.poll()
         if code is None:
-            longer = min(2 * look_again_s, LONGEST_LOOK_S)
-            self._loop.call_later(look_again_s, self._bury, longer)
+            longer = min(2 * poll_again_s, LONGEST_POLL_S)
+            self._loop.call_later(poll_again_s, self._reap, ending, longer)
             return
-        death = Death(_cause(self.reason, code), code)
-        self.death.set_result(death)
+        exited = WorkerExit(_refined(ending, code), code)
+        self.exited.set_result(exited)
         if self._answer is not None:
-            self._answer.set_result(death)
+            self._answer.set_result(exited)
 
 
-def _cause(reason: str, exit_code: int) -> str:
-    """What the exit status says of a worker that died by itself."""
-    if reason != "crash":
-        return reason
-    return {-signal.SIGXCPU: "cpu", -signal.SIGSYS: "forbidden"}.get(exit_code, "crash")
+def _refined(ending: Ending, exit_code: int) -> Ending:
+    """Tell from the exit status of which kind a crash was."""
+    if ending is not Ending.CRASH:
+        return ending
+    by_signal = {-signal.SIGXCPU: Ending.CPU, -signal.SIGSYS: Ending.FORBIDDEN}
+    return by_signal.get(exit_code, ending)
 
 
 def _start(command: Sequence[str], stdin: socket.socket) -> subprocess.Popen[bytes]:
@@ -176,5 +178,5 @@ def _start(command: Sequence[str], stdin: socket.socket) -> subprocess.Popen[byt
 
 
 def _cpu_clock(pid: int) -> int:
-    """The clock of a process's processor time, as clock_getcpuclockid(3) makes it."""
+    """Return the clock of a process's processor time, as clock_getcpuclockid(3) makes it."""
     return (~pid << 3) | 2

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from service.decode.ending import Ending
+
 
 @dataclass
 class PoolStats:
-    """Counters since the start; they only grow.
-
-    `ended` counts workers by why they ended: timeout, cpu, crash, forbidden (a system call that no
-    decoder makes), garbage, failed, cancelled, jobs (retired after enough of them), memory
-    (retired because it had grown), idle, start, stop.
-    """
+    """Counters since the start; they only grow. `busy_s` is seconds of workers at work."""
 
     jobs: int = 0
     decoded: int = 0
@@ -21,5 +18,5 @@ class PoolStats:
     retried: int = 0
     dropped: int = 0
     started: int = 0
-    ended: Counter[str] = field(default_factory=Counter)
+    ended: Counter[Ending] = field(default_factory=Counter)
     busy_s: float = 0.0

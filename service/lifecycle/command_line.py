@@ -41,7 +41,7 @@ def read_settings(arguments: list[str]) -> Settings:
     if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
         raise Mistake(f"upload_dir {folder} is no folder that can be written to")
     if settings.api_keys_file is not None:
-        from service.keys import read_keys
+        from service.access.api_keys import read_keys
 
         try:
             read_keys(settings.api_keys_file)

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.decode.ending import Ending
+
 if TYPE_CHECKING:
     from service.cache.redis.client import SharedCache
     from service.lifecycle.service_state import Server
-
-# Why decode workers end, as PoolStats has it; all are shown before they first happen.
-ENDS = (
-    "timeout", "cpu", "crash", "forbidden", "garbage", "failed", "cancelled", "jobs", "memory",
-    "idle", "start", "stop",
-)  # fmt: skip
 
 
 def watch_server(server: Server) -> None:
@@ -40,7 +36,12 @@ def watch_server(server: Server) -> None:
     m.watch_totals(
         "xclip_decode_workers_ended",
         "Workers gone, by reason.",
-        lambda: dict.fromkeys(ENDS, 0) | server.engine.pool.stats.ended,
+        lambda: {end.value: server.engine.pool.stats.ended[end] for end in Ending},
+    )
+    m.watch(
+        "xclip_api_keys_stale",
+        "1 while the key file cannot be read and the keys from before count.",
+        lambda: float(server.access.keys_stale),
     )
     if server.cache is not None:
         _watch_cache(server, server.cache)

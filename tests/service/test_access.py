@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import socket
@@ -12,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import keys as under_test
-from service.keys import KeyFile, read_keys
+from service import keys as command
+from service.access import api_keys as under_test
+from service.access.api_keys import KeyFile, read_keys
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 
 ALICE, BOB = "xclip_alice", "xclip_bob"
@@ -87,7 +89,7 @@ def test_the_document_says_how_a_key_is_sent(key_file: Path) -> None:
 def test_keys_change_while_the_server_runs(
     key_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(under_test, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(under_test, "CHECK_EVERY_S", 0.0)
     keys = KeyFile(key_file)
     assert keys.find("xclip_carol") is None
     key_file.write_text(line("xclip_carol", "carol"))
@@ -95,12 +97,45 @@ def test_keys_change_while_the_server_runs(
     assert found is not None
     assert found.name == "carol"
     assert keys.find(ALICE) is None
-    for broken in ("nonsense\n", "", line("a", "x") * 2):
+    for broken in ("nonsense\n", line("a", "x") * 2):
         key_file.write_text(broken)
         assert keys.find("xclip_carol") == found
+        assert keys.stale
     key_file.unlink()
     assert keys.find("xclip_carol") == found
-    assert sum("not read again" in record.getMessage() for record in caplog.records) == 4
+    # Said once for as long as it lasts, not with every request.
+    assert sum("not read again" in record.getMessage() for record in caplog.records) == 1
+    key_file.write_text("# nobody any more\n")
+    assert keys.find("xclip_carol") is None
+    assert not keys.stale
+
+
+def test_a_reading_that_failed_is_tried_again_though_the_file_does_not_change(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor was left when a key was taken away: it goes as soon as there is one."""
+    monkeypatch.setattr(under_test, "CHECK_EVERY_S", 0.0)
+    keys = KeyFile(key_file)
+    key_file.write_text(line(ALICE, "alice"))
+    with monkeypatch.context() as exhausted:
+
+        def no_descriptor(*_: object, **__: object) -> str:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        exhausted.setattr(Path, "read_text", no_descriptor)
+        assert keys.find(BOB) is not None
+        assert keys.stale
+    assert keys.find(BOB) is None
+    assert keys.find(ALICE) is not None
+    assert not keys.stale
+
+
+def test_a_file_without_keys_lets_nobody_in(tmp_path: Path, clip: bytes) -> None:
+    empty = tmp_path / "keys"
+    empty.write_text("# none\n")
+    with running(fake_runtime(), api_keys_file=empty) as server:
+        assert ask(server, clip, {"X-API-Key": ALICE}).status_code == 401
+        assert "xclip_api_keys_stale 0.0" in server.server.metrics.render().decode()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +146,6 @@ def test_keys_change_while_the_server_runs(
         (line("a", "no/slash"), "line 1: must be"),
         (line("a", "x") + line("b", "y", "often"), "line 2: 'often' is no rate"),
         (line("a", "x") + line("b", "x"), "x stands there twice"),
-        ("# none\n", "no key in it"),
     ],
 )
 def test_a_wrong_key_file_is_told_in_one_line(tmp_path: Path, content: str, says: str) -> None:
@@ -140,6 +174,29 @@ def test_a_made_key_lets_in(tmp_path: Path) -> None:
     assert found is not None
     assert (found.name, str(found.rate)) == ("carol", "5 per 1 minute")
     assert key not in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--help"], 0, "usage: python -m service.keys"),
+        (["--name"], 2, "required"),
+        ([], 2, "required"),
+        (["a/b"], 2, "give a name of letters"),
+        (["carol", "often"], 2, "'often' is no rate"),
+    ],
+)
+def test_no_key_is_made_without_a_good_name(
+    arguments: list[str], status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        outcome = command.main(arguments)
+    except SystemExit as ended:
+        outcome = ended.code  # type: ignore[assignment]
+    said = capsys.readouterr()
+    assert outcome == status
+    assert says in said.out + said.err
+    assert under_test.PREFIX not in said.out + said.err.replace("XCLIP_", "")
 
 
 def test_too_many_requests_of_one_key_wait(key_file: Path, clip: bytes) -> None:

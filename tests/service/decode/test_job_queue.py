@@ -1,0 +1,61 @@
+"""The job queue on its own: moments between two steps of the event loop that a real pool meets by
+chance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from service.decode.job_queue import JobQueue
+from service.decode.stats import PoolStats
+
+
+class OneWorker:
+    """A supervisor with one worker that never fails."""
+
+    alive = True
+
+    def __init__(self) -> None:
+        self.idle = ["worker"]
+        self.on_change = None
+
+    def take(self) -> str | None:
+        return self.idle.pop() if self.idle else None
+
+    def give_back(self, worker: str) -> None:
+        self.idle.append(worker)
+
+
+def test_a_worker_that_comes_free_is_not_given_to_one_just_cancelled() -> None:
+    """Its future is cancelled at once, but it leaves the queue only when its task runs."""
+
+    async def scenario() -> None:
+        queue = JobQueue(OneWorker(), size=1, spares=0, stats=PoolStats())
+        held = await queue.acquire(None)
+        leaving = asyncio.create_task(queue.acquire(None))
+        staying = asyncio.create_task(queue.acquire(None))
+        await asyncio.sleep(0)
+        assert queue.waiting == 2
+        leaving.cancel()
+        queue.release(held)
+        assert await staying == held
+        assert leaving.cancelled()
+        queue.release(held)
+        assert queue.running == queue.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_given_before_the_cancellation_goes_back() -> None:
+    async def scenario() -> None:
+        queue = JobQueue(OneWorker(), size=1, spares=0, stats=PoolStats())
+        held = await queue.acquire(None)
+        leaving = asyncio.create_task(queue.acquire(None))
+        await asyncio.sleep(0)
+        queue.release(held)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert queue.running == 0
+        assert await queue.acquire(None) == held
+
+    asyncio.run(scenario())
