@@ -13,6 +13,7 @@ PORT ?= 8000
 BUNDLE ?=
 PYTEST_ARGS ?=
 FUZZ_FILES ?= 20000
+FUZZ_REQUESTS ?= 10000
 FUZZ_SEED ?= 6
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -41,9 +42,9 @@ test: $(VENV)/.installed system-packages ## Run the test suite
 test-long: $(VENV)/.installed system-packages ## Run the tests that take minutes (load, soak, large models)
 	$(PY) -m pytest -m "long" --timeout 3600 $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.installed ## Send damaged files to a server (FUZZ_FILES=, FUZZ_SEED=)
-	XCLIP_TEST_FUZZ_FILES=$(FUZZ_FILES) XCLIP_TEST_FUZZ_SEED=$(FUZZ_SEED) $(PY) -m pytest \
-		tests/service/hostile/test_fuzz.py --timeout 7200 --log-cli-level WARNING -o log_cli=true
+fuzz: $(VENV)/.installed ## Send damaged files and requests to a server (FUZZ_FILES=, FUZZ_REQUESTS=, FUZZ_SEED=)
+	XCLIP_TEST_FUZZ_FILES=$(FUZZ_FILES) XCLIP_TEST_HTTP_MUTANTS=$(FUZZ_REQUESTS) XCLIP_TEST_FUZZ_SEED=$(FUZZ_SEED) $(PY) -m pytest \
+		tests/service/hostile/test_http_framing.py tests/service/hostile/test_fuzz.py --timeout 7200 --log-cli-level WARNING -o log_cli=true
 
 check: $(VENV)/.installed ## Format, lint, types, import rules, deployment files
 	$(VENV)/bin/ruff format --check .
@@ -101,6 +102,6 @@ $(VENV)/.installed $(SERVE_VENV)/.installed $(GPU_VENV)/.installed: pyproject.to
 
 system-packages:
 	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace prometheus:prometheus faketime:faketime \
-		curl:curl openssl:openssl
+		curl:curl openssl:openssl /usr/sbin/nginx:nginx
 
 .PHONY: demo serve install test test-long fuzz check format bench gpu-check lock audit sbom clean help system-packages

@@ -12,16 +12,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.contract.errors import PROBLEM_JSON, ApiError, problem
+from service.contract.errors import ApiError
 from service.settings import Settings
+from service.transport.http_parser import RequestParser
 from service.transport.lingering_close import LingeringTransport
 
 READ_BYTES = 64 << 10  # at a time; also the most that is read beyond what has been dealt with
 MAX_HEAD_BYTES = 64 << 10
-MAX_HEADERS = 200
 
 ConnectionFactory = Callable[..., "Connection"]
 
@@ -35,7 +34,7 @@ def connections(settings: Settings) -> ConnectionFactory:
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
-        parser = _Parser(config, server_state, app_state, _loop)
+        parser = RequestParser(config, server_state, app_state, _loop)
         full = len(server_state.connections) >= settings.max_connections
         most = settings.max_upload_bytes + READ_BYTES
         return Connection(parser, settings.header_timeout_s, most, full=full)
@@ -43,65 +42,11 @@ def connections(settings: Settings) -> ConnectionFactory:
     return connect
 
 
-class _Parser(HttpToolsProtocol):
-    """uvicorn's own, which also tells whether it is within a head, and answers in our form."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.head_open = True
-        self.requests = 0
-        self.refusal: ApiError | None = None
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self.head_open = True
-        self.requests += 1
-        super().on_message_begin()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header is whole."""
-        if len(self.headers) >= MAX_HEADERS:
-            self.refusal = ApiError("headers_too_large", f"more than {MAX_HEADERS} headers")
-            raise ValueError(self.refusal.detail)  # the parser gives up, and has us answer
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The head is whole: the application is started."""
-        self.head_open = False
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
-        self.refuse(self.refusal or ApiError("malformed_request", "this is no valid HTTP request"))
-
-    def refuse(self, error: ApiError, *, linger: bool = True) -> None:
-        """Answer in the application's place, if nothing else is being answered, and close.
-
-        A whole request that came before is answered first; what is wrong came after it.
-        """
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete and not cycle.more_body:
-            cycle.keep_alive = False
-            self.flow.pause_reading()
-            return
-        if cycle is None or cycle.response_complete:
-            self.transport.write(_plain_response(error))
-        if linger:
-            cast(LingeringTransport, self.transport).linger()
-        else:
-            self.transport.close()
-
-    @property
-    def body_unread(self) -> bool:
-        """Whether the request that was answered last is still being sent."""
-        return self.cycle is not None and self.cycle.more_body
-
-
 class Connection(asyncio.BufferedProtocol):
     """Passes to uvicorn's protocol what is within bounds."""
 
     def __init__(
-        self, parser: _Parser, head_timeout_s: float, most_bytes: int, *, full: bool
+        self, parser: RequestParser, head_timeout_s: float, most_bytes: int, *, full: bool
     ) -> None:
         self._parser, self._head_timeout_s, self._full = parser, head_timeout_s, full
         self._most_bytes, self._read = most_bytes, 0  # of one request
@@ -149,7 +94,7 @@ class Connection(asyncio.BufferedProtocol):
             parser.refuse(
                 ApiError("headers_too_large", f"the headers are over {MAX_HEAD_BYTES} bytes")
             )
-        if parser.cycle is not None and parser.cycle.body:
+        if parser.cycle is not None and parser.cycle.body and not parser.broken:
             parser.flow.pause_reading()  # until the application asks for more
         self._watch_head()
 
@@ -200,12 +145,3 @@ class Connection(asyncio.BufferedProtocol):
                 ApiError("upload_timeout", f"no headers within {self._head_timeout_s:g} s"),
                 linger=False,
             )
-
-
-def _plain_response(error: ApiError) -> bytes:
-    """A problem as bytes on the wire, for where there is no application."""
-    response = problem(error, "")
-    lines = [f"HTTP/1.1 {error.status} {error.code}", "Connection: close"]
-    lines += [f"{name.decode()}: {value.decode()}" for name, value in response.raw_headers]
-    assert response.media_type == PROBLEM_JSON
-    return "\r\n".join([*lines, "", ""]).encode() + bytes(response.body)

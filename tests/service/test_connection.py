@@ -13,7 +13,8 @@ import pytest
 
 from service.transport import connection_limits as under_test
 from service.transport import lingering_close as lingering
-from service.transport.connection_limits import MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES, Connection
+from service.transport.connection_limits import MAX_HEAD_BYTES, READ_BYTES, Connection
+from service.transport.http_parser import MAX_HEADERS
 from tests.conftest import missing
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 
