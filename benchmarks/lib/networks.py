@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from model.network.config import VARIANTS, ModelConfig
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 
 
 def random_network(variant: str) -> XClip:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from model.inputs import InputSpec
 from model.network.config import ModelConfig
 from model.network.mit import MultiframeIntegration
 from model.network.transformer import Block, SelfAttention
-
-if TYPE_CHECKING:
-    from model.network.xclip import XClip
+from model.network.xclip import XClip, assemble
 
 LOGIT_SCALE = math.log(1 / 0.07)
 TIME_TABLE_STD = 0.02
 LONGEST_WAVE = 30.0  # of the table of sines, in patches and per 2 pi
+
+
+def build_xclip(
+    config: ModelConfig, *, inputs: InputSpec | None = None, seed: int | None = None
+) -> XClip:
+    """A network with fresh weights, in training mode. The same seed gives the same weights."""
+    net = assemble(config, inputs)
+    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    initialise(net, config, generator)
+    return net
 
 
 @torch.no_grad()

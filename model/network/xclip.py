@@ -15,7 +15,6 @@ from torch.overrides import TorchFunctionMode
 from model.inputs import InputSpec
 from model.network.cct import VideoEncoder
 from model.network.config import ModelConfig
-from model.network.initialise import initialise
 from model.network.mit import FrameMean, MultiframeIntegration
 from model.network.prompt import PatchContext, VideoSpecificPrompt
 from model.network.text import TextEncoder
@@ -150,13 +149,3 @@ class _Unfilled(TorchFunctionMode):
         if getattr(func, "__module__", None) == nn.init.__name__:
             return kwargs["tensor"]
         return func(*args, **(kwargs or {}))
-
-
-def build_xclip(
-    config: ModelConfig, *, inputs: InputSpec | None = None, seed: int | None = None
-) -> XClip:
-    """A network with fresh weights, in training mode. The same seed gives the same weights."""
-    net = assemble(config, inputs)
-    generator = torch.Generator().manual_seed(seed) if seed is not None else None
-    initialise(net, config, generator)
-    return net

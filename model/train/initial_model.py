@@ -9,9 +9,9 @@ import torch
 from model.checkpoint import CheckpointError, read_checkpoint
 from model.checkpoints.clip_start import with_parts
 from model.inputs import InputSpec, Tokenizer
-from model.network.initialise import TIME_TABLE_STD, table_of_sines
+from model.network.initialise import TIME_TABLE_STD, build_xclip, table_of_sines
 from model.network.mit import MultiframeIntegration
-from model.network.xclip import XClip, assemble, build_xclip
+from model.network.xclip import XClip, assemble
 from model.train.config import StartConfig
 from model.train.errors import TrainError
 

@@ -16,7 +16,8 @@ from export.progress import Steps
 from model.checkpoint import Checkpoint, save_checkpoint
 from model.inputs import Tokenizer
 from model.network.config import ModelConfig
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from tests.export.runtime.gpu_standins import card
 
 MERGES = 100

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 import model.torchvision_schemas  # noqa: F401  (before the tests import transformers)
 from model.checkpoints.publish import to_huggingface
 from model.network.config import ModelConfig
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 
 SMALL = ModelConfig(
     image_size=48,

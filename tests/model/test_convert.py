@@ -13,7 +13,8 @@ from model import convert
 from model.checkpoint import load_checkpoint, read_checkpoint
 from model.checkpoints.publish import to_official
 from model.network.config import VARIANTS
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from tests.model.conftest import SMALL, same_weights
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,8 @@ from transformers import XCLIPConfig, XCLIPModel
 from model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from model.inputs import Tokenizer
 from model.network.config import ModelConfig
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from tests.model.conftest import SMALL, edit_json, huggingface_folder, same_weights
 
 

@@ -15,7 +15,8 @@ from model.checkpoints.native import network_of
 from model.checkpoints.publish import to_huggingface, to_official
 from model.checkpoints.weights import Layout, from_layout, to_layout
 from model.network.config import VARIANTS
-from model.network.xclip import XClip, assemble, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip, assemble
 from tests.model.conftest import SMALL, huggingface_folder, same_weights
 
 

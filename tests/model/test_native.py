@@ -19,7 +19,8 @@ from model.checkpoint import (
 from model.checkpoints.publish import to_official
 from model.inputs import InputSpec, Tokenizer
 from model.network.config import VARIANTS
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from tests.model.conftest import SMALL, edit_json, random_inputs, randomise, same_weights
 
 ABLATED = {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False}

@@ -13,7 +13,8 @@ from transformers import XCLIPConfig, XCLIPModel
 from model.checkpoint import load_checkpoint
 from model.checkpoints.publish import to_huggingface
 from model.network.config import VARIANTS, ModelConfig
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from tests.model.conftest import SMALL, random_inputs, randomise
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from tests.model.conftest import SMALL, random_inputs, randomise
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from model.network.config import VARIANTS, DropPathAxis, ModelConfig
-from model.network.initialise import initialise
+from model.network.initialise import build_xclip, initialise
 from model.network.transformer import DropPath, LayerNorm, QuickGELU, attention
-from model.network.xclip import XClip, assemble, build_xclip
+from model.network.xclip import XClip, assemble
 from tests.model.conftest import SMALL, random_inputs, randomise
 
 ABLATIONS = [

@@ -18,7 +18,8 @@ from model.checkpoint import Checkpoint
 from model.checkpoints.publish import to_huggingface
 from model.inputs import Tokenizer, decode_clip
 from model.network.config import VARIANTS
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from tests.model.conftest import randomise
 from tests.service.conftest import RunningServer, running
 

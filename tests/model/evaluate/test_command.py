@@ -11,7 +11,7 @@ from model.checkpoints.native import save_checkpoint
 from model.evaluate.__main__ import main
 from model.inputs import Tokenizer
 from model.network.config import ModelConfig
-from model.network.xclip import build_xclip
+from model.network.initialise import build_xclip
 from tests.model.clip_sets import write_table
 
 

@@ -16,7 +16,7 @@ from model.evaluate.run import Views, evaluate
 from model.evaluate.scorer import TorchScorer
 from model.inputs import Tokenizer, decode_clip
 from model.network.config import ModelConfig
-from model.network.xclip import build_xclip
+from model.network.initialise import build_xclip
 from model.processes import Processes
 from tests.model.clip_sets import write_table
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from model.data.frames.loading import Batch
-from model.network.xclip import build_xclip
+from model.network.initialise import build_xclip
 from model.processes import allow_tf32
 from model.train import update
 from model.train.config import OptimConfig

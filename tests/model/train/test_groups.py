@@ -6,7 +6,8 @@ import pytest
 
 from model.checkpoints.weights import rule_for
 from model.network.config import ModelConfig
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from model.train.config import OptimConfig
 from model.train.groups import Group, freeze_text, freeze_vision, parameter_groups
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from model.network.config import ModelConfig
-from model.network.xclip import XClip, build_xclip
+from model.network.initialise import build_xclip
+from model.network.xclip import XClip
 from model.train.config import OptimConfig
 from model.train.groups import parameter_groups
 from model.train.muon import Fp32Muon

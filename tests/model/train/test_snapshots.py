@@ -10,7 +10,7 @@ import torch
 
 from model.checkpoints.native import is_native, read_native, save_checkpoint
 from model.network.config import ModelConfig
-from model.network.xclip import build_xclip
+from model.network.initialise import build_xclip
 from model.train.errors import TrainError
 from model.train.snapshots import SEAL, STATE, Snapshots, write_state
 
