@@ -17,13 +17,14 @@ from export.runtime import Runtime
 from service.access.auth import HEADER as KEY_HEADER
 from service.access.auth import SECURITY_SCHEMES
 from service.api.middleware import RequestContext
-from service.api.ops import add_ops, ops_port
+from service.api.ops import add_ops
+from service.api.problems import install_handlers
 from service.api.routes import make_routes
-from service.contract.errors import install_handlers
 from service.lifecycle.bundle_preload import Opening
 from service.lifecycle.hot_reload import Reloader
 from service.lifecycle.service_state import Server
 from service.settings import Settings
+from service.transport.ops_port import ops_port
 
 VERSION = "0.1.0"
 PAGE = Path(__file__).parent / "page"

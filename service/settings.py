@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,6 +17,7 @@ MIB = 1 << 20
 DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
 HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 Count = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -141,7 +143,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, value: str | None) -> str | None:
         if value is not None:
-            from service.access.rate_limits import parse_rate
+            from service.contract.rate import parse_rate
 
             parse_rate(value)
         return value
@@ -177,7 +179,18 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            from service.cache.redis.client import check_url
-
-            check_url(value.get_secret_value())
+            check_redis_url(value.get_secret_value())
         return value
+
+
+def check_redis_url(url: str) -> None:
+    """Refuse what is no URL of a Redis with a ValueError that does not repeat it."""
+    from redis.asyncio import BlockingConnectionPool
+
+    parts = urlsplit(url)
+    if parts.scheme not in REDIS_SCHEMES or not (parts.hostname or parts.path):
+        raise ValueError("must look like redis://host:6379/0, rediss://… (TLS) or unix://path")
+    try:
+        BlockingConnectionPool.from_url(url)
+    except (ValueError, TypeError):
+        raise ValueError("has a part that the Redis client does not understand") from None

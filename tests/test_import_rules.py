@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"torch", "torchvision", "transformers", "open_clip", "onnx", "tensorrt", "openvino"}
+HTTP = {"fastapi", "starlette", "uvicorn", "python_multipart"}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -33,6 +34,27 @@ def test_import_directions_hold() -> None:
 )
 def test_serving_side_loads_no_heavy_library(module: str) -> None:
     assert not modules_after(f"import {module}") & HEAVY
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "service.contract.errors",
+        "service.inference.engine",
+        "service.cache.clips",
+        "service.cache.labels",
+        "service.cache.redis.client",
+        "service.cache.redis.clip_store",
+        "service.cache.redis.label_store",
+    ],
+)
+def test_the_core_knows_nothing_of_http(module: str) -> None:
+    assert not modules_after(f"import {module}") & HTTP
+
+
+def test_the_check_sees_http_where_it_is_loaded() -> None:
+    loaded = modules_after("import service.app, service.transport.graceful_shutdown")
+    assert loaded >= HTTP
 
 
 def test_a_plain_server_loads_nothing_that_its_settings_do_not_ask_for() -> None:

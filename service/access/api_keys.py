@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from service.access.rate_limits import Rate, parse_rate
+from service.contract.rate import Rate, parse_rate
 
 PREFIX = "xclip_"
 DIGEST = re.compile(r"[0-9a-f]{64}")

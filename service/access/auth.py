@@ -11,7 +11,8 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.access.api_keys import KeyFile
-    from service.access.rate_limits import Rate, RateLimiter
+    from service.access.rate_limits import RateLimiter
+    from service.contract.rate import Rate
 
 BEARER = "bearer "
 HEADER = "X-API-Key"
@@ -36,7 +37,8 @@ class Access:
     def _open(self, settings: Settings) -> None:
         """Keys and rates, loaded only where there are some."""
         from service.access.api_keys import KeyFile
-        from service.access.rate_limits import RateLimiter, parse_rate
+        from service.access.rate_limits import RateLimiter
+        from service.contract.rate import parse_rate
 
         self._keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
         self._rate = parse_rate(settings.rate_limit) if settings.rate_limit else None

@@ -10,7 +10,6 @@ import contextlib
 import math
 import time
 
-import limits
 import structlog
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -19,18 +18,10 @@ from service.cache.redis.circuit_breaker import Circuit
 from service.cache.redis.client import connection_pool, error_kind
 from service.cache.redis.timeouts import within
 from service.contract.errors import ApiError
+from service.contract.rate import Rate
 
-Rate = limits.RateLimitItem
 PREFIX = "xclip-rate"
 PROBE_TIMEOUT_S = 1.0
-
-
-def parse_rate(text: str) -> Rate:
-    """A rate such as 60/minute or 5 per 2 seconds; ValueError says how it is written."""
-    try:
-        return limits.parse(text)
-    except ValueError:
-        raise ValueError(f"{text[:40]!r} is no rate; write it like 60/minute") from None
 
 
 class RateLimiter:

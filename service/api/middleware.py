@@ -13,7 +13,8 @@ from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.contract.errors import ApiError, answer_error
+from service.api.problems import answer_error
+from service.contract.errors import ApiError
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import NoTracing, RequestSpan, Tracing
 

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from service.api.problems import PROBLEM_JSON, STATUS
+from service.api.request import VIDEO_ID
 from service.contract.answer import Problem
-from service.contract.errors import PROBLEM_JSON, STATUS
-from service.contract.request import VIDEO_ID
+from service.contract.errors import ErrorCode
 from service.settings import Settings
 
 TEXT = {"type": "string"}
@@ -70,7 +71,7 @@ def classify_body(settings: Settings) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": form}}}
 
 
-def problem_responses(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
+def problem_responses(codes: Iterable[ErrorCode]) -> dict[int | str, dict[str, Any]]:
     """The error responses of a route, codes listed by status."""
     by_status: dict[int, list[str]] = defaultdict(list)
     for code in codes:

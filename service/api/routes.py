@@ -12,9 +12,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from service.api.form import Form, FormLimits, read_form
 from service.api.json_stream import write_answer
 from service.api.openapi import classify_body, problem_responses
+from service.api.problems import STATUS
+from service.api.request import FILE_FIELD, TEXT_FIELDS, parse_request
 from service.contract.answer import Classification, LabelSetFacts, LabelSetLabels
-from service.contract.errors import STATUS, ApiError
-from service.contract.request import FILE_FIELD, TEXT_FIELDS, ClassifyRequest, parse_request
+from service.contract.errors import ApiError
+from service.contract.request import ClassifyRequest
 from service.inference.engine import Engine
 from service.lifecycle.service_state import Server
 from service.settings import Settings

@@ -5,16 +5,30 @@ They read through the server, so they follow it from one bundle to the next.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from service.decode.ending import Ending
 
 if TYPE_CHECKING:
+    from service.access.admission import Admission
     from service.cache.redis.client import SharedCache
-    from service.lifecycle.service_state import Server
+    from service.inference.engine import Engine
+    from service.telemetry.metrics import Metrics
 
 
-def watch_server(server: Server) -> None:
+class Watched(Protocol):
+    """The parts of a server that gauges read."""
+
+    metrics: Metrics
+    admission: Admission
+    cache: SharedCache | None
+
+    @property
+    def engine(self) -> Engine:
+        """What answers requests at this moment."""
+
+
+def watch_server(server: Watched) -> None:
     """Register what a ready server can be asked."""
     m, admission = server.metrics, server.admission
     m.watch("xclip_in_flight", "Requests begun and not answered.", lambda: admission.in_flight)
@@ -47,7 +61,7 @@ def watch_server(server: Server) -> None:
         _watch_cache(server, server.cache)
 
 
-def _watch_cache(server: Server, cache: SharedCache) -> None:
+def _watch_cache(server: Watched, cache: SharedCache) -> None:
     m, stats = server.metrics, cache.stats
     m.watch("xclip_shared_cache_up", "Whether Redis is asked.", lambda: float(cache.up))
     m.watch("xclip_shared_cache_writable", "Whether Redis takes writes.", lambda: cache.writable)

@@ -14,7 +14,8 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.contract.errors import ApiError, problem
+from service.api.problems import problem
+from service.contract.errors import ApiError
 from service.transport.lingering_close import LingeringTransport
 
 MAX_HEADERS = 200
@@ -171,6 +172,6 @@ def _as_bytes(error: ApiError) -> bytes:
     """A problem on the wire, for where there is no application."""
     response = problem(error, "")
     phrase = http.HTTPStatus(error.status).phrase
-    lines = [f"HTTP/1.1 {error.status} {phrase}", "Connection: close"]
+    lines = [f"HTTP/1.1 {response.status_code} {phrase}", "Connection: close"]
     lines += [f"{name.decode()}: {value.decode()}" for name, value in response.raw_headers]
     return "\r\n".join([*lines, "", ""]).encode() + bytes(response.body)

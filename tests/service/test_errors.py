@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.contract.errors import STATUS
+from service.api.problems import STATUS
 from tests.service.conftest import RunningServer, clip_bytes, fake_runtime, running
 
 MAX_BYTES = 300_000

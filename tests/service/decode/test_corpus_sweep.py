@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from model.inputs import Clip, InputSpec, VideoError, decode_clip
-from service.contract.errors import STATUS
+from service.api.problems import STATUS
 from service.decode import DecodePool, PoolOptions
 from service.decode.answer_validation import REFUSALS
 from service.decode.errors import DecodeTimeout

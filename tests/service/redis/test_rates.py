@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.access.rate_limits import RateLimiter, parse_rate
+from service.access.rate_limits import RateLimiter
 from service.contract.errors import ApiError
+from service.contract.rate import parse_rate
 from tests.service.redis.conftest import RedisServer, run
 
 RATE = parse_rate("3/hour")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.cache.redis import write_behind
-from service.cache.redis.client import SharedCache, check_url
+from service.cache.redis.client import SharedCache
+from service.settings import check_redis_url
 from tests.service.redis.conftest import RedisServer, run, shared_cache, until
 
 ENTRIES = {f"key {i}".encode(): f"value {i}".encode() * 50 for i in range(300)}
@@ -279,7 +280,7 @@ def test_no_room_for_waiting_writes_drops_them(
 )
 def test_an_address_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is looked at below)
-        check_url(url.replace("//", "//user:secret@") if "//" in url else url)
+        check_redis_url(url.replace("//", "//user:secret@") if "//" in url else url)
     assert "secret" not in str(caught.value)
 
 
