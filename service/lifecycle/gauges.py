@@ -11,6 +11,7 @@ from service.decode.ending import Ending
 
 if TYPE_CHECKING:
     from service.access.admission import Admission
+    from service.access.auth import Access
     from service.cache.redis.client import SharedCache
     from service.inference.engine import Engine
     from service.telemetry.metrics import Metrics
@@ -20,6 +21,7 @@ class Watched(Protocol):
     """The parts of a server that gauges read."""
 
     metrics: Metrics
+    access: Access
     admission: Admission
     cache: SharedCache | None
 
