@@ -24,7 +24,7 @@ WORKDIR /app
 
 # --- what the server is made of, without torch --------------------------------------------------
 FROM base AS code
-COPY model/__init__.py model/
+COPY model/__init__.py model/files.py model/
 COPY model/inputs model/inputs
 COPY export/__init__.py export/
 COPY export/bundle export/bundle

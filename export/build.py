@@ -27,7 +27,6 @@ from export.graphs import graphs_of
 from export.half_precision import weights_file
 from export.label_file import read_label_file
 from export.precision import make_builds, with_engines
-from export.progress import Steps
 from export.reference import PROMPTS_AT_ONCE, Reference, torch_answers
 from export.tracing import write_graph
 from export.verify import verify_builds
@@ -35,6 +34,7 @@ from model.checkpoint import Checkpoint
 from model.inputs import Tokenizer
 from model.network.config import ModelConfig
 from model.network.xclip import XClip
+from model.progress import Steps
 
 TOKENIZER_FILE = "tokenizer.json"
 UNTRAINED = "untrained weights: the ranking is arbitrary"

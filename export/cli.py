@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -14,9 +13,10 @@ from export.bundle import BundleError, open_bundle
 from export.bundle.writing import check_output
 from export.errors import ExportError
 from export.limits import limits_text
-from export.progress import Steps
 from export.report import print_bundle, print_parity
 from export.runtime import RuntimeUnavailableError
+from model.command_line import Parser, one_line
+from model.progress import Steps
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 EXAMPLES = """\
@@ -31,13 +31,6 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; --help has the rest."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
-
-
 def main(argv: Sequence[str]) -> int:
     """Run a command; the exit status."""
     commands = {"verify": _verify, "inspect": _inspect}
@@ -46,10 +39,10 @@ def main(argv: Sequence[str]) -> int:
             return commands[argv[0]](argv[1:])
         return _export(argv)
     except (BundleError, ExportError, RuntimeUnavailableError, ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"export: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
+        print("export: interrupted; nothing was written", file=sys.stderr)
         return 130
 
 
@@ -88,7 +81,7 @@ def _export(argv: Sequence[str]) -> int:
 
 
 def _export_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m export",
         description="Turn a checkpoint into a bundle that the service runs, compared with torch.",
         epilog=f"{EXAMPLES}\nlimits against torch, above which nothing is made:\n{limits_text()}",
@@ -135,7 +128,7 @@ def _export_parser() -> argparse.ArgumentParser:
 
 
 def _verify(argv: Sequence[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m export verify",
         description="Compare a bundle with its checkpoint: every precision on every runtime here.",
     )
@@ -158,7 +151,7 @@ def _verify(argv: Sequence[str]) -> int:
 
 
 def _inspect(argv: Sequence[str]) -> int:
-    parser = _Parser(prog="python -m export inspect", description="Show what is inside a bundle.")
+    parser = Parser(prog="python -m export inspect", description="Show what is inside a bundle.")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     print_bundle(open_bundle(parser.parse_args(argv).bundle), Console())
     return 0

@@ -11,11 +11,11 @@ from typing import Any
 from export.bundle import EngineInfo, GraphInfo, PrecisionBuild
 from export.bundle.manifest import GraphName, PrecisionName
 from export.errors import ExportError
-from export.progress import Steps
 from export.runtime import RuntimeUnavailableError
 from export.runtime.gpu.device import gpu_architecture
 from export.runtime.gpu.profiles import MAX_CLIPS, PAIRS_PER_RUN, profile
 from export.runtime.gpu.tensorrt_engines import load_libraries
+from model.progress import Steps
 
 FOLDER = "engines"
 WORKSPACE_BYTES = 4 << 30

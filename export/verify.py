@@ -9,10 +9,10 @@ from export.bundle.manifest import RuntimeName
 from export.clips import load_clips
 from export.errors import ExportError
 from export.parity import compare
-from export.progress import Steps
 from export.reference import Reference, torch_answers
 from export.runtime import DeviceMemoryError, RuntimeUnavailableError, open_build
 from model.network.xclip import XClip
+from model.progress import Steps
 
 
 def verify_builds(

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import NoReturn
 
 
+def one_line(error: object) -> str:
+    """Return a message of several lines, or an exception's, as one line."""
+    return " ".join(str(error).split())
+
+
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; --help has the rest. `prog` is "python -m PACKAGE …"."""
+    """Say what is wrong in one line; --help has the rest. `prog` is "python -m PACKAGE …"."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
-        self.exit(2, f"{self.prog.split()[2]}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog.split()[2]}: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """The type of an option that is a whole number, at least so large."""
+    """Return the type of an option that is a whole number, at least so large."""
 
     def read(text: str) -> int:
         if not text.lstrip("-").isdecimal() or int(text) < least:
@@ -28,7 +33,7 @@ def whole(least: int) -> Callable[[str], int]:
 
 
 def share(text: str) -> float:
-    """The type of an option that is a part of something: from 0 to 1."""
+    """Read an option that is a part of something: from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -39,7 +44,7 @@ def share(text: str) -> float:
 
 
 def new_file(text: str) -> Path:
-    """The type of an option that names a file to write: its folder is there."""
+    """Read an option that names a file to write: its folder is there."""
     file = Path(text)
     if file.is_dir() or not file.parent.is_dir():
         raise argparse.ArgumentTypeError(

@@ -15,6 +15,7 @@ from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint, save_
 from model.checkpoints.architecture import variant_of
 from model.checkpoints.native import check_target
 from model.checkpoints.weights import rule_for
+from model.command_line import Parser
 from model.network.config import HEAD_WIDTH
 
 EXAMPLES = """examples:
@@ -27,7 +28,7 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m model.convert",
         description="Turn a published checkpoint into a native one: a folder with config.json and "
         "model.safetensors, which training, evaluation and export take.",

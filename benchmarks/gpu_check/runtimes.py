@@ -146,8 +146,8 @@ def _export(
     """A new bundle of the variant in `build/`. How far it is from torch is for parity to say."""
     from benchmarks.lib.bundles import FOLDER, random_checkpoint
     from export.build import BundleOptions, make_bundle
-    from export.progress import Steps
     from model.network.config import VARIANTS
+    from model.progress import Steps
 
     say(f"exporting {variant} in {', '.join(precisions)}{' with engines' if engines else ''}")
     options = BundleOptions(

@@ -9,13 +9,13 @@ from benchmarks.lib.networks import random_weights
 from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle, BundleError, open_bundle
 from export.bundle.manifest import PrecisionName
-from export.progress import Steps
 from export.runtime import RuntimeUnavailableError
 from export.runtime.cpu_openvino import OpenVinoCpu
 from model.checkpoint import Checkpoint
 from model.data.shapes.dataset import ShapesOptions, make_dataset
 from model.inputs import Tokenizer
 from model.network.config import VARIANTS, ModelConfig
+from model.progress import Steps
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "benchmarks"
 CALIBRATION_CLIPS = 16

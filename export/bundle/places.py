@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from export.bundle.errors import BundleError
-from export.bundle.hashing import open_regular
 from export.bundle.manifest import MANIFEST_FILE
+from model.files import open_regular
 
 GRAPHS = (".onnx", ".xml")
 

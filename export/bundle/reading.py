@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Literal
 from pydantic import ValidationError
 
 from export.bundle.errors import BundleError
-from export.bundle.hashing import open_regular, sha256_bytes, sha256_file
 from export.bundle.labels import LabelSet, read_label_set
 from export.bundle.manifest import (
     FORMAT_VERSION,
@@ -22,6 +22,7 @@ from export.bundle.manifest import (
     PrecisionBuild,
 )
 from export.bundle.places import check_places
+from model.files import open_regular, sha256_of
 from model.inputs import Tokenizer
 
 HASHED_AT_ONCE = 4
@@ -103,7 +104,9 @@ class Bundle:
         files = self.manifest.files
         own = [name for name in sorted(files) if name == encoder or name.startswith(encoder + ".")]
         parts = [files[name] for name in own]
-        return sha256_bytes("\n".join([*parts, files[self.manifest.tokenizer]]).encode())
+        return hashlib.sha256(
+            "\n".join([*parts, files[self.manifest.tokenizer]]).encode()
+        ).hexdigest()
 
 
 def open_bundle(path: str | Path, *, check_files: bool = True) -> Bundle:
@@ -123,7 +126,7 @@ def open_bundle(path: str | Path, *, check_files: bool = True) -> Bundle:
     folder = Path(path)
     raw = _read_manifest(folder)
     manifest = _parse(raw, folder / MANIFEST_FILE)
-    bundle = Bundle(folder, manifest, sha256_bytes(raw))
+    bundle = Bundle(folder, manifest, hashlib.sha256(raw).hexdigest())
     if check_files:
         bundle.check_files()
     return bundle
@@ -169,7 +172,7 @@ def _parse(raw: bytes, file: Path) -> BundleManifest:
 
 def _check_file(file: Path, expected: str) -> None:
     try:
-        actual = sha256_file(file)
+        actual = sha256_of(file)
     except FileNotFoundError as error:
         raise BundleError(f"{file} is missing; {AGAIN}") from error
     except OSError as error:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from export.bundle.errors import BundleError
-from export.bundle.hashing import sha256_file
 from export.bundle.manifest import MANIFEST_FILE, BundleManifest
+from model.files import sha256_of
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def hash_files(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below the folder but the manifest, by POSIX path."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): sha256_file(path)
+        path.relative_to(folder).as_posix(): sha256_of(path)
         for path in files
         if path != folder / MANIFEST_FILE
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from model.command_line import one_line
+
 LISTED_IN_ONE_LINE = 12
 
 
@@ -27,7 +29,7 @@ class CheckpointError(ValueError):
     def brief(self) -> str:
         """The message on one line of bearable length, for a command line."""
         rest = len(self.problems) - LISTED_IN_ONE_LINE
-        line = " ".join(str(self).split())
+        line = one_line(self)
         if rest <= 0:
             return line
         head = line.split(self.problems[0], 1)[0]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.pickled import read_pickled
+from model.command_line import one_line
 from model.inputs import InputSpec
 from model.network.config import HEAD_WIDTH, Activation, ModelConfig, heads
 
@@ -159,7 +160,7 @@ def inputs_of(folder: Path, config: ModelConfig) -> InputSpec:
     try:
         spec = InputSpec.from_huggingface(described, config.num_frames, config.image_size)
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{file}: {' '.join(str(error).split())}") from None
+        raise CheckpointError(f"{file}: {one_line(error)}") from None
     return spec.model_copy(update={"context_length": config.context_length})
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.huggingface import read_safetensors
 from model.checkpoints.weights import Layout, from_layout, to_layout
+from model.files import sync
 from model.inputs import InputSpec, Tokenizer
 from model.network.config import ModelConfig
 from model.network.xclip import XClip, assemble
@@ -163,20 +164,11 @@ def check_target(target: Path, *, overwrite: bool) -> None:
 def _replace(draft: Path, target: Path) -> None:
     """Move the finished folder into place; an old one goes away only after the new one is whole."""
     for path in (*draft.iterdir(), draft):
-        _sync(path)
+        sync(path)
     if target.exists():
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-old-", dir=target.parent) as old:
             target.rename(Path(old) / "old")
             draft.rename(target)
     else:
         draft.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    """Have the system write a file or a folder's entries to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(target.parent)

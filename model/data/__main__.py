@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.command_line import Parser, new_file, share, whole
+from model.command_line import Parser, new_file, one_line, share, whole
 
 PROGRAM = "python -m model.data"
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return commands[options.command](options)
     except (ValueError, OSError) as error:
-        print(f"model.data: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"model.data: {one_line(error)}", file=sys.stderr)
         return 1
 
 
@@ -63,14 +63,14 @@ def _check(options: argparse.Namespace) -> int:
     from model.data.config import DataConfig
     from model.data.lists.cliplist import read_clips
     from model.data.lists.labels import read_labels
-    from model.data.progress import counting
     from model.inputs import InputSpec, Tokenizer
+    from model.progress import progress
 
     labels = read_labels(options.labels) if options.labels else None
     clips = read_clips(options.lists, options.root, labels)
     val = read_clips(options.val, options.root, clips.labels) if options.val else None
     total = len(clips) + (len(val) if val else 0)
-    with counting("looking at clips", total) as on_clip:
+    with progress("looking at clips", total) as on_clip:
         config = DataConfig(workers=options.workers)
         spec = InputSpec.official(options.frames)
         findings = check(clips, val, spec, Tokenizer.clip(), config, on_clip)
@@ -98,11 +98,11 @@ def _shards(options: argparse.Namespace) -> int:
     from model.data.lists.cliplist import read_clips
     from model.data.lists.labels import read_labels
     from model.data.lists.shards import write_shards
-    from model.data.progress import counting
+    from model.progress import progress
 
     labels = read_labels(options.labels) if options.labels else None
     clips = read_clips(options.lists, options.root, labels)
-    with counting("packing clips", len(clips)) as on_clip:
+    with progress("packing clips", len(clips)) as on_clip:
         for _ in write_shards(clips, options.output):
             on_clip()
     print(f"{len(clips)} clips in {len(list(options.output.glob('*.tar')))} shards")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.command_line import Parser, new_file, share, whole
+from model.command_line import Parser, new_file, one_line, share, whole
 from model.evaluate.paper import DATASETS, PROTOCOLS
 
 EXAMPLES = """\
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = json.dumps(as_json(measured, sys.argv[1:]), indent=1)
             options.json.write_text(text + "\n", encoding="utf-8")
     except (ValueError, OSError) as error:
-        print(f"model.evaluate: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"model.evaluate: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

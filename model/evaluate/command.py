@@ -9,7 +9,6 @@ from pathlib import Path
 from model.data.config import DataConfig
 from model.data.lists.cliplist import ClipList, read_clips
 from model.data.lists.labels import read_labels
-from model.data.progress import counting
 from model.evaluate.errors import EvaluateError
 from model.evaluate.paper import Protocol, published
 from model.evaluate.protocols import VIEWS, Measure, Result, base_to_novel, single, zero_shot
@@ -17,6 +16,7 @@ from model.evaluate.run import Views, evaluate
 from model.evaluate.scorer import Scorer
 from model.evaluate.scores import Scores
 from model.evaluate.sources import Source, from_bundle, from_checkpoint
+from model.progress import progress
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _sets(options: argparse.Namespace) -> list[tuple[str, ClipList]]:
 
 def _measure(scorer: Scorer, views: Views, data: DataConfig) -> Measure:
     def run(clips: ClipList) -> Scores:
-        with counting(f"scoring with {scorer.name}", len(clips)) as on_clip:
+        with progress(f"scoring with {scorer.name}", len(clips)) as on_clip:
             return evaluate(scorer, clips, views, data, on_clip=on_clip)
 
     return run

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from model.command_line import one_line
 from model.train.errors import TrainError
 from model.train.settings import read_config
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 def _refuse(error: Exception, *, everywhere: bool = False, status: int = 1) -> int:
     """Say it once for all processes where all of them found it."""
     if not everywhere or os.environ.get("RANK", "0") == "0":
-        print(f"model.train: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"model.train: {one_line(error)}", file=sys.stderr)
     return status
 
 

@@ -12,9 +12,9 @@ from model.data.frames.cache import (
 from model.data.frames.reading import TestClips, TrainingClips
 from model.data.lists.cliplist import ClipList, read_clips
 from model.data.lists.labels import LabelList
-from model.data.progress import counting
 from model.inputs import InputSpec
 from model.processes import Processes
+from model.progress import progress
 from model.train.config import TrainConfig
 
 
@@ -51,7 +51,9 @@ def _cached(
     folder = config.data.cache.folder
     assert folder is not None
     if processes.leads_here:
-        with counting("decoding clips for the cache", len(source), processes.leads) as on_clip:
+        with progress(
+            "decoding clips for the cache", len(source), shown=processes.leads
+        ) as on_clip:
             cached_frames(source, folder, config.data, on_clip)
     processes.wait()
     return cached_frames(source, folder, config.data, lambda: None)

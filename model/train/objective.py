@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model.data.frames.loading import Batch
+from model.data.frames.streams import Stream, generator
 from model.data.lists.cliplist import ClipList
 from model.inputs import InputSpec, LabelTooLong, Tokenizer, fill_template
 from model.network.xclip import XClip
@@ -100,14 +101,14 @@ class Objective:
 
     def _extra_captions(self, update: int) -> Tensor:
         """Captions that no clip of the batch need have; the same in every process."""
-        rng = np.random.default_rng((self.seed, 4, update))
+        rng = generator(self.seed, Stream.EXTRA_CAPTIONS, update)
         return torch.from_numpy(
             rng.integers(len(self.clips.wordings), size=self.config.extra_captions)
         )
 
     def _label_places(self, update: int) -> Tensor:
         """One wording of each label, another in each update."""
-        rng = np.random.default_rng((self.seed, 1, update))
+        rng = generator(self.seed, Stream.LABEL_WORDING, update)
         drawn = rng.random(len(self._of_label))
         return torch.tensor(
             [own[int(u * len(own))] for own, u in zip(self._of_label, drawn, strict=True)]

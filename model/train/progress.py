@@ -9,15 +9,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TextColumn
+
+from model.progress import progress_bar, progress_console
 
 RECENT = 50  # updates that speed and data-wait are taken over
 
@@ -56,18 +50,10 @@ class Display:
 
     def __init__(self, start: int, updates: int, every: int, shown: bool = True) -> None:
         self.updates, self.every, self.shown = updates, every, shown
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not shown)
+        self.console = progress_console(shown=shown)
         self._bar: Progress | None = None
         if shown and self.console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=self.console,
-            )
+            self._bar = progress_bar(self.console, TextColumn("{task.fields[figures]}"))
             self._task = self._bar.add_task(
                 "training", total=updates, completed=start, figures="starting"
             )

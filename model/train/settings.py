@@ -17,6 +17,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from model.command_line import one_line
 from model.train.config import TrainConfig
 from model.train.errors import TrainError
 
@@ -65,7 +66,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise TrainError(f"configuration {file} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TrainError(f"configuration {file}: {' '.join(str(error).split())}") from None
+        raise TrainError(f"configuration {file}: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise TrainError(f"configuration {file} must be a mapping of keys")
     return content

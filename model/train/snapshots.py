@@ -9,9 +9,7 @@ makes the folder count.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +21,8 @@ import torch
 from safetensors import SafetensorError
 
 from model.checkpoints.native import read_native
+from model.command_line import one_line
+from model.files import sha256_of, sync
 from model.train.errors import TrainError
 
 SEAL, STATE = "snapshot.json", "training.pt"
@@ -109,7 +109,7 @@ class Snapshots:
         if place.exists():  # a damaged one of the same update
             shutil.rmtree(place)
         draft.rename(place)
-        _sync(self.folder)
+        sync(self.folder)
 
     def _sweep(self) -> None:
         """Drafts of runs that were killed."""
@@ -119,7 +119,7 @@ class Snapshots:
     def _refusal(self, what: str, error: Exception) -> str:
         kept = self.found()
         left = f"the last good one is {kept[0]}" if kept else "there is no snapshot yet"
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or one_line(error)
         if TORN in reason:
             reason = "No space left: only a part of it was taken"
         return f"{what} ({reason}); {left}: free some space and give the same command again"
@@ -139,36 +139,23 @@ def _read(folder: Path) -> Snapshot:
     try:
         seals: dict[str, str] = json.loads((folder / SEAL).read_text())["files"]
         for name, seal in seals.items():
-            if _hash(folder / name) != seal:
+            if sha256_of(folder / name) != seal:
                 raise _Damaged(f"{name} is not what was written")
         weights = read_native(folder).net.state_dict()
         state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     except _Damaged:
         raise
     except Exception as error:  # whatever a reader makes of a damaged file
-        raise _Damaged(" ".join(str(error).split()) or type(error).__name__) from error
+        raise _Damaged(one_line(error) or type(error).__name__) from error
     return Snapshot(folder, weights, state)
 
 
 def _seal(draft: Path) -> None:
     files = sorted(path for path in draft.iterdir() if path.name != SEAL)
-    seals = {path.name: _hash(path) for path in files}
+    seals = {path.name: sha256_of(path) for path in files}
     (draft / SEAL).write_text(json.dumps({"format": 1, "files": seals}, indent=1) + "\n")
     for path in (*files, draft / SEAL, draft):
-        _sync(path)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
 
 
 def _update_of(folder: Path) -> int:

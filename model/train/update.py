@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model.data.frames.loading import Batch
 from model.data.frames.order import Plan
+from model.data.frames.streams import Stream, generator
 from model.evaluate.scorer import autocast, normalised
 from model.inputs import InputSpec
 from model.processes import Processes
@@ -72,7 +73,8 @@ class Updater:
         a loss that is not finite.
         """
         self._set_rates(number)
-        torch.manual_seed(int(self._rng(number, 2).integers(1 << 62)))
+        own = generator(self.config.seed, Stream.TORCH, number, self.processes.rank)
+        torch.manual_seed(int(own.integers(1 << 62)))
         taken, losses = [], []
         for turn in range(self.plan.micro_batches):
             batch = self._next(batches)
@@ -132,14 +134,11 @@ class Updater:
         groups = clips // size
         side = self.spec.image_size
         first = (turn * self.processes.count + self.processes.rank) * groups
-        return [
-            draw_mix(size, side, side, self.config.mixing, self._rng(number, 3, first + i))
-            for i in range(groups)
+        draws = [
+            generator(self.config.seed, Stream.MIXING, number, place)
+            for place in range(first, first + groups)
         ]
-
-    def _rng(self, number: int, purpose: int, *more: int) -> np.random.Generator:
-        own = (self.processes.rank,) if purpose == 2 else ()
-        return np.random.default_rng((self.config.seed, purpose, number, *own, *more))
+        return [draw_mix(size, side, side, self.config.mixing, draw) for draw in draws]
 
     def _checked(self, number: int, taken: list[Tensor], losses: Tensor, mean: float) -> float:
         """The mean loss of the whole batch, if it is one."""

@@ -10,8 +10,8 @@ from rich.console import Console
 from benchmarks.lib.pretrained import save_pretrained
 from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle
-from export.progress import Steps
 from model.checkpoint import Checkpoint
+from model.progress import Steps
 from tests.export.conftest import TINY, checkpoint_of
 from tests.service.conftest import clip_bytes
 

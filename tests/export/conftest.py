@@ -12,12 +12,12 @@ from rich.console import Console
 
 from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle
-from export.progress import Steps
 from model.checkpoint import Checkpoint, save_checkpoint
 from model.inputs import Tokenizer
 from model.network.config import ModelConfig
 from model.network.initialise import build_xclip
 from model.network.xclip import XClip
+from model.progress import Steps
 from tests.export.runtime.gpu_standins import card
 
 MERGES = 100

@@ -40,8 +40,8 @@ def failure(capsys: pytest.CaptureFixture[str], *argv: str | Path) -> str:
         status = int(end.code or 0)
     lines = capsys.readouterr().err.strip().splitlines()
     assert status != 0
-    assert [line.startswith("error: ") for line in lines].count(True) == 1
-    assert lines[-1].startswith("error: ")
+    assert [line.startswith("export: ") for line in lines].count(True) == 1
+    assert lines[-1].startswith("export: ")
     return lines[-1]
 
 

@@ -13,8 +13,8 @@ from export.build import BundleOptions, make_bundle
 from export.bundle import Bundle
 from export.engines import build_engines
 from export.errors import ExportError
-from export.progress import Steps
 from model.checkpoint import Checkpoint
+from model.progress import Steps
 from tests.export.runtime.gpu_standins import ARCHITECTURE, TENSORRT_VERSION, EngineOnCard, install
 
 HERE = (ARCHITECTURE, TENSORRT_VERSION)

@@ -13,13 +13,13 @@ import torch
 
 import model.torchvision_schemas  # noqa: F401  (before transformers)
 from export.build import BundleOptions, make_bundle
-from export.progress import Steps
 from model.checkpoint import Checkpoint
 from model.checkpoints.publish import to_huggingface
 from model.inputs import Tokenizer, decode_clip
 from model.network.config import VARIANTS
 from model.network.initialise import build_xclip
 from model.network.xclip import XClip
+from model.progress import Steps
 from tests.model.conftest import randomise
 from tests.service.conftest import RunningServer, running
 

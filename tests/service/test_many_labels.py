@@ -24,11 +24,11 @@ import numpy as np
 import pytest
 
 from export.bundle import Bundle, LabelSet, open_bundle
-from export.bundle.hashing import sha256_file
 from export.bundle.labels import write_label_set
 from export.bundle.writing import write_manifest
 from export.runtime import FakeRuntime, open_runtime
 from export.runtime.gpu.profiles import PAIRS_PER_RUN
+from model.files import sha256_of
 from service.api.json_stream import AT_ONCE, write_answer
 from service.cache.clips import EncodedClip
 from service.cache.labels import PART, LabelCache
@@ -66,7 +66,7 @@ def large_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     names = tuple(labels_of(STORED))
     vectors = np.random.default_rng(0).standard_normal((STORED, manifest.text_dim), np.float32)
     info = write_label_set(folder, "many", LabelSet(names, names, vectors))
-    files = {name: sha256_file(folder / name) for name in (info.vectors, info.prompts)}
+    files = {name: sha256_of(folder / name) for name in (info.vectors, info.prompts)}
     write_manifest(
         folder,
         manifest.model_copy(

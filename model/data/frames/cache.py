@@ -24,6 +24,7 @@ from model.data.errors import DataError
 from model.data.frames.loading import worker_options
 from model.data.frames.reading import TestClips, Unusable, why
 from model.data.lists.cliplist import ClipList
+from model.files import sync
 from model.inputs import InputSpec, VideoError, decode_uncropped, sample_indices
 from model.inputs.clip import Pixels
 
@@ -163,8 +164,7 @@ def _fill(
                 entries.append(Entry(offset, array.shape))
                 offset += array.nbytes
             on_clip()
-        stream.flush()
-        os.fsync(stream.fileno())
+    sync(draft)
     return entries
 
 

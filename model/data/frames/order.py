@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.data.errors import DataError
+from model.data.frames.streams import Stream, generator
 
 
 @dataclass(frozen=True)
 class Draw:
     """One clip of one batch: its place in the list, in the order of which epoch, and there where.
 
-    `(seed, epoch, position)` seeds everything random about it.
+    Everything random about it follows from the seed, the epoch and the position.
     """
 
     index: int
@@ -25,9 +26,9 @@ class Draw:
     epoch: int
     position: int
 
-    def rng(self, *more: int) -> np.random.Generator:
-        """The random numbers of this draw."""
-        return np.random.default_rng((self.seed, self.epoch, self.position, *more))
+    def rng(self, stream: Stream, attempt: int = 0) -> np.random.Generator:
+        """Make the generator for one purpose; each attempt at a clip draws anew."""
+        return generator(self.seed, stream, self.epoch, self.position, attempt)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Plan:
         for update in range(start, stop):
             if update // self.updates_per_epoch != epoch:
                 epoch = update // self.updates_per_epoch
-                order = np.random.default_rng((self.seed, epoch)).permutation(self.clips)
+                order = generator(self.seed, Stream.ORDER, epoch).permutation(self.clips)
             first = (update % self.updates_per_epoch) * self.batch
             for turn in range(self.micro_batches):
                 here = first + (turn * self.processes + rank) * self.micro_batch

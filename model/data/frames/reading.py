@@ -14,6 +14,7 @@ from model.data.config import AugmentConfig
 from model.data.errors import DataError
 from model.data.frames.augment import Augment
 from model.data.frames.order import Draw
+from model.data.frames.streams import Stream
 from model.data.lists.cliplist import ClipList
 from model.inputs import InputSpec, VideoError, decode_clip, decode_uncropped
 from model.inputs.clip import Pixels
@@ -89,16 +90,16 @@ class TrainingClips(Dataset[TrainingClip]):
         """The clip of a draw, or of the next one that it leads to."""
         index, broken = draw.index, []
         for attempt in range(ATTEMPTS):
-            # Two streams: which frames are read has no say in how they are augmented.
-            rng = draw.rng(attempt, 1)
             try:
-                frames = self.augment(self.read(index, draw.rng(attempt, 0)), rng)
+                whole = self.read(index, draw.rng(Stream.FRAMES, attempt))
+                frames = self.augment(whole, draw.rng(Stream.AUGMENTATION, attempt))
             except (VideoError, OSError) as error:
                 broken.append(Broken(self.clips.samples[index].name, why(error)))
-                index = int(rng.integers(len(self.clips)))
+                index = int(draw.rng(Stream.REPLACEMENT, attempt).integers(len(self.clips)))
                 continue
             sample = self.clips.samples[index]
-            wording = sample.wordings[int(rng.integers(len(sample.wordings)))]
+            drawn = draw.rng(Stream.CLIP_WORDING, attempt).integers(len(sample.wordings))
+            wording = sample.wordings[int(drawn)]
             return TrainingClip(frames, index, sample.label, wording, tuple(broken))
         raise DataError(
             f"{ATTEMPTS} clips drawn one after another cannot be decoded, the last "

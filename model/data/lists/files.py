@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
+from model.command_line import one_line
 from model.data.errors import DataError
 
 BLOCK = 512
@@ -181,7 +182,7 @@ def list_members(path: Path) -> list[tuple[str, Extent]]:
             whole = _is_whole(stream, max((e.offset + e.size for _, e in found), default=0))
     except (OSError, tarfile.TarError) as error:
         raise DataError(
-            f"{path} cannot be read as an uncompressed tar: {' '.join(str(error).split())}"
+            f"{path} cannot be read as an uncompressed tar: {one_line(error)}"
         ) from None
     if not whole:
         raise DataError(f"{path} is cut short: copy it again")

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import Progress
-
+from model.command_line import Parser, one_line
 from model.data.shapes.backgrounds import find_pictures
 from model.data.shapes.dataset import ShapesOptions, make_dataset, make_new_shapes
 from model.data.shapes.scene import SceneOptions
+from model.progress import progress
 
-LOG_EVERY = 500
 NEW_VAL = 20
 
 
@@ -33,15 +32,13 @@ def main(argv: Sequence[str]) -> int:
         else:
             _draw(given.output, options, given.workers)
     except (ValueError, OSError) as error:
-        print(f"shapes: {error}", file=sys.stderr)
+        print(f"model.data.shapes: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m model.data.shapes", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = Parser(prog="python -m model.data.shapes", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("output", type=Path, help="folder for the clips and tables")
     parser.add_argument("--clips", type=int, default=1000, help="training clips (1000)")
     parser.add_argument("--val-clips", type=int, default=200, help="of seen combinations (200)")
@@ -99,23 +96,9 @@ def _draw_new(given: argparse.Namespace, options: ShapesOptions) -> None:
 def _draw(output: Path, options: ShapesOptions, workers: int) -> None:
     moving = options.clips + options.val_clips + options.unseen_clips
     total = moving + options.place_clips + options.turn_clips
-    if sys.stdout.isatty():
-        with Progress() as bar:
-            task = bar.add_task("drawing", total=total)
-            make_dataset(
-                output,
-                options,
-                workers=workers,
-                progress=lambda done: bar.update(task, completed=done),
-            )
-    else:
-        make_dataset(output, options, workers=workers, progress=lambda n: _log(n, total))
+    with progress("drawing clips", total) as on_clip:
+        make_dataset(output, options, workers=workers, on_clip=on_clip)
     print(f"{output}: {total} clips, tables train.csv, val.csv, unseen.csv, wordings.csv")
-
-
-def _log(done: int, total: int) -> None:
-    if done % LOG_EVERY == 0 or done == total:
-        print(f"{done} of {total} clips", flush=True)
 
 
 if __name__ == "__main__":

@@ -95,11 +95,11 @@ def make_dataset(
     options: ShapesOptions,
     *,
     workers: int = 1,
-    progress: Callable[[int], object] = lambda done: None,
+    on_clip: Callable[[], object] = lambda: None,
 ) -> None:
     """Draw and encode all clips, then write the tables; files that are there are drawn again.
 
-    `progress` is called with the number of clips that are done.
+    `on_clip` is called after each clip.
     """
     counts = dict(
         zip(
@@ -121,7 +121,7 @@ def make_dataset(
     clips: list[ShapeClip] = []
     for clip in _drawn(_Drawing(output, options, jobs), workers):
         clips.append(clip)
-        progress(len(clips))
+        on_clip()
     done = 0
     for split, count in counts.items():
         of_split = clips[done : done + count]

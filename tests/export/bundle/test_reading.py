@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,6 @@ import pytest
 from safetensors.numpy import save
 
 from export.bundle import Bundle, BundleError, open_bundle
-from export.bundle.hashing import sha256_bytes
 from export.bundle.manifest import MANIFEST_FILE
 
 
@@ -172,7 +172,7 @@ def rewrite(folder: Path, name: str, content: bytes) -> None:
     (folder / name).unlink(missing_ok=True)
     (folder / name).write_bytes(content)
     files = json.loads((folder / MANIFEST_FILE).read_text())["files"]
-    change_manifest(folder, files=files | {name: sha256_bytes(content)})
+    change_manifest(folder, files=files | {name: hashlib.sha256(content).hexdigest()})
 
 
 def refusal(folder: Path) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from model.data.errors import DataError
 from model.data.frames.order import Draw, Plan
+from model.data.frames.streams import Stream, generator
 
 
 def drawn(plan: Plan, start: int, stop: int, rank: int = 0) -> list[Draw]:
@@ -52,10 +53,28 @@ def test_processes_share_each_batch(processes: int, micro_batch: int) -> None:
 
 def test_each_draw_has_random_numbers_of_its_own() -> None:
     plan = Plan(clips=8, batch=4, micro_batch=4, processes=1, seed=2)
-    values = {float(d.rng(0).random()) for d in drawn(plan, 0, 8)}
+    values = {float(d.rng(Stream.FRAMES).random()) for d in drawn(plan, 0, 8)}
     assert len(values) == 32
     again = Draw(3, 2, 1, 6)
-    assert np.array_equal(again.rng(1).random(3), Draw(3, 2, 1, 6).rng(1).random(3))
+    same = Draw(3, 2, 1, 6)
+    assert np.array_equal(again.rng(Stream.FRAMES).random(3), same.rng(Stream.FRAMES).random(3))
+
+
+def test_streams_never_coincide() -> None:
+    """Neither of two purposes, nor of keys that zeros would make alike, nor of other seeds."""
+    keys = [(), (0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 0, 0)]
+    drawn = {
+        tuple(generator(seed, stream, *key).integers(1 << 62, size=2).tolist())
+        for seed in (0, 1, 1 << 32, 1 << 64)
+        for stream in Stream
+        for key in keys
+    }
+    assert len(drawn) == 4 * len(Stream) * len(keys)
+
+
+def test_the_numbers_of_a_published_seed_stay() -> None:
+    """What a run of an earlier version drew, its continuation draws as well."""
+    assert generator(1024, Stream.ORDER, 3).permutation(6).tolist() == [1, 5, 0, 2, 3, 4]
 
 
 def test_what_does_not_fit_says_which_key_to_change() -> None:

@@ -44,8 +44,8 @@ def objective(clips: ClipList, start: Start, over: str, frozen: bool = False) ->
     return Objective(clips, texts, LossConfig(over=over), seed=0)
 
 
-def batch(indices: list[int], wordings: list[int]) -> Batch:
-    labels = [SAMPLES[i].label for i in indices]
+def batch(indices: list[int], wordings: list[int], samples: tuple[Sample, ...] = SAMPLES) -> Batch:
+    labels = [samples[i].label for i in indices]
     frames = torch.zeros(len(indices), 1, 1, 1, 3, dtype=torch.uint8)
     return Batch(frames, torch.tensor(indices), torch.tensor(labels), torch.tensor(wordings), ())
 
@@ -85,8 +85,8 @@ def test_a_label_in_the_words_of_another_clip_is_right_where_nothing_else_is(
     samples = (Sample("0", 0, (0,)), Sample("1", 0, (2,)))
     clips = ClipList(samples, LabelList(("circle", "wave")), WORDINGS, Folder(tmp_path))
     asked = objective(clips, start, "labels")
-    for update in range(4):
-        _, right = asked.candidates(batch([0, 1], [0, 2]), update, ALONE)
+    for update in range(8):
+        _, right = asked.candidates(batch([0, 1], [0, 2], samples), update, ALONE)
         assert right.tolist() == [[True, False], [True, False]]
 
 

@@ -1,4 +1,4 @@
-"""SHA-256 of files of any size, in bounded memory."""
+"""Files on a disk: their digest, and having them really written."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def sha256_file(path: Path) -> str:
-    """Return the hex digest of a regular file's bytes, read in chunks."""
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a regular file's bytes as hexadecimal digits; reads in parts."""
     with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sha256_bytes(data: bytes) -> str:
-    """Return the hex digest of the bytes."""
-    return hashlib.sha256(data).hexdigest()
+def sync(path: Path) -> None:
+    """Have the system write a file, or the entries of a folder, to the disk before it goes on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
