@@ -171,7 +171,7 @@ def _path_and_query(target: bytes) -> bytes:
 def _as_bytes(error: ApiError) -> bytes:
     """A problem on the wire, for where there is no application."""
     response = problem(error, "")
-    phrase = http.HTTPStatus(error.status).phrase
+    phrase = http.HTTPStatus(response.status_code).phrase
     lines = [f"HTTP/1.1 {response.status_code} {phrase}", "Connection: close"]
     lines += [f"{name.decode()}: {value.decode()}" for name, value in response.raw_headers]
     return "\r\n".join([*lines, "", ""]).encode() + bytes(response.body)
