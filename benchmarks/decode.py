@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -118,9 +118,9 @@ def opencv(path: Path, threads: int, seeking: bool) -> Fetch:
     return fetch
 
 
-def torchcodec(path: Path, threads: int, mode: str) -> Fetch:
+def torchcodec(path: Path, threads: int, mode: Literal["exact", "approximate"]) -> Fetch:
     """torchcodec's VideoDecoder; `approximate` trusts the header, `exact` scans the file."""
-    from torchcodec.decoders import VideoDecoder
+    from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
 
     def fetch() -> Any:
         decoder = VideoDecoder(str(path), seek_mode=mode, num_ffmpeg_threads=threads)

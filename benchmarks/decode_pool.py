@@ -12,6 +12,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +103,16 @@ def measure(
         raise RuntimeError("text passed for a video")
 
     np.testing.assert_array_equal(here().frames, there().frames)
+
+    def run_many(pool: DecodePool) -> object:
+        return runner.run(many(pool))
+
     single = take_turns(
         {"in this process": here, "pool": there, "pool, refused": lambda: runner.run(refusal())},
         ROUNDS,
     )
     batch = take_turns(
-        {
-            f"{AT_ONCE} at once, {n} workers": lambda p=p: runner.run(many(p))
-            for n, p in pools.items()
-        },
+        {f"{AT_ONCE} at once, {n} workers": partial(run_many, p) for n, p in pools.items()},
         ROUNDS // 4,
     )
     return [as_row(name, timing) for name, timing in (single | batch).items()]

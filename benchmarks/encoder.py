@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,14 @@ from benchmarks.lib.networks import random_network
 from benchmarks.lib.pretrained import pretrained
 from benchmarks.lib.timing import as_row, publish, take_turns
 from benchmarks.lib.torch_modes import torch_modes
+from export.bundle.manifest import PrecisionName
 from export.clips import generated_clips
 from export.parity import cosine
 from export.reference import normalise
 from export.runtime import RuntimeUnavailableError, available_cpus, open_build
 from model.network.xclip import XClip
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
 BASE, AVERAGING = "transformers eager fp32", "CLIP as ONNX, frames averaged, fp32"
 Contestant = Callable[[], Any]
 
@@ -98,7 +100,7 @@ def _ours(bundle: Any, frames: np.ndarray) -> tuple[dict[str, Contestant], dict[
                 continue
             title = f"{name} {build.precision}"
             answers[title] = runtime.encode_video(frames)["video"]
-            contestants[title] = lambda runtime=runtime: runtime.encode_video(frames)
+            contestants[title] = partial(runtime.encode_video, frames)
     return contestants, answers
 
 

@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import httpx
@@ -80,9 +81,12 @@ def transformers_here(clip: bytes) -> dict[str, Callable[[], Any]]:
     """What a script does without a server, for labels that it has never seen."""
     folder = pretrained(VARIANT)
     pipelines = {p: Pipeline(folder, p, available_cpus()) for p in PEER_PRECISIONS}
+
+    def ask(pipeline: Pipeline) -> Any:
+        return pipeline(clip, new_labels(LABELS))
+
     return {
-        f"transformers {precision}, in process": lambda p=pipeline: p(clip, new_labels(LABELS))
-        for precision, pipeline in pipelines.items()
+        f"transformers {p}, in process": partial(ask, pipeline) for p, pipeline in pipelines.items()
     }
 
 

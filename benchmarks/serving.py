@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import httpx
@@ -68,9 +69,9 @@ def main(arguments: Sequence[str]) -> int:
     flags = ("--max-uploads-per-client", most, "--max-uploads", most, "--max-in-flight", most)
     folder = pretrained(VARIANT)
     contestants = [
-        Contestant(OURS, p, lambda p=p: our_server(bundle.path, p, *flags)) for p in limits
+        Contestant(OURS, p, partial(our_server, bundle.path, p, *flags)) for p in limits
     ] + [
-        Contestant(kind, p, lambda kind=kind, p=p: peer_server(kind, folder, p))
+        Contestant(kind, p, partial(peer_server, kind, folder, p))
         for kind in PEERS
         for p in PEER_PRECISIONS
     ]
@@ -99,7 +100,8 @@ def encoder_limits(bundle: Bundle) -> tuple[dict[str, float], dict[str, str]]:
     """Clips a second of the encoder alone, with the machine to itself; why a precision is out."""
     spec = bundle.manifest.inputs
     frames = np.zeros((1, spec.num_frames, spec.image_size, spec.image_size, 3), np.uint8)
-    limits, absent = {}, missing_from(bundle, PRECISIONS)
+    limits: dict[str, float] = {}
+    absent = missing_from(bundle, PRECISIONS)
     missing = {f"{OURS} {precision}": why for precision, why in absent.items()}
     for precision in PRECISIONS:
         if precision in absent:
@@ -109,7 +111,7 @@ def encoder_limits(bundle: Bundle) -> tuple[dict[str, float], dict[str, str]]:
         except RuntimeUnavailableError as error:
             missing[f"{OURS} {precision}"] = str(error)
             continue
-        taken = take_turns({precision: lambda r=runtime: r.encode_video(frames)}, 7)
+        taken = take_turns({precision: partial(runtime.encode_video, frames)}, 7)
         limits[precision] = round(1e3 / taken[precision].median_ms, 2)
         runtime.close()
     return limits, missing

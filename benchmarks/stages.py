@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ def main() -> int:
     for count in LABELS:
         features, vectors = encoded(bundle.manifest.inputs, theirs.config, count)
         stages[f"score, {count} labels"] = score(theirs, runtimes, features, vectors)
-    rows, missing = [], {}
+    rows: list[dict[str, Any]] = []
+    missing: dict[str, str] = {}
     for stage, (contestants, absent) in stages.items():
         rows += rows_of(stage, take_turns(contestants, rounds))
         missing |= {f"{stage}: {name}": why for name, why in absent.items()}
@@ -75,7 +77,7 @@ def text(theirs: Any, runtimes: Mapping[str, Runtime], ids: np.ndarray) -> Any:
         "transformers", lambda: theirs.get_text_features(input_ids=tokens).pooler_output
     )
     ours: dict[str, Piece] = {
-        f"{name} fp32": lambda r=runtime: r.encode_text(ids) for name, runtime in runtimes.items()
+        f"{name} fp32": partial(runtime.encode_text, ids) for name, runtime in runtimes.items()
     }
     return peers | ours, missing
 
@@ -95,7 +97,7 @@ def score(theirs: Any, runtimes: Mapping[str, Runtime], features: Any, vectors: 
     for runtime in runtimes.values():
         np.testing.assert_allclose(runtime.score(features, vectors), expected, atol=1e-2)
     ours: dict[str, Piece] = {
-        f"{name} fp32": lambda r=runtime: r.score(features, vectors)
+        f"{name} fp32": partial(runtime.score, features, vectors)
         for name, runtime in runtimes.items()
     }
     return peers | ours, missing

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch._C._autograd import DeviceType
 
 from benchmarks.lib.matrix_peak import gpu_matrix_peak, matrix_peak
 from model.processes import allow_tf32
@@ -147,7 +148,7 @@ class Card:
         kernels = [
             event.time_range.elapsed_us()
             for event in found.events() or ()
-            if event.device_type == torch.autograd.DeviceType.CUDA
+            if event.device_type == DeviceType.CUDA
             and not event.name.startswith(("Memcpy", "Memset"))
         ]
         return sum(kernels) / 1e3 if kernels else None

@@ -81,7 +81,7 @@ def _contestants(check: Check, variant: str) -> list[Contestant]:
     from benchmarks.gpu_check.torch_network import TorchNetwork
 
     net, device = check.network(variant), check.device
-    makers: dict[str, Callable[[str], Encoder]] = {}
+    makers: dict[str, Callable[..., Encoder]] = {}
     for name, kind in (("transformers", TransformersEncoder), ("our torch", TorchNetwork)):
         for mode in ("eager", "compiled"):
             makers[f"{name} {mode}"] = partial(kind, net, device.name, compiled=mode == "compiled")
@@ -135,7 +135,7 @@ def _measured(
     timing = timing_of(seconds)
     kernels = device.kernel_ms(run)
     work = batch * task.flops / task.peaks[precision] * 1e3 if precision in task.peaks else None
-    figures = {
+    figures: dict[str, Any] = {
         "median_ms": timing.median_ms,
         "worst_ms": timing.worst_ms,
         "clips/s": 1e3 * batch / timing.median_ms,

@@ -28,7 +28,7 @@ class Classify(litserve.LitAPI):
 
     def decode_request(self, request: Request) -> tuple[bytes, list[str]]:
         """The clip and the labels; LitServe hands over the parsed form."""
-        return request["video"].file.read(), request.getlist("labels")
+        return request["video"].file.read(), request.getlist("labels")  # type: ignore[attr-defined]
 
     def predict(self, asked: tuple[bytes, list[str]]) -> dict[str, float]:
         """Labels and their shares."""

@@ -27,7 +27,9 @@ def matrix_peak(dtype: torch.dtype, sizes: Sequence[int] = SIZES) -> float:
                 product = make(dtype, size)
             except ImportError:
                 continue
-            for _ in range(ROUNDS if product else 0):
+            if product is None:
+                continue
+            for _ in range(ROUNDS):
                 started = time.perf_counter()
                 product()
                 best = max(best, 2 * size**3 / (time.perf_counter() - started))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import model.torchvision_schemas  # noqa: F401  (before transformers)
 from benchmarks.lib.bundles import FOLDER
@@ -37,7 +38,7 @@ def save_pretrained(net: XClip, tokenizer: Tokenizer, folder: Path) -> None:
     _processor(net.inputs, tokenizer).save_pretrained(folder)
 
 
-def _processor(spec: InputSpec, tokenizer: Tokenizer) -> object:
+def _processor(spec: InputSpec, tokenizer: Tokenizer) -> Any:
     from transformers import CLIPTokenizer, VideoMAEImageProcessor, XCLIPProcessor
 
     side = spec.image_size
@@ -50,4 +51,4 @@ def _processor(spec: InputSpec, tokenizer: Tokenizer) -> object:
         words = json.loads((Path(folder) / "tokenizer.json").read_text())["model"]
     vocabulary = {RENAMED.get(word, word): number for word, number in words["vocab"].items()}
     merges = [tuple(merge) for merge in words["merges"]]
-    return XCLIPProcessor(pixels, CLIPTokenizer(vocab=vocabulary, merges=merges))
+    return XCLIPProcessor(pixels, CLIPTokenizer(vocab=vocabulary, merges=merges))  # type: ignore[arg-type]

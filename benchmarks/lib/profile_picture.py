@@ -20,9 +20,17 @@ SHOWN_OPERATIONS = 9
 class Piece(Protocol):
     """What a timeline is made of; the first piece is the whole request."""
 
-    name: str
-    start_ms: float
-    end_ms: float
+    @property
+    def name(self) -> str:
+        """The stage."""
+
+    @property
+    def start_ms(self) -> float:
+        """Since the request began."""
+
+    @property
+    def end_ms(self) -> float:
+        """Since the request began."""
 
 
 def draw(

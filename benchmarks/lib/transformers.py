@@ -36,7 +36,7 @@ def _by_decord(content: bytes, count: int) -> list[np.ndarray]:
 def _by_pyav(content: bytes, count: int) -> list[np.ndarray]:
     import av
 
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         wanted = set(_spread(container.streams.video[0].frames, count).tolist())
         decoded = enumerate(container.decode(video=0))
         return [frame.to_ndarray(format="rgb24") for i, frame in decoded if i in wanted]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._C._autograd import DeviceType
 
 from benchmarks.gpu_check.contestant import Answers
 from benchmarks.gpu_check.device import Card, Processor, find_device
@@ -165,7 +166,7 @@ def test_a_card_tells_its_name_and_the_most_memory_in_use(card: Card) -> None:
 
 
 def test_a_card_counts_kernels_and_not_copies(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, host = torch.autograd.DeviceType.CUDA, torch.autograd.DeviceType.CPU
+    gpu, host = DeviceType.CUDA, DeviceType.CPU
 
     def event(name: str, kind: Any, us: float) -> Any:
         span = SimpleNamespace(elapsed_us=lambda: us)

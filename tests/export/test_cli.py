@@ -146,7 +146,7 @@ def test_what_is_too_far_is_refused_or_forced_and_recorded(
     strict = limits.Allowed(logit_error=1e-6, cosine=0.999999)
     monkeypatch.setitem(limits.LIMITS, "int8", strict)
     output = tmp_path / "bundle"
-    command = [folder, "--output", output, "--precision", "int8", "fp32"]
+    command: list[str | Path] = [folder, "--output", output, "--precision", "int8", "fp32"]
     message = failure(capsys, *command)
     assert "int8 is too far from torch" in message
     assert "--force" in message

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.build import PROMPTS_AT_ONCE, embed_labels
+from export.build import embed_labels
+from export.reference import PROMPTS_AT_ONCE
 from model.checkpoint import Checkpoint
 
 
@@ -15,6 +16,7 @@ def test_labels_of_all_lengths_keep_their_places_and_cost_their_own(
     tiny_checkpoint: Checkpoint, monkeypatch: Any
 ) -> None:
     net, tokenizer = tiny_checkpoint.net, tiny_checkpoint.tokenizer
+    assert tokenizer is not None
     labels = tuple(f"do {' it' * (i * 7 % 11)} {i}" for i in range(2 * PROMPTS_AT_ONCE + 3))
     alone = {}
     with torch.inference_mode():

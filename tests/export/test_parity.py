@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from export.bundle import Bundle
-from export.bundle.manifest import PrecisionName
+from export.bundle.manifest import Parity, PrecisionName
 from export.clips import generated_clips
 from export.parity import CLIP_COUNTS, LABEL_COUNTS, compare, cosine, inverted_gap
 from export.reference import Reference, torch_answers, verification_prompts
@@ -27,10 +27,10 @@ class Bent:
     def __init__(self, runtime: Runtime, how: str) -> None:
         self.runtime, self.how = runtime, how
 
-    def encode_video(self, frames: np.ndarray) -> dict[str, Vectors]:
+    def encode_video(self, frames: np.ndarray) -> Features:
         if self.how == "swapped clips" and len(frames) > 1:
             frames = frames[::-1]
-        features = self.runtime.encode_video(frames)
+        features = dict(self.runtime.encode_video(frames))
         if self.how == "turned context":
             features["context"] = features["context"][..., ::-1].copy()
         return features
@@ -54,7 +54,7 @@ class Bent:
 
 def measure(
     bundle: Bundle, expected: Reference, how: str, precision: PrecisionName = "fp32"
-) -> object:
+) -> Parity:
     bent = Bent(open_runtime(bundle, "onnxruntime-cpu", options=RuntimeOptions(threads=1)), how)
     return compare(bent, "onnxruntime-cpu", precision, expected, bundle.manifest.inputs)  # type: ignore[arg-type]
 

@@ -65,7 +65,7 @@ def random_inputs(config: ModelConfig, clips: int = 3) -> tuple[torch.Tensor, to
     return frames, ids
 
 
-def same_weights(one: XClip, other: XClip) -> bool:
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     """Whether two networks have the same tensors, bit for bit."""
     a, b = one.state_dict(), other.state_dict()
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

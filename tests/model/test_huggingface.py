@@ -77,7 +77,8 @@ def test_heads_of_the_port_are_noted_and_left_aside(tmp_path: Path) -> None:
     read = read_checkpoint(folder)
     assert len(read.notes) == 2
     assert all("8; runs with 12" in note for note in read.notes)
-    assert read.net.mit.blocks[0].attn.heads == 12
+    blocks: Any = read.net.mit.blocks
+    assert blocks[0].attn.heads == 12
 
 
 def test_old_folders_describe_a_part_twice(small_net: XClip, tmp_path: Path) -> None:

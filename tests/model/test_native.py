@@ -20,6 +20,7 @@ from model.checkpoints.publish import to_official
 from model.inputs import InputSpec, Tokenizer
 from model.network.config import VARIANTS
 from model.network.initialise import build_xclip
+from model.network.mit import MultiframeIntegration
 from model.network.xclip import XClip
 from tests.model.conftest import SMALL, edit_json, random_inputs, randomise, same_weights
 
@@ -161,6 +162,8 @@ def test_other_frame_counts_resample_the_time_table(small_net: XClip, tmp_path: 
         assert longer(frames, ids).shape == (3, 5)
     assert (longer.config.num_frames, longer.inputs.num_frames) == (8, 8)
     assert resample_frames(small_net, 4) is small_net
+    assert isinstance(small_net.mit, MultiframeIntegration)
+    assert isinstance(longer.mit, MultiframeIntegration)
     table, long_table = small_net.mit.positional_embedding, longer.mit.positional_embedding
     torch.testing.assert_close(long_table[:, 0], table[:, 0])
     torch.testing.assert_close(long_table[:, 1], 0.75 * table[:, 0] + 0.25 * table[:, 1])

@@ -32,7 +32,7 @@ def port_of(net: XClip, **changes: Any) -> XCLIPModel:
     return port
 
 
-def run_port(port: XCLIPModel, frames: torch.Tensor, ids: torch.Tensor) -> Any:
+def run_port(port: Any, frames: torch.Tensor, ids: torch.Tensor) -> Any:
     context = port.config.text_config.max_position_embeddings
     padded = torch.nn.functional.pad(ids, (0, context - ids.shape[1]))
     with torch.no_grad():

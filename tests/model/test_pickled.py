@@ -76,7 +76,7 @@ class WritesWhenLoaded(torch.nn.Module):
     @torch.jit.export
     def __setstate__(self, state: tuple[torch.Tensor, str, bool]) -> None:
         torch.save(state[0], state[1])
-        self.weight, self.path, self.training = state
+        self.weight, self.path, self.training = state  # type: ignore[assignment]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x

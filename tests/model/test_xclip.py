@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from model.network.config import VARIANTS, DropPathAxis, ModelConfig
 from model.network.initialise import build_xclip, initialise
+from model.network.mit import MultiframeIntegration
 from model.network.transformer import DropPath, LayerNorm, QuickGELU, attention
 from model.network.xclip import XClip, assemble
 from tests.model.conftest import SMALL, random_inputs, randomise
@@ -76,6 +78,7 @@ def test_only_the_time_table_knows_the_order_of_frames(small_net: XClip) -> None
     frames, ids = random_inputs(SMALL)
     shuffled = frames[:, [2, 0, 3, 1]]
     timeless = copy.deepcopy(small_net)
+    assert isinstance(timeless.mit, MultiframeIntegration)
     with torch.no_grad():
         timeless.mit.positional_embedding.zero_()
         assert (timeless(frames, ids) - timeless(shuffled, ids)).abs().max() < 5e-5
@@ -166,14 +169,17 @@ def test_every_parameter_of_a_fresh_network_gets_a_value(change: dict[str, int])
 
 def test_published_first_values() -> None:
     net = build_xclip(VARIANTS["tiny"], seed=0)
+    assert isinstance(net.mit, MultiframeIntegration)
     assert net.prompt is not None
     assert net.patch_context is not None
     assert torch.equal(net.prompt.alpha, torch.full_like(net.prompt.alpha, 0.1))
     assert net.patch_context.proj.std().item() == pytest.approx(1.0, abs=0.05)
     assert net.mit.positional_embedding.std().item() == pytest.approx(0.02, abs=0.005)
-    assert net.mit.blocks[0].mlp.c_fc.bias.abs().max() == 0
-    assert net.visual.blocks[0].message_fc.bias.abs().max() > 0
-    assert net.visual.blocks[0].message_attn.out_proj.bias.abs().max() == 0
+    over_time: Any = net.mit.blocks[0]
+    of_frame: Any = net.visual.blocks[0]
+    assert over_time.mlp.c_fc.bias.abs().max() == 0
+    assert of_frame.message_fc.bias.abs().max() > 0
+    assert of_frame.message_attn.out_proj.bias.abs().max() == 0
     assert net.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
 
 
@@ -211,7 +217,8 @@ def test_drop_path_drops_whole_clips_or_positions(by: DropPathAxis, axis: int) -
 def test_drop_path_keeps_the_mean_and_grows_with_depth() -> None:
     config = SMALL.model_copy(update={"drop_path": 0.2})
     net = build_xclip(config, seed=0)
-    assert [block.drop_path.rate for block in net.visual.blocks] == pytest.approx([0, 0.1, 0.2])
+    blocks: Any = net.visual.blocks
+    assert [block.drop_path.rate for block in blocks] == pytest.approx([0, 0.1, 0.2])
     x = torch.ones(4000, 1, 1)
     assert DropPath(0.2, "clip")(x, 4000).mean().item() == pytest.approx(1.0, abs=0.05)
     frames, ids = random_inputs(SMALL, clips=2)

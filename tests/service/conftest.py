@@ -74,7 +74,7 @@ class RunningServer:
 
     def classify(self, video: bytes | None = None, **fields: Any) -> httpx.Response:
         """POST /classify; a list is a repeated field."""
-        files = {} if video is None else {"video": ("clip", video)}
+        files: dict[str, Any] = {} if video is None else {"video": ("clip", video)}
         if not files:
             files = {name: (None, str(v)) for name, v in fields.items() if not isinstance(v, list)}
             fields = {name: v for name, v in fields.items() if isinstance(v, list)}

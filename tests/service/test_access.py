@@ -46,7 +46,7 @@ def test_only_known_keys_are_let_in(key_file: Path, clip: bytes) -> None:
             {"X-API-Key": ALICE},
         ):
             assert ask(server, clip, headers).status_code == 200
-        wrong = (
+        wrong: tuple[dict[str, str], ...] = (
             {},
             {"X-API-Key": ""},
             {"X-API-Key": ALICE + "x"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ class Encoder:
 
 async def gathered(
     max_clips: int, clips: list[Frames], leaving: tuple[int, ...] = ()
-) -> tuple[list[Ran | BaseException], Encoder]:
+) -> tuple[list[Ran[Any] | BaseException], Encoder]:
     """Encode clips that all wait behind one busy call."""
     encoder, busy = Encoder(), Busy()
     batcher = VideoBatcher(busy.lane, encoder, max_clips)

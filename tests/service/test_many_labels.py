@@ -150,10 +150,11 @@ def test_turns_of_the_lane_change_no_bit(large_bundle: Bundle, views: int) -> No
     text = stored.vectors[:labels]
     runtime = open_runtime(large_bundle, "onnxruntime-cpu")
     drawn = np.random.default_rng(views)
-    shapes = {o.name: o.shape[1:] for o in large_bundle.manifest.graphs["video_encoder"].outputs}
+    shapes: dict[str, tuple[Any, ...]] = {
+        o.name: o.shape[1:] for o in large_bundle.manifest.graphs["video_encoder"].outputs
+    }
     features: dict[str, Any] = {
-        name: drawn.standard_normal((views, *shape), np.float32)  # type: ignore[misc]
-        for name, shape in shapes.items()
+        name: drawn.standard_normal((views, *shape), np.float32) for name, shape in shapes.items()
     }
     everything = np.ascontiguousarray(np.broadcast_to(text, (views, *text.shape)))
     uncut = runtime._graphs["score_head"]({**features, "text": everything})["logits"]  # type: ignore[attr-defined]

@@ -48,7 +48,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def read_bytes(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Bytes that the server reads of each connection, in order of the connections."""
     read: dict[Connection, int] = {}
-    updated, totals = Connection.buffer_updated, []
+    totals: list[int] = []
+    updated = Connection.buffer_updated
 
     def counting(self: Connection, nbytes: int) -> None:
         read[self] = read.get(self, 0) + nbytes

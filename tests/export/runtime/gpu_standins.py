@@ -89,7 +89,11 @@ class Cuda:
         for address, where in ((dst, kind in (1, 3)), (src, kind in (2, 3))):
             assert self._inside(self.device if where else self.pinned, address, count)
         self.copies.append((kind, count))
-        self.enqueue(lambda: ctypes.memmove(dst, src, count) and None)
+
+        def copy() -> None:
+            ctypes.memmove(dst, src, count)
+
+        self.enqueue(copy)
         return (OK,)
 
     def cudaStreamSynchronize(self, stream: int) -> tuple[Any]:

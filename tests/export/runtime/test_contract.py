@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,7 +176,8 @@ def test_wrong_frames_are_refused(runtime: Runtime, tiny_bundle: Bundle) -> None
 
 
 def test_wrong_tokens_are_refused(runtime: Runtime) -> None:
-    for ids in (np.ones(3, np.int64), np.ones((2, 3), np.int32), np.ones((0, 3), np.int64)):
+    bad: list[Any] = [np.ones(3, np.int64), np.ones((2, 3), np.int32), np.ones((0, 3), np.int64)]
+    for ids in bad:
         with pytest.raises(ValueError, match="token_ids must be int64"):
             runtime.encode_text(ids)
     with pytest.raises(ValueError, match="at most 48"):

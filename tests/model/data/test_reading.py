@@ -33,7 +33,8 @@ def with_broken(tmp_path: Path) -> ClipList:
 def test_a_training_clip_has_augmented_frames_its_class_and_a_wording(clip_set: Path) -> None:
     clips = read_clips([clip_set / "train.csv"], clip_set / "clips")
     clip = TrainingClips(clips, SPEC, AugmentConfig())[Draw(7, 0, 0, 0)]
-    assert (clip.frames.shape, clip.frames.dtype) == ((4, 48, 48, 3), np.uint8)
+    assert clip.frames.shape == (4, 48, 48, 3)
+    assert clip.frames.dtype == np.uint8
     assert clip.label == clips.samples[7].label == 1
     assert clips.wordings[clip.wording] == "green clip"
     assert clip.passed_over == ()

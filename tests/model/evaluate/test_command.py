@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,12 +38,12 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def measured(clip_set: Path, tmp_path: Path, *arguments: str) -> dict[str, object]:
+def measured(clip_set: Path, tmp_path: Path, *arguments: str) -> dict[str, Any]:
     file = tmp_path / "figures.json"
     lists = () if "--list" in arguments else ("--list", str(clip_set / "val.csv"))
     places = ("--root", str(clip_set / "clips"), "--workers", "0", "--json", str(file))
     assert main([*arguments, *lists, *places]) == 0
-    content: dict[str, object] = json.loads(file.read_text())
+    content: dict[str, Any] = json.loads(file.read_text())
     return content
 
 
@@ -55,7 +56,7 @@ def test_a_bundle_is_as_accurate_as_its_checkpoint(
     assert ours["figures"] == theirs["figures"]
     assert ours["parts"] == theirs["parts"]
     assert (ours["views"], ours["crops"]) == (4, 3)
-    (part,) = ours["parts"]  # type: ignore[misc]
+    (part,) = ours["parts"]
     assert part["right"] == round(part["clips"] * part["top1"] / 100)
     assert theirs["networks"] == ["tiny (onnxruntime-cpu, fp32)"]
 

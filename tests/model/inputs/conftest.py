@@ -116,7 +116,7 @@ def encode(
     with av.open(
         path or target, "w", format=container, options=dict(container_options or {})
     ) as output:
-        stream = output.add_stream(codec, rate=rate, options=dict(options or {}))
+        stream: Any = output.add_stream(codec, rate=rate, options=dict(options or {}))
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.codec_context.thread_count = 1
         for packet in _packets(stream, frames, rate):

@@ -186,7 +186,7 @@ def test_limits_are_positive_and_known() -> None:
     ],
 )
 def test_impossible_ranges_are_refused(
-    asked: dict[str, float], kind: type[VideoError], code: str, video: io.BytesIO
+    asked: dict[str, Any], kind: type[VideoError], code: str, video: io.BytesIO
 ) -> None:
     with pytest.raises(kind) as refused:
         decode_clip(video, SPEC, **asked)

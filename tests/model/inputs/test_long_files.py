@@ -140,10 +140,13 @@ def test_files_that_do_not_tell_are_decoded_whole(
 
 def test_index_reads_little_of_a_long_file(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.inputs.video.indexed, "FEWEST_PACKETS", 100)
-    listed = []
-    monkeypatch.setattr(
-        model.inputs.video.sample, "list_packets", lambda *a: listed.append(1) or list_packets(*a)
-    )
+    listed: list[Any] = []
+
+    def noted(*arguments: Any) -> Any:
+        listed.append(arguments)
+        return list_packets(*arguments)
+
+    monkeypatch.setattr(model.inputs.video.sample, "list_packets", noted)
     decode_clip(make(("libx264", "mp4", {"preset": "veryfast", "g": "50"})), SPEC)
     assert not listed
 

@@ -15,7 +15,7 @@ from model.inputs.pixels.bilinear import resize_bilinear
 from model.inputs.pixels.crop import crop_offsets, resized_size
 
 SIDES = st.integers(1, 300)
-HUB = {
+HUB: dict[str, Any] = {
     "size": {"shortest_edge": 224},
     "crop_size": {"height": 224, "width": 224},
     "image_mean": [0.485, 0.456, 0.406],
@@ -146,7 +146,7 @@ def test_huggingface_spec_equals_its_processor(
 ) -> None:
     image = cv2.GaussianBlur(noise(*size), (7, 7), 0)
     spec = InputSpec.from_huggingface(HUB, 8, 224)
-    ours = crop_frame(image, spec)[0].astype(np.float64)
+    ours = crop_frame(np.asarray(image, np.uint8), spec)[0].astype(np.float64)
     on_pillow, on_torchvision = (
         processor([image], return_tensors="np")["pixel_values"][0, 0].transpose(1, 2, 0)
         * np.array(spec.std)

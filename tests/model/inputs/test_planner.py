@@ -94,7 +94,7 @@ def test_discarded_pictures_are_not_counted() -> None:
         listed([0, 1, 2], [KEY, P, P], interlaced=True),
         listed([0, 1, 2], [KEY, P, P], guessed_times=True),
         listed([0, 1, 2, 3, 9, 10], [KEY, P, P, P, P, P], even_times=True),
-        listed([*range(100, 130), 50], [KEY] + [P] * 30),
+        listed([*range(100, 130), 50], [KEY, *[P] * 30]),
     ],
     ids=[
         "empty",

@@ -135,7 +135,7 @@ class _Early(Upload):
     """As on a GPU, in order and number, with nothing to copy."""
 
     seen: ClassVar[Counter[str]] = Counter()
-    ahead = True  # type: ignore[assignment]
+    ahead = True
 
     def begin(self, batch: Batch) -> Batch:
         self.seen["begun"] += 1
@@ -159,7 +159,8 @@ def test_batches_that_go_up_early_are_the_same_batches(
 
 def test_on_the_processor_nothing_goes_up() -> None:
     frames = torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)
-    batch = Batch(frames, *(torch.zeros(1, dtype=torch.int64) for _ in range(3)), ())
+    number = torch.zeros(1, dtype=torch.int64)
+    batch = Batch(frames, number, number, number, ())
     upload = Upload(torch.device("cpu"))
     assert not upload.ahead
     assert upload.begin(batch) is batch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -87,7 +89,7 @@ def test_muon_in_fp32_does_what_torch_does_in_bf16(shape: tuple[int, ...], neste
     ends = []
     for kind in (torch.optim.Muon, Fp32Muon):
         weight = torch.nn.Parameter(start.clone())
-        options = {"lr": 0.05, "weight_decay": 0.1, "nesterov": nesterov}
+        options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "nesterov": nesterov}
         optimizer = kind([weight], adjust_lr_fn="match_rms_adamw", **options)
         for gradient in gradients:
             weight.grad = gradient.clone()

@@ -257,7 +257,7 @@ LIES: dict[str, Any] = {
 }
 
 honest = worker.work
-worker.work = lie  # type: ignore[assignment]
+worker.work = lie
 
 if __name__ == "__main__":
     worker.run(obey)

@@ -147,7 +147,7 @@ def test_a_worker_loads_little_and_knows_less(
 
 
 def test_a_measure_that_fails_says_why_and_the_others_go_on() -> None:
-    def missing() -> None:
+    def missing() -> str:
         raise OSError(errno.ENOSYS, "not there")
 
     assert tried(missing) == "no: OSError: [Errno 38] not there"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.service.decode.conftest import Order, WithPool
 
 LONG = "x" * 501
 TICKET = "0123456789abcdef"
-HONEST = {
+HONEST: dict[str, Any] = {
     "kind": "decoded",
     "ticket": TICKET,
     "shape": [1, 4, 16, 16, 3],

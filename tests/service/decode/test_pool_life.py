@@ -187,6 +187,7 @@ def test_workers_die_with_a_parent_that_was_killed(order: Order, tmp_path: Path)
         text=True,
     )
     with parent:
+        assert parent.stdout is not None
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 2
         parent.kill()

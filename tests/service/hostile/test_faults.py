@@ -102,7 +102,7 @@ def busy(server: ServerProcess, request: Asking) -> psutil.Process:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_worker_is_killed_at_work(
-    serving: Serving, good: bytes, slow: bytes, number: int
+    serving: Serving, good: bytes, slow: bytes, number: signal.Signals
 ) -> None:
     with serving() as server:
         before = set(server.workers())

@@ -37,7 +37,7 @@ INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0
 Material = list[tuple[str, bytes]]  # name, content
 
 
-def flip_bits(random_: random.Random, data: bytes, _: bytes) -> bytes:
+def flip_bits(random_: random.Random, data: bytes, _other: bytes) -> bytes:
     """A few bits, more in larger files; the first kilobytes are hit most."""
     out = bytearray(data)
     for _ in range(random_.choice((1, 3, 10, 30))):
@@ -47,7 +47,7 @@ def flip_bits(random_: random.Random, data: bytes, _: bytes) -> bytes:
     return bytes(out)
 
 
-def write_numbers(random_: random.Random, data: bytes, _: bytes) -> bytes:
+def write_numbers(random_: random.Random, data: bytes, _other: bytes) -> bytes:
     """Numbers at the edge of their range, where headers hold sizes and counts."""
     out = bytearray(data)
     for _ in range(random_.choice((1, 2, 8))):
@@ -58,7 +58,7 @@ def write_numbers(random_: random.Random, data: bytes, _: bytes) -> bytes:
     return bytes(out)
 
 
-def truncate(random_: random.Random, data: bytes, _: bytes) -> bytes:
+def truncate(random_: random.Random, data: bytes, _other: bytes) -> bytes:
     return data[: random_.randrange(1, len(data) + 1)]
 
 
@@ -67,19 +67,19 @@ def splice(random_: random.Random, data: bytes, other: bytes) -> bytes:
     return data[: random_.randrange(1, len(data) + 1)] + other[random_.randrange(len(other)) :]
 
 
-def repeat(random_: random.Random, data: bytes, _: bytes) -> bytes:
+def repeat(random_: random.Random, data: bytes, _other: bytes) -> bytes:
     """A stretch once more, as a bad copy would have it."""
     start = random_.randrange(len(data))
     stretch = data[start : start + random_.randrange(1, 5000)]
     return data[:start] + stretch * random_.randrange(2, 9) + data[start:]
 
 
-def cut_out(random_: random.Random, data: bytes, _: bytes) -> bytes:
+def cut_out(random_: random.Random, data: bytes, _other: bytes) -> bytes:
     start = random_.randrange(len(data))
     return data[:start] + data[start + random_.randrange(1, 5000) :]
 
 
-def zero_out(random_: random.Random, data: bytes, _: bytes) -> bytes:
+def zero_out(random_: random.Random, data: bytes, _other: bytes) -> bytes:
     start = random_.randrange(len(data))
     stretch = data[start : start + random_.randrange(1, 2000)]
     return data[:start] + bytes(len(stretch)) + data[start + len(stretch) :]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -134,7 +135,7 @@ def stills_of(videos: Sequence[Path], every: int = 40) -> list[np.ndarray]:
 def write(path: Path, frames: Sequence[np.ndarray], rate: int, codec: str) -> None:
     """Encode with the encoder's own defaults."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream: Any = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for pixels in frames:

@@ -41,7 +41,7 @@ def test_every_clip_decodes_and_every_table_reads(made: Path) -> None:
 
 
 def test_unseen_clips_are_under_labels_that_training_lacks(made: Path) -> None:
-    def labels_in(split: str) -> set[str]:
+    def labels_in(split: str) -> set[int]:
         return {s.label for s in read_clips([made / f"{split}.csv"], made).samples}
 
     labels = read_labels(made / "labels.csv")

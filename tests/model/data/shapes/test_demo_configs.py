@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from model.train.settings import TrainConfig, read_config
+from model.train.config import TrainConfig
+from model.train.settings import read_config
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 
@@ -36,7 +37,9 @@ def test_each_part_goes_on_where_the_one_before_ended(before: str, after: str) -
 
 
 def test_frames_come_with_the_integration_transformer() -> None:
-    assert read("demo_clip").start.architecture.num_frames == 1
-    order = read("demo_order")
+    architecture, order = read("demo_clip").start.architecture, read("demo_order")
+    assert architecture is not None
+    assert architecture.num_frames == 1
+    assert order.start.parts is not None
     assert (order.start.frames, order.start.parts.mit_layers, order.vision) == (8, 1, "frozen")
     assert read("demo").vision == "trainable"
