@@ -87,8 +87,8 @@ def test_base_to_novel_of_two_seeds(clip_set: Path, tmp_path: Path, checkpoint: 
         halves.append(str(write_table(tmp_path / f"{name}.csv", rows)))
     arguments = ("--protocol", "base-to-novel", "--dataset", "ucf101", "--list", *halves)
     found = measured(clip_set, tmp_path, str(checkpoint), str(checkpoint), *arguments)
-    assert set(found["figures"]) == {"base", "novel", "harmonic"}  # type: ignore[call-overload]
-    assert len(found["parts"]) == 4  # type: ignore[arg-type]
+    assert set(found["figures"]) == {"base", "novel", "harmonic"}
+    assert len(found["parts"]) == 4
     assert found["paper"] == {}  # another network than the paper's
 
 
