@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from service.decode.ending import Ending
 from service.transport.connection_limits import Connection
 from tests.service.conftest import (
     RunningServer,
@@ -249,7 +250,7 @@ def test_who_hangs_up_in_mid_decode_stops_the_decoding(
     slow = long_gop(tmp_path / "slow.mp4", seconds=150)  # more than a second on a quick machine
     pool, seconds = server.server.engine.pool, []
     for attempt in range(3):  # a test machine may stutter once
-        before = pool.stats.ended.get("cancelled", 0)
+        before = pool.stats.ended[Ending.CANCELLED]
         with connect(server) as connection:
             connection.sendall(multipart(slow + bytes([attempt]), "a"))
             until(lambda: pool.running == 1)
@@ -258,7 +259,7 @@ def test_who_hangs_up_in_mid_decode_stops_the_decoding(
         started = time.monotonic()
         until(lambda: pool.running == 0)
         seconds.append(time.monotonic() - started)
-        assert pool.stats.ended["cancelled"] == before + 1
+        assert pool.stats.ended[Ending.CANCELLED] == before + 1
     assert min(seconds) < 1
     assert server.classify(clip_bytes(shade=3), labels=["a"]).status_code == 200
 

@@ -5,6 +5,7 @@ chance.
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 from service.decode.job_queue import JobQueue
 from service.decode.stats import PoolStats
@@ -30,7 +31,7 @@ def test_a_worker_that_comes_free_is_not_given_to_one_just_cancelled() -> None:
     """Its future is cancelled at once, but it leaves the queue only when its task runs."""
 
     async def scenario() -> None:
-        queue = JobQueue(OneWorker(), size=1, spares=0, stats=PoolStats())
+        queue = JobQueue(cast(Any, OneWorker()), size=1, spares=0, stats=PoolStats())
         held = await queue.acquire(None)
         leaving = asyncio.create_task(queue.acquire(None))
         staying = asyncio.create_task(queue.acquire(None))
@@ -48,7 +49,7 @@ def test_a_worker_that_comes_free_is_not_given_to_one_just_cancelled() -> None:
 
 def test_a_worker_given_before_the_cancellation_goes_back() -> None:
     async def scenario() -> None:
-        queue = JobQueue(OneWorker(), size=1, spares=0, stats=PoolStats())
+        queue = JobQueue(cast(Any, OneWorker()), size=1, spares=0, stats=PoolStats())
         held = await queue.acquire(None)
         leaving = asyncio.create_task(queue.acquire(None))
         await asyncio.sleep(0)

@@ -16,6 +16,7 @@ import pytest
 
 from model.inputs import VideoError
 from service.decode import DecodeCrashed, DecodePool, DecodeTimeout, DecodeUnavailable, TooDemanding
+from service.decode.ending import Ending
 from tests.service.decode.conftest import Order, WithPool
 
 MIB = 1 << 20
@@ -104,7 +105,7 @@ def test_a_job_that_never_ends(with_pool: WithPool, order: Order, order_text: st
 def test_a_deadline_ends_a_job_too(with_pool: WithPool, order: Order) -> None:
     async def scenario(pool: DecodePool) -> None:
         await refused(pool, order("hang"), DecodeTimeout, deadline=time.monotonic() + 0.2)
-        assert pool.stats.ended["timeout"] == 1
+        assert pool.stats.ended[Ending.TIMEOUT] == 1
 
     with_pool(scenario)
 

@@ -16,6 +16,7 @@ import pytest
 
 from model.inputs import InputSpec
 from service.decode import DecodePool, DecodeUnavailable, PoolOptions
+from service.decode.ending import Ending
 from tests.service.decode.conftest import MISBEHAVING, Order, WithPool
 
 SPEC = InputSpec(num_frames=4, image_size=16, resize_short_side=16)
@@ -69,7 +70,7 @@ def test_workers_retire_after_enough_clips(with_pool: WithPool, order: Order) ->
         for _ in range(4):
             await pool.decode(order("fine"))
             await until(lambda: len(pool.pids) == 2)
-        assert pool.stats.ended["jobs"] >= 1
+        assert pool.stats.ended[Ending.JOBS] >= 1
         assert set(pool.pids) != first
         assert pool.stats.retried == 0
 
@@ -123,7 +124,7 @@ def test_a_worker_that_says_nothing_at_its_start() -> None:
         pool = DecodePool(1, SPEC, options=options, command=("/bin/sleep", "600"))
         with pytest.raises(DecodeUnavailable):
             await pool.start()
-        assert pool.stats.ended["start"] >= 3
+        assert pool.stats.ended[Ending.START] >= 3
 
     asyncio.run(main())
 
