@@ -8,7 +8,7 @@ import random
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ class CorpusFile:
     entry: dict[str, Any]
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip on a laptop, fail in CI: a silent skip there would hide a lost check."""
     if CI:
         pytest.fail(f"{what} is missing, and CI may not skip")
@@ -59,7 +59,6 @@ def shared_dir() -> Path:
     folder = find_shared()
     if folder is None:
         missing("the shared test material (set XCLIP_TEST_SHARED)")
-    assert folder is not None
     return folder
 
 
