@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.api.problems import STATUS
+from service.contract.errors import ErrorCode
 from tests.service.conftest import RunningServer, clip_bytes, fake_runtime, running
 
 MAX_BYTES = 300_000
@@ -63,7 +64,7 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 
-def check(response: Any, code: str, hint: str) -> None:
+def check(response: Any, code: ErrorCode, hint: str) -> None:
     assert response.status_code == STATUS[code], response.text
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()

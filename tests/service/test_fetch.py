@@ -183,7 +183,7 @@ def test_other_addresses_are_refused_before_anything_is_asked(
 
     before = len(origin.asked)
     error = refusal(fetcher(origin, trust, resolver=resolver), url.format(host=origin.host))
-    assert (error.code, error.status) == ("video_url_refused", 422)
+    assert error.code == "video_url_refused"
     assert asked == []
     assert len(origin.asked) == before
 
@@ -251,7 +251,7 @@ def test_size_and_time_end(origin: Any, trust: ssl.SSLContext) -> None:
     small = fetcher(origin, trust, max_bytes=100_000)
     for path in ("claimed", "endless"):
         error = refusal(small, f"{origin.url}/{path}")
-        assert (error.code, error.status) == ("upload_too_large", 413)
+        assert error.code == "upload_too_large"
     assert origin.gave_up.wait(20)
     started = time.monotonic()
     error = refusal(fetcher(origin, trust, timeout_s=0.7), f"{origin.url}/slow")

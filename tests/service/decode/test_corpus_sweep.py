@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -14,6 +14,7 @@ import pytest
 
 from model.inputs import Clip, InputSpec, VideoError, decode_clip
 from service.api.problems import STATUS
+from service.contract.errors import ErrorCode
 from service.decode import DecodePool, PoolOptions
 from service.decode.answer_validation import REFUSALS
 from service.decode.errors import DecodeTimeout
@@ -54,7 +55,7 @@ async def answer(pool: DecodePool, path: Path) -> tuple[int, Outcome, float]:
     try:
         clip = await pool.decode(path)
     except VideoError as error:
-        return STATUS[error.code], error, time.monotonic() - began
+        return STATUS[cast(ErrorCode, error.code)], error, time.monotonic() - began
     return 200, clip, time.monotonic() - began
 
 
