@@ -79,7 +79,7 @@ def check(response: Any, code: ErrorCode, hint: str) -> None:
     ("fields", "code", "hint"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
 def test_fields(
-    strict: RunningServer, clip: bytes, fields: dict[str, Any], code: str, hint: str
+    strict: RunningServer, clip: bytes, fields: dict[str, Any], code: ErrorCode, hint: str
 ) -> None:
     check(strict.classify(clip, **fields), code, hint)
 
@@ -91,7 +91,7 @@ def test_no_video(strict: RunningServer) -> None:
 @pytest.mark.parametrize(
     ("video_id", "code"), [("0" * 32, "unknown_video_id"), ("../etc", "bad_field")]
 )
-def test_video_ids(strict: RunningServer, video_id: str, code: str) -> None:
+def test_video_ids(strict: RunningServer, video_id: str, code: ErrorCode) -> None:
     check(strict.classify(labels='["a"]', video_id=video_id), code, "video_id")
 
 
@@ -112,7 +112,7 @@ def test_sampling_belongs_to_the_upload(strict: RunningServer, clip: bytes) -> N
     ],
     ids=["empty", "text", "zeros", "cut", "large", "long"],
 )
-def test_files(strict: RunningServer, content: bytes, code: str) -> None:
+def test_files(strict: RunningServer, content: bytes, code: ErrorCode) -> None:
     response = strict.classify(content, labels=["a"])
     if code in ("not_a_video", "video_undecodable"):
         assert response.status_code in (415, 422)
