@@ -8,11 +8,11 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from service.lifecycle.bundle_preload import Opening
+from service.lifecycle.bundle_preload import BundlePreload
 from service.lifecycle.command_line import Mistake, listen, listen_for_ops, read_settings
 
 if TYPE_CHECKING:
-    from service.lifecycle.service_state import Server
+    from service.lifecycle.service_state import ServiceState
     from service.settings import Settings
     from service.transport.graceful_shutdown import DrainingServer
 
@@ -26,14 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
         listener, ops_listener = listen(settings), listen_for_ops(settings)
     except Mistake as mistake:
         return _complain(str(mistake))
-    return _run(settings, listener, ops_listener, Opening(settings))
+    return _run(settings, listener, ops_listener, BundlePreload(settings))
 
 
 def _run(
     settings: Settings,
     listener: socket.socket,
     ops_listener: socket.socket | None,
-    opening: Opening,
+    preload: BundlePreload,
 ) -> int:
     # Imported here, while the bundle is being opened.
     from service.app import create_app
@@ -41,8 +41,8 @@ def _run(
     from service.transport.graceful_shutdown import http_server
 
     configure_logs(settings.log_level, settings.log_format)
-    app = create_app(settings, ops_listener=ops_listener, opening=opening)
-    server: Server = app.state.server
+    app = create_app(settings, ops_listener=ops_listener, preload=preload)
+    server: ServiceState = app.state.server
     web = http_server(app, settings)
     server.on_ready = lambda: _greet(server, listener)
     server.on_failure = lambda: _give_up(web)
@@ -55,7 +55,7 @@ def _run(
     return 0 if web.started else 1
 
 
-def _greet(server: Server, listener: socket.socket) -> None:
+def _greet(server: ServiceState, listener: socket.socket) -> None:
     """Say where the server is and what it serves."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host

@@ -20,9 +20,9 @@ from service.api.middleware import RequestContext
 from service.api.ops import add_ops
 from service.api.problems import install_handlers
 from service.api.routes import make_routes
-from service.lifecycle.bundle_preload import Opening
+from service.lifecycle.bundle_preload import BundlePreload
 from service.lifecycle.hot_reload import Reloader
-from service.lifecycle.service_state import Server
+from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
 from service.transport.ops_port import ops_port
 
@@ -34,16 +34,16 @@ def create_app(
     settings: Settings,
     runtime: Runtime | None = None,
     ops_listener: socket.socket | None = None,
-    opening: Opening | None = None,
+    preload: BundlePreload | None = None,
 ) -> FastAPI:
     """The app for these settings; `runtime` stands for the bundle's own in tests.
 
-    `ops_listener` is where /metrics and /docs are served instead of beside the API. `opening` is
+    `ops_listener` is where /metrics and /docs are served instead of beside the API. `preload` is
     the bundle where it is being opened already.
 
-    `app.state.server` is its Server. Loading begins with the app's lifespan, in the background.
+    `app.state.server` is its ServiceState. Loading begins with the app's lifespan, in the background.
     """
-    server = Server(settings, runtime, opening)
+    server = ServiceState(settings, runtime, preload)
     reloader = Reloader(server)
 
     @contextlib.asynccontextmanager

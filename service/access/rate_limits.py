@@ -14,7 +14,7 @@ import structlog
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from service.cache.redis.circuit_breaker import Circuit
+from service.cache.redis.circuit_breaker import CircuitBreaker
 from service.cache.redis.client import connection_pool, error_kind
 from service.cache.redis.timeouts import within
 from service.contract.errors import ApiError
@@ -31,7 +31,7 @@ class RateLimiter:
         self._timeout_s = timeout_s
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
-        self._circuit: Circuit | None = None
+        self._circuit: CircuitBreaker | None = None
         if redis_url is not None:
             self._pool = connection_pool(redis_url, timeout_s)
             self._storage = RedisStorage(
@@ -41,7 +41,7 @@ class RateLimiter:
                 connection_pool=self._pool,  # type: ignore[arg-type]  # documented
             )
             self._shared = SlidingWindowCounterRateLimiter(self._storage)
-            self._circuit = Circuit(self._probe, _tell)
+            self._circuit = CircuitBreaker(self._probe, _tell)
 
     @property
     def shared(self) -> bool:

@@ -14,13 +14,13 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
-from service.lifecycle.service_state import Server
+from service.lifecycle.service_state import ServiceState
 
 DOCS_CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"  # fmt: skip # noqa: E501
 ASSETS = "/docs/assets"
 
 
-def add_ops(app: FastAPI, server: Server, document: Callable[[], dict[str, Any]]) -> None:
+def add_ops(app: FastAPI, server: ServiceState, document: Callable[[], dict[str, Any]]) -> None:
     """Add what the settings ask for; `document` gives the API's OpenAPI document.
 
     Beside the API /metrics asks for a key where there are keys; the document holds no secret.

@@ -18,7 +18,7 @@ from service.contract.answer import Classification, LabelSetFacts, LabelSetLabel
 from service.contract.errors import ApiError
 from service.contract.request import ClassifyRequest
 from service.inference.engine import Engine
-from service.lifecycle.service_state import Server
+from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
 
 PARTS_BESIDE_LABELS = 64
@@ -26,7 +26,7 @@ PARTS_BESIDE_LABELS = 64
 Result = TypeVar("Result")
 
 
-def make_routes(server: Server) -> APIRouter:
+def make_routes(server: ServiceState) -> APIRouter:
     """Every route, on this server. All but the health checks ask for a key where there are keys."""
     open_router = APIRouter()
     router = APIRouter(
@@ -127,7 +127,7 @@ def form_limits(settings: Settings) -> FormLimits:
 
 
 async def _received(
-    request: Request, server: Server, limits: FormLimits
+    request: Request, server: ServiceState, limits: FormLimits
 ) -> tuple[ClassifyRequest, Form]:
     """What is wanted, and the form with its clip, uploaded or fetched; the caller closes it."""
     headers = request.headers

@@ -1,6 +1,6 @@
 """What waits together runs together: clips through the video encoder, and anything else alike.
 
-Nothing waits for company: whenever the lane is free, it takes what has gathered while it was busy.
+Nothing waits for company: whenever the thread is free, it takes what has gathered while it was busy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 from numpy.typing import NDArray
 
 from export.runtime import DeviceMemoryError, Features, split_features
-from service.inference.inference_thread import Lane
+from service.inference.inference_thread import InferenceThread
 
 Frames = NDArray[np.uint8]
 Work = TypeVar("Work")
@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Ran(Generic[Answer]):
+class Timed(Generic[Answer]):
     """One answer, the seconds that its work waited, and those that its batch ran."""
 
     answer: Answer
@@ -38,12 +38,12 @@ class Ran(Generic[Answer]):
 @dataclass
 class _Job(Generic[Work, Answer]):
     work: Work
-    answer: Future[Ran[Answer]] = field(default_factory=Future)
+    answer: Future[Timed[Answer]] = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
 
 
 class Batcher(Generic[Work, Answer]):
-    """Puts work on the lane in the order in which it was asked for, a batch a turn.
+    """Puts work on the thread in the order in which it was asked for, a batch a turn.
 
     `run` answers a list of works, each with its own; `size` says how much such a list is: at most
     `limit`, unless one work alone is more. A batch that fails is run again in parts, so that one
@@ -52,26 +52,26 @@ class Batcher(Generic[Work, Answer]):
 
     def __init__(
         self,
-        lane: Lane,
+        thread: InferenceThread,
         run: Callable[[list[Work]], Sequence[Answer]],
         size: Callable[[list[Work]], int],
         limit: int,
     ) -> None:
-        self._lane, self._call, self._size = lane, run, size
+        self._thread, self._call, self._size = thread, run, size
         self.limit = limit
         self._waiting: deque[_Job[Work, Answer]] = deque()
 
-    async def ask(self, work: Work) -> Ran[Answer]:
+    async def submit(self, work: Work) -> Timed[Answer]:
         """The answer to one work. A caller who leaves takes along what has not begun."""
         job = _Job[Work, Answer](work)
         self._waiting.append(job)
         # By the end of its own turn at the latest a job has been taken. A turn whose caller has
         # left is let run: it may serve others, and costs nothing when there are none.
-        turn = asyncio.ensure_future(self._lane.run(self._take_turn))
-        turn.add_done_callback(lambda turn: _send_away(job, turn))
+        turn = asyncio.ensure_future(self._thread.run(self._take_turn))
+        turn.add_done_callback(lambda turn: fail_job(job, turn))
         return await asyncio.wrap_future(job.answer)
 
-    # --- on the lane's thread ----------------------------------------------------------------
+    # --- on the inference thread ----------------------------------------------------------------
 
     def _take_turn(self) -> None:
         jobs = self._claim()
@@ -98,14 +98,14 @@ class Batcher(Generic[Work, Answer]):
         except Exception as error:
             if len(jobs) == 1:
                 jobs[0].answer.set_exception(error)
-                raise  # the lane counts its failures
+                raise  # the thread counts its failures
             for part in self._parts(jobs, error):
                 with contextlib.suppress(Exception):
                     self._run(part)
             return
         ran = time.perf_counter() - started
         for job, answer in zip(jobs, answers, strict=True):
-            job.answer.set_result(Ran(answer, started - job.asked, ran))
+            job.answer.set_result(Timed(answer, started - job.asked, ran))
 
     def _parts(
         self, jobs: list[_Job[Work, Answer]], error: Exception
@@ -128,17 +128,17 @@ class VideoBatcher:
 
     def __init__(
         self,
-        lane: Lane,
+        thread: InferenceThread,
         encode: Callable[[Frames], Features],
         max_clips: int,
         on_batch: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._encode, self._on_batch = encode, on_batch
-        self._batches = Batcher(lane, self._run, _clips, max_clips)
+        self._batches = Batcher(thread, self._run, _clips, max_clips)
 
-    async def encode(self, frames: Frames) -> Ran[Features]:
+    async def encode(self, frames: Frames) -> Timed[Features]:
         """Views (V,T,H,W,3) to features (V,…)."""
-        return await self._batches.ask(frames)
+        return await self._batches.submit(frames)
 
     def _run(self, clips: list[Frames]) -> list[Features]:
         together = clips[0] if len(clips) == 1 else np.concatenate(clips)
@@ -151,7 +151,7 @@ def _clips(clips: list[Frames]) -> int:
     return sum(len(views) for views in clips)
 
 
-def _send_away(job: _Job[Any, Any], turn: asyncio.Future[Any]) -> None:
-    """Let nobody wait for a turn that never was, because the lane has ended."""
+def fail_job(job: _Job[Any, Any], turn: asyncio.Future[Any]) -> None:
+    """Let nobody wait for a turn that never was, because the thread has ended."""
     if turn.cancelled() or turn.exception() is not None:
         job.answer.cancel()

@@ -13,7 +13,7 @@ from service.contract.upload import Upload
 from service.decode import DecodePool, DecodeUnavailable
 from service.inference.batching import VideoBatcher
 from service.inference.single_flight import SingleFlight
-from service.inference.stage_timer import Stopwatch
+from service.inference.stage_timer import StageTimer
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Clips:
             )
         return FoundClip(identity, clip, known=True)
 
-    async def uploaded(self, upload: Upload, sampling: Sampling, watch: Stopwatch) -> FoundClip:
+    async def uploaded(self, upload: Upload, sampling: Sampling, watch: StageTimer) -> FoundClip:
         """The clip of an upload; decoded and encoded once, however many ask at the same time."""
         identity = video_id(upload.sha256, sampling, self._network)
 
@@ -56,7 +56,7 @@ class Clips:
         return await self._coming.run(identity, start)
 
     async def _find(
-        self, identity: str, source: int, sampling: Sampling, watch: Stopwatch
+        self, identity: str, source: int, sampling: Sampling, watch: StageTimer
     ) -> FoundClip:
         clip = await self._cache.get(identity)
         if clip is not None:
@@ -65,7 +65,7 @@ class Clips:
         await self._cache.put(identity, clip)
         return FoundClip(identity, clip, known=False)
 
-    async def _encode(self, source: int, sampling: Sampling, watch: Stopwatch) -> EncodedClip:
+    async def _encode(self, source: int, sampling: Sampling, watch: StageTimer) -> EncodedClip:
         started = time.perf_counter()
         try:
             decoded = await self._pool.decode(

@@ -1,7 +1,7 @@
 """From a valid request to its answer: decode, encode, text, score. Knows nothing of HTTP.
 
 One bundle, one runtime. Stages of different requests overlap: decoding runs in its own processes,
-the network on the lane.
+the network on one thread.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from service.contract.upload import Upload
 from service.decode import DecodePool
 from service.inference.batching import VideoBatcher
 from service.inference.clip_pipeline import Clips, FoundClip
-from service.inference.inference_thread import Lane
+from service.inference.inference_thread import InferenceThread
 from service.inference.ranking import rank
 from service.inference.score_batching import ScoreBatcher
 from service.inference.shortlist import VIDEO, can_compare, nearest
-from service.inference.stage_timer import Stopwatch
+from service.inference.stage_timer import StageTimer
 from service.inference.text_batching import TextEncoder
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -66,12 +66,12 @@ class Engine:
     ) -> None:
         manifest = bundle.manifest
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
-        self.lane = Lane()
+        self.thread = InferenceThread()
         self.features = FeatureCache(
             settings.video_cache_bytes, settings.video_cache_ttl_s, clip_store
         )
         batcher = VideoBatcher(
-            self.lane,
+            self.thread,
             runtime.encode_video,
             _clips_at_once(settings, runtime),
             metrics.batch_clips.observe,
@@ -80,9 +80,9 @@ class Engine:
         tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
         together = runtime.prefers_batches
         encoder = TextEncoder(
-            runtime, tokenizer, manifest.inputs, self.lane, limit_s, together=together
+            runtime, tokenizer, manifest.inputs, self.thread, limit_s, together=together
         )
-        self._scores = ScoreBatcher(self.lane, runtime, PAIRS_PER_RUN if together else ALONE)
+        self._scores = ScoreBatcher(self.thread, runtime, PAIRS_PER_RUN if together else ALONE)
         entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
         self.labels = LabelCache(encoder.encode, max(1, entries), label_store, encoder.check_time)
         self._probe_ids = tokenizer.encode(["a"])
@@ -99,8 +99,8 @@ class Engine:
         )
 
     def close(self) -> None:
-        """End the lane and the runtime; the pool is the caller's."""
-        self.lane.close()
+        """End the thread and the runtime; the pool is the caller's."""
+        self.thread.close()
         self.runtime.close()
 
     @contextlib.contextmanager
@@ -137,7 +137,7 @@ class Engine:
                 "shortlist compares labels with the clip's vector, and this network gives none of "
                 "their length; leave it out",
             )
-        watch = Stopwatch(self._tracing.stage)
+        watch = StageTimer(self._tracing.stage)
         text = asyncio.create_task(self._text(request, watch))
         video = asyncio.create_task(self._video(request, upload, watch))
         try:
@@ -168,7 +168,7 @@ class Engine:
         await self._tried(self.runtime.warm_up)
 
     async def probe(self) -> None:
-        """A real, tiny inference through lane and runtime; raises what is wrong."""
+        """A real, tiny inference through thread and runtime; raises what is wrong."""
         spec = self.bundle.manifest.inputs
         side = spec.image_size
         frames = np.zeros((1, spec.num_frames, side, side, 3), np.uint8)
@@ -180,14 +180,14 @@ class Engine:
         await self._tried(run)
 
     async def _tried(self, run: Callable[[], NDArray[np.float32]]) -> None:
-        logits, _, _ = await self.lane.run(run)
+        logits, _, _ = await self.thread.run(run)
         if not np.isfinite(logits).all():
             raise ArithmeticError("the network gives no finite number")
 
     # --- stages ------------------------------------------------------------------------------
 
     async def _text(
-        self, request: ClassifyRequest, watch: Stopwatch
+        self, request: ClassifyRequest, watch: StageTimer
     ) -> tuple[Sequence[str], LabelVectors]:
         """The labels and their vectors, one each, with how many prompts were known."""
         if request.label_set is not None:
@@ -200,7 +200,7 @@ class Engine:
         return request.labels, found
 
     async def _video(
-        self, request: ClassifyRequest, upload: Upload | None, watch: Stopwatch
+        self, request: ClassifyRequest, upload: Upload | None, watch: StageTimer
     ) -> FoundClip:
         if upload is not None:
             return await self._clips.uploaded(upload, request.sampling, watch)
@@ -208,9 +208,9 @@ class Engine:
         return await self._clips.held(request.video_id)
 
     async def _score(
-        self, clip: EncodedClip, vectors: NDArray[np.float32], watch: Stopwatch
+        self, clip: EncodedClip, vectors: NDArray[np.float32], watch: StageTimer
     ) -> NDArray[np.float32]:
-        """Logits (V,K) of every view and label, a turn of the lane for each PAIRS_PER_RUN.
+        """Logits (V,K) of every view and label, a turn of the inference thread for each PAIRS_PER_RUN.
 
         In between others have theirs: a hundred thousand labels do not hold up a clip.
         """
@@ -231,7 +231,7 @@ class Engine:
         clip: EncodedClip,
         labels: Sequence[str],
         vectors: NDArray[np.float32],
-        watch: Stopwatch,
+        watch: StageTimer,
     ) -> tuple[Sequence[str], NDArray[np.float32]]:
         """The `count` labels nearest to the clip and their vectors; all where that is no fewer."""
         if count is None or count >= len(labels):
@@ -241,7 +241,7 @@ class Engine:
         watch.add("score", time.perf_counter() - started)
         return [labels[place] for place in places], vectors[places]
 
-    def _count(self, watch: Stopwatch, video: Literal["hit", "miss"], text: LabelVectors) -> None:
+    def _count(self, watch: StageTimer, video: Literal["hit", "miss"], text: LabelVectors) -> None:
         for stage, seconds in watch.seconds.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         self._metrics.count_caches(video, text.hits, text.misses)

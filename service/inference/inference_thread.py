@@ -1,4 +1,4 @@
-"""The inference lane: one thread through which every use of the runtime goes, in order.
+"""One thread through which every use of the runtime goes, in order.
 
 One call at a time uses all cores; two at once would only take them from each other.
 """
@@ -15,7 +15,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-class Lane:
+class InferenceThread:
     """Runs calls one after another. A call whose waiter has left is dropped unless it runs.
 
     `waiting` counts the calls that wait or run, `failing` those that failed since one went well.

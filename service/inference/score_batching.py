@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.runtime import Features, Runtime, join_features
-from service.inference.batching import Batcher, Ran
-from service.inference.inference_thread import Lane
+from service.inference.batching import Batcher, Timed
+from service.inference.inference_thread import InferenceThread
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class ScoreBatcher:
     than one part, and short lists that wait meanwhile go together.
     """
 
-    def __init__(self, lane: Lane, runtime: Runtime, max_pairs: int) -> None:
+    def __init__(self, thread: InferenceThread, runtime: Runtime, max_pairs: int) -> None:
         self._runtime = runtime
-        self._batches = Batcher(lane, self._run, _pairs, max_pairs)
+        self._batches = Batcher(thread, self._run, _pairs, max_pairs)
 
     async def score(
         self, features: Features, views: int, labels: NDArray[np.float32]
-    ) -> Ran[NDArray[np.float32]]:
+    ) -> Timed[NDArray[np.float32]]:
         """Logits (V,K)."""
-        return await self._batches.ask(Pairs(features, views, labels))
+        return await self._batches.submit(Pairs(features, views, labels))
 
     def _run(self, jobs: list[Pairs]) -> list[NDArray[np.float32]]:
         if len(jobs) == 1:

@@ -10,7 +10,7 @@ from service.contract.answer import Timing
 
 
 @dataclass
-class Stopwatch:
+class StageTimer:
     """Seconds by stage; a stage that is entered twice adds up. `tell` hears of each as it ends."""
 
     tell: Callable[[str, float], None]

@@ -12,7 +12,7 @@ from export.runtime import Runtime
 from model.inputs import InputSpec, LabelTooLong, Tokenizer
 from service.contract.errors import ApiError
 from service.inference.batching import Batcher
-from service.inference.inference_thread import Lane
+from service.inference.inference_thread import InferenceThread
 
 TokenIds = NDArray[np.int64]
 
@@ -25,14 +25,14 @@ CHARS_PER_TOKEN = 4  # of English, rounded down
 
 
 class TextEncoder:
-    """Runs the text graph on the inference lane. No list may need more than `limit_s`."""
+    """Runs the text graph on the inference thread. No list may need more than `limit_s`."""
 
     def __init__(
         self,
         runtime: Runtime,
         tokenizer: Tokenizer,
         spec: InputSpec,
-        lane: Lane,
+        thread: InferenceThread,
         limit_s: float,
         *,
         together: bool = False,
@@ -40,7 +40,7 @@ class TextEncoder:
         self._runtime, self._tokenizer, self._spec = runtime, tokenizer, spec
         self._limit_s = limit_s
         self._tokens_per_run = GPU_TOKENS_PER_RUN if together else TOKENS_PER_RUN
-        self._runs = Batcher(lane, self._run, _tokens, self._tokens_per_run if together else 1)
+        self._runs = Batcher(thread, self._run, _tokens, self._tokens_per_run if together else 1)
         self._seconds_per_token = 0.0  # of the fastest run so far
 
     def check_time(self, prompts: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class TextEncoder:
         vectors: NDArray[np.float32] | None = None
         for rows in _batches(lengths, self._tokens_per_run):
             batch = np.ascontiguousarray(ids[rows, : lengths[rows].max()])
-            encoded = await self._runs.ask(batch)
+            encoded = await self._runs.submit(batch)
             if batch.size >= self._tokens_per_run // 2:  # small runs say little about large ones
                 self._learn(encoded.ran_s / batch.size)
             if vectors is None:
@@ -76,7 +76,7 @@ class TextEncoder:
         return vectors
 
     def _run(self, batches: list[TokenIds]) -> list[NDArray[np.float32]]:
-        """Texts of several requests as one run, on the lane's thread."""
+        """Texts of several requests as one run, on the inference thread."""
         if len(batches) == 1:
             return [self._runtime.encode_text(batches[0])]
         longest = max(ids.shape[1] for ids in batches)

@@ -14,7 +14,7 @@ from export.runtime import Runtime, RuntimeOptions, open_runtime
 from service.settings import Settings
 
 
-class Opening:
+class BundlePreload:
     """Begins at once, in a thread. What goes wrong is raised where `bundle` or `runtime` is asked.
 
     The runtime belongs to who asks for it; it comes after every file that it is made of has been
@@ -22,7 +22,7 @@ class Opening:
     """
 
     def __init__(self, settings: Settings) -> None:
-        threads = ThreadPoolExecutor(1, thread_name_prefix="opening")
+        threads = ThreadPoolExecutor(1, thread_name_prefix="preload")
         self.bundle: Future[Bundle] = threads.submit(served_bundle, settings)
         self.runtime: Future[Runtime] = threads.submit(self._open, settings)
         threads.shutdown(wait=False)  # the thread ends with its work

@@ -13,7 +13,7 @@ from model.inputs import InputSpec, VideoLimits
 from service.contract.errors import ApiError
 from service.decode import DecodePool, PoolOptions
 from service.inference.engine import Engine
-from service.lifecycle.bundle_preload import Opening, checked_runtime, served_bundle
+from service.lifecycle.bundle_preload import BundlePreload, checked_runtime, served_bundle
 from service.lifecycle.warm_labels import read_warm_labels
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loader:
+class EngineLoader:
     """Makes engines of one server. `given_runtime` stands for the bundle's own in tests."""
 
     settings: Settings
@@ -39,12 +39,12 @@ class Loader:
         """What the settings name now, by its manifest; its files are checked by `load`."""
         return await asyncio.to_thread(served_bundle, self.settings)
 
-    async def first(self, opening: Opening | None) -> Engine:
+    async def first(self, preload: BundlePreload | None) -> Engine:
         """The engine that a server starts with, of a bundle that is being opened already."""
-        if opening is None:
+        if preload is None:
             return await self.load(await self.read_bundle())
-        bundle = await asyncio.wrap_future(opening.bundle)
-        return await self.load(bundle, runtime=asyncio.wrap_future(opening.runtime))
+        bundle = await asyncio.wrap_future(preload.bundle)
+        return await self.load(bundle, runtime=asyncio.wrap_future(preload.runtime))
 
     async def load(
         self, bundle: Bundle, old: Engine | None = None, runtime: Awaitable[Runtime] | None = None
@@ -58,8 +58,8 @@ class Loader:
         inputs = bundle.manifest.inputs
         shared = old.pool if old is not None and old.bundle.manifest.inputs == inputs else None
         pool = shared or self._make_pool(inputs)
-        opening = runtime or asyncio.to_thread(self._open_runtime, bundle)
-        making = asyncio.create_task(self._tried_engine(bundle, opening, pool))
+        opened = runtime or asyncio.to_thread(self._open_runtime, bundle)
+        making = asyncio.create_task(self._tried_engine(bundle, opened, pool))
         try:
             if pool is not shared:
                 await pool.start(at_first=1)
@@ -86,10 +86,10 @@ class Loader:
                 raise ValueError(f"warm_labels {file}: {error.detail}") from None
 
     async def _tried_engine(
-        self, bundle: Bundle, opening: Awaitable[Runtime], pool: DecodePool
+        self, bundle: Bundle, opened: Awaitable[Runtime], pool: DecodePool
     ) -> Engine:
         """An engine whose network has answered, with the start-up list at hand."""
-        coming = asyncio.ensure_future(opening)
+        coming = asyncio.ensure_future(opened)
         try:
             # A thread cannot be stopped: what it opens is closed even if nobody waits for it.
             engine = self._make_engine(bundle, await asyncio.shield(coming), pool)

@@ -37,7 +37,7 @@ def watch_server(server: Watched) -> None:
     m.watch("xclip_uploading", "Requests whose body is coming in.", lambda: admission.uploading)
     m.watch("xclip_max_in_flight", "Most requests at once.", lambda: float(admission.max_in_flight))
     m.watch(
-        "xclip_lane_waiting", "Calls on the inference lane.", lambda: server.engine.lane.waiting
+        "xclip_lane_waiting", "Calls on the inference thread.", lambda: server.engine.thread.waiting
     )
     m.watch(
         "xclip_decode_waiting", "Clips no worker has begun.", lambda: server.engine.pool.waiting

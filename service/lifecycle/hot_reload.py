@@ -13,13 +13,13 @@ import time
 
 import structlog
 
-from service.lifecycle.service_state import Server
+from service.lifecycle.service_state import ServiceState
 
 
 class Reloader:
     """Swaps the bundle of a server when asked; asked while at it, once more afterwards."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ServiceState) -> None:
         self._server = server
         self._again = False
         self._task: asyncio.Task[None] | None = None

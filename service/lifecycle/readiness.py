@@ -47,9 +47,9 @@ class Readiness:
 
     async def _try(self, engine: Engine) -> None:
         """Run the network once, unless requests show already that it runs."""
-        lane = engine.lane
-        if lane.waiting:
-            self._failure = "the network fails" if lane.failing > FAILED_IN_A_ROW else ""
+        thread = engine.thread
+        if thread.waiting:
+            self._failure = "the network fails" if thread.failing > FAILED_IN_A_ROW else ""
             return
         started = time.monotonic()
         self._failure = await _probe(engine)
@@ -60,7 +60,7 @@ class Readiness:
 def _standstill(engine: Engine) -> str:
     if not engine.pool.alive:
         return "no decode worker can be started"
-    if engine.lane.running_s > STUCK_AFTER_S:
+    if engine.thread.running_s > STUCK_AFTER_S:
         return "the network has not answered for a long time"
     return ""
 

@@ -14,8 +14,8 @@ from service.access.admission import Admission
 from service.access.auth import Access
 from service.contract.errors import ApiError
 from service.inference.engine import Engine
-from service.lifecycle.bundle_preload import Opening
-from service.lifecycle.engine_loader import Loader
+from service.lifecycle.bundle_preload import BundlePreload
+from service.lifecycle.engine_loader import EngineLoader
 from service.lifecycle.gauges import watch_server
 from service.lifecycle.readiness import Readiness
 from service.settings import Settings
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from service.cache.redis.client import SharedCache
 
 
-class Server:
+class ServiceState:
     """Starts and stops what requests need, and says whether it is there."""
 
     def __init__(
         self,
         settings: Settings,
         runtime: Runtime | None = None,
-        opening: Opening | None = None,
+        preload: BundlePreload | None = None,
     ) -> None:
         self.settings = settings
-        self._opening = opening
+        self._preload = preload
         self.metrics = Metrics()
         self.admission = Admission(
             settings.max_in_flight,
@@ -54,7 +54,7 @@ class Server:
         self.last_reload = ""  # what became of the last SIGHUP
         self.cache = _shared_cache(settings)
         self.tracing = open_tracing()
-        self.loader = Loader(settings, self.metrics, self.cache, runtime, self.tracing)
+        self.loader = EngineLoader(settings, self.metrics, self.cache, runtime, self.tracing)
         self._engine: Engine | None = None
         self._starting: asyncio.Task[None] | None = None
 
@@ -94,8 +94,8 @@ class Server:
     async def _start(self) -> None:
         log, started = structlog.get_logger("service"), time.perf_counter()
         try:
-            opening, self._opening = self._opening, None
-            engine = await self.loader.first(opening)
+            preload, self._preload = self._preload, None
+            engine = await self.loader.first(preload)
         except Exception as error:
             self.failure = str(error) or type(error).__name__
             if self.on_failure is None:

@@ -16,7 +16,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from service.lifecycle.service_state import Server
+from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
 from service.transport.connection_limits import connections
 
@@ -28,7 +28,7 @@ CLOSE_TIMEOUT_S = 2  # for connections without a request
 class DrainingServer(uvicorn.Server):
     """uvicorn, which by itself would close the door before it tells anybody."""
 
-    def __init__(self, config: uvicorn.Config, server: Server, grace_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, server: ServiceState, grace_s: float) -> None:
         super().__init__(config)
         config.timeout_graceful_shutdown = CLOSE_TIMEOUT_S
         self._server, self._grace_s = server, grace_s

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from service.api.middleware import RequestContext
 from service.api.ops import add_ops
 from service.api.problems import install_handlers
-from service.lifecycle.service_state import Server
+from service.lifecycle.service_state import ServiceState
 from service.transport.connection_limits import connections
 
 CLOSE_TIMEOUT_S = 2
@@ -22,7 +22,7 @@ CLOSE_TIMEOUT_S = 2
 
 @contextlib.asynccontextmanager
 async def ops_port(
-    server: Server, listener: socket.socket, document: Callable[[], dict[str, Any]]
+    server: ServiceState, listener: socket.socket, document: Callable[[], dict[str, Any]]
 ) -> AsyncIterator[None]:
     """Serve the ops pages on this listener for as long as the context is open."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)

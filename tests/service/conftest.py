@@ -26,7 +26,7 @@ from export.bundle import open_bundle
 from export.runtime import FakeRuntime, Runtime
 from service.app import create_app
 from service.lifecycle.command_line import listen, listen_for_ops
-from service.lifecycle.service_state import Server
+from service.lifecycle.service_state import ServiceState
 from service.settings import DEMO_BUNDLE, Settings
 from service.transport.graceful_shutdown import http_server
 from tests.conftest import missing
@@ -50,8 +50,8 @@ class RunningServer:
         self.client = httpx.Client(base_url=self.base_url, timeout=60)
 
     @property
-    def server(self) -> Server:
-        server: Server = self.app.state.server
+    def server(self) -> ServiceState:
+        server: ServiceState = self.app.state.server
         return server
 
     def begin(self) -> RunningServer:

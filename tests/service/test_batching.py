@@ -1,4 +1,4 @@
-"""Clips that gather while the lane is busy go together, and fail alone."""
+"""Clips that gather while the thread is busy go together, and fail alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from export.runtime import DeviceMemoryError, Features
-from service.inference.batching import Frames, Ran, VideoBatcher
-from service.inference.inference_thread import Lane
+from service.inference.batching import Frames, Timed, VideoBatcher
+from service.inference.inference_thread import InferenceThread
 from tests.service.busy import Busy
 
 BAD = 99
@@ -36,10 +36,10 @@ class Encoder:
 
 async def gathered(
     max_clips: int, clips: list[Frames], leaving: tuple[int, ...] = ()
-) -> tuple[list[Ran[Any] | BaseException], Encoder]:
+) -> tuple[list[Timed[Any] | BaseException], Encoder]:
     """Encode clips that all wait behind one busy call."""
     encoder, busy = Encoder(), Busy()
-    batcher = VideoBatcher(busy.lane, encoder, max_clips)
+    batcher = VideoBatcher(busy.thread, encoder, max_clips)
     asked = [asyncio.create_task(batcher.encode(frames)) for frames in clips]
     await asyncio.sleep(0)
     for place in leaving:
@@ -47,7 +47,7 @@ async def gathered(
     await asyncio.sleep(0)
     await busy.let_go()
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    await asyncio.to_thread(busy.lane.close)
+    await asyncio.to_thread(busy.thread.close)
     return answers, encoder
 
 
@@ -59,7 +59,7 @@ def test_each_gets_its_own_whatever_the_batch(max_clips: int, batches: list[int]
     answers, encoder = asyncio.run(gathered(max_clips, [clip(i) for i in range(5)]))
     assert encoder.batches == batches
     for number, answer in enumerate(answers):
-        assert isinstance(answer, Ran)
+        assert isinstance(answer, Timed)
         assert answer.answer["video"].tolist() == [[number]]
         assert answer.answer["context"].shape == (1, 3, 1)
         assert answer.answer["context"].base is None or max_clips == 1
@@ -68,7 +68,7 @@ def test_each_gets_its_own_whatever_the_batch(max_clips: int, batches: list[int]
 def test_views_count_and_are_not_torn_apart() -> None:
     answers, encoder = asyncio.run(gathered(4, [clip(1, 3), clip(2, 2), clip(3, 6), clip(4)]))
     assert encoder.batches == [3, 2, 6, 1]
-    views = [len(a.answer["video"]) for a in answers if isinstance(a, Ran)]
+    views = [len(a.answer["video"]) for a in answers if isinstance(a, Timed)]
     assert views == [3, 2, 6, 1]
 
 
@@ -76,7 +76,7 @@ def test_a_bad_clip_fails_alone() -> None:
     answers, encoder = asyncio.run(gathered(8, [clip(1), clip(BAD), clip(3)]))
     assert encoder.batches == [3, 1, 1, 1]
     assert isinstance(answers[1], ArithmeticError)
-    assert [a.answer["video"][0, 0] for a in answers if isinstance(a, Ran)] == [1, 3]
+    assert [a.answer["video"][0, 0] for a in answers if isinstance(a, Timed)] == [1, 3]
 
 
 class SmallCard(Encoder):
@@ -92,7 +92,7 @@ class SmallCard(Encoder):
 def test_a_batch_that_does_not_fit_is_halved_and_later_ones_are_smaller() -> None:
     async def run() -> None:
         encoder, busy = SmallCard(), Busy()
-        batcher = VideoBatcher(busy.lane, encoder, 16)
+        batcher = VideoBatcher(busy.thread, encoder, 16)
         first = [asyncio.create_task(batcher.encode(clip(i))) for i in range(5)]
         await asyncio.sleep(0)
         await busy.let_go()
@@ -106,7 +106,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_later_ones_are_smaller() -> Non
         with pytest.raises(DeviceMemoryError):  # one alone that never fits
             await batcher.encode(clip(9, views=3))
         assert (await batcher.encode(clip(7))).answer["video"] == 7
-        await asyncio.to_thread(busy.lane.close)
+        await asyncio.to_thread(busy.thread.close)
 
     asyncio.run(run())
 
@@ -114,15 +114,15 @@ def test_a_batch_that_does_not_fit_is_halved_and_later_ones_are_smaller() -> Non
 def test_who_has_left_is_not_encoded() -> None:
     answers, encoder = asyncio.run(gathered(2, [clip(i) for i in range(5)], leaving=(0, 2)))
     assert sum(encoder.batches) == 3
-    kept = [a.answer["video"][0, 0] for a in answers if isinstance(a, Ran)]
+    kept = [a.answer["video"][0, 0] for a in answers if isinstance(a, Timed)]
     assert kept == [1, 3, 4]
 
 
 def test_nobody_waits_for_a_lane_that_has_ended() -> None:
     async def run() -> None:
-        lane = Lane()
-        lane.close()
-        batcher = VideoBatcher(lane, Encoder(), 1)
+        thread = InferenceThread()
+        thread.close()
+        batcher = VideoBatcher(thread, Encoder(), 1)
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(batcher.encode(clip(1)), 5)
 
@@ -131,14 +131,14 @@ def test_nobody_waits_for_a_lane_that_has_ended() -> None:
 
 def test_the_lane_counts_its_failures_in_a_row() -> None:
     async def run() -> None:
-        lane = Lane()
-        batcher = VideoBatcher(lane, Encoder(), 1)
+        thread = InferenceThread()
+        batcher = VideoBatcher(thread, Encoder(), 1)
         for count in (1, 2, 3):
             with pytest.raises(ArithmeticError):
                 await batcher.encode(clip(BAD))
-            assert lane.failing == count
+            assert thread.failing == count
         await batcher.encode(clip(1))
-        assert lane.failing == 0
-        await asyncio.to_thread(lane.close)
+        assert thread.failing == 0
+        await asyncio.to_thread(thread.close)
 
     asyncio.run(run())

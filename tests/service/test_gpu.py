@@ -81,7 +81,7 @@ def test_requests_that_wait_together_run_together_and_all_are_answered(fits: int
             for i in range(6)
         ]
         fresh = [threads.submit(server.classify, clip_bytes(20 + i), labels=["a"]) for i in (0, 1)]
-        until(lambda: server.server.engine.lane.waiting >= 7)
+        until(lambda: server.server.engine.thread.waiting >= 7)
         card.free.set()
         assert ahead.result().status_code == 200
         for answer, before_it in zip(asked, alone, strict=True):

@@ -43,7 +43,7 @@ from service.contract.answer import (
 )
 from service.inference import engine as engine_module
 from service.inference.ranking import rank
-from service.inference.stage_timer import Stopwatch
+from service.inference.stage_timer import StageTimer
 from service.settings import DEMO_BUNDLE
 from tests.service.conftest import clip_bytes, fake_runtime, running
 
@@ -165,7 +165,7 @@ def test_turns_of_the_lane_change_no_bit(large_bundle: Bundle, views: int) -> No
     with running(bundle=large_bundle.path) as server:
         engine = server.server.engine
         clip = EncodedClip(features, None)  # type: ignore[arg-type]
-        score = engine._score(clip, text, Stopwatch(lambda *_: None))
+        score = engine._score(clip, text, StageTimer(lambda *_: None))
         in_turns = asyncio.run(score)
     np.testing.assert_array_equal(in_turns, cut)
 

@@ -10,7 +10,7 @@ import pytest
 
 from export.bundle import open_bundle
 from export.runtime import DeviceMemoryError, FakeRuntime
-from service.inference.inference_thread import Lane
+from service.inference.inference_thread import InferenceThread
 from service.inference.score_batching import ScoreBatcher
 from service.settings import DEMO_BUNDLE
 from tests.service.busy import Busy
@@ -56,12 +56,12 @@ async def scored(batcher: ScoreBatcher, one: Job) -> np.ndarray:
 async def gathered(jobs: list[Job], runtime: Scorer, max_pairs: int) -> list[Any]:
     """Score lists that all wait behind one busy call."""
     busy = Busy()
-    batcher = ScoreBatcher(busy.lane, runtime, max_pairs)
+    batcher = ScoreBatcher(busy.thread, runtime, max_pairs)
     asked = [asyncio.create_task(scored(batcher, one)) for one in jobs]
     await asyncio.sleep(0)
     await busy.let_go()
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    await asyncio.to_thread(busy.lane.close)
+    await asyncio.to_thread(busy.thread.close)
     return answers
 
 
@@ -118,8 +118,8 @@ def test_a_long_list_starves_nobody() -> None:
     done: list[str] = []
 
     async def run() -> None:
-        lane, runtime = Lane(), Scorer()
-        batcher = ScoreBatcher(lane, runtime, 100)
+        thread, runtime = InferenceThread(), Scorer()
+        batcher = ScoreBatcher(thread, runtime, 100)
 
         async def long() -> None:
             features, labels = job(1, 1000)
@@ -135,7 +135,7 @@ def test_a_long_list_starves_nobody() -> None:
         # All short lists go together, behind one part of the long one.
         assert sorted(runtime.shapes, reverse=True)[0] == (20, 5)
         assert runtime.shapes.index((20, 5)) <= 1
-        await asyncio.to_thread(lane.close)
+        await asyncio.to_thread(thread.close)
 
     asyncio.run(run())
     assert done == ["short"] * 20 + ["long"]

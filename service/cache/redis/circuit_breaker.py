@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 
-class Circuit:
+class CircuitBreaker:
     """`closed` means in use. `probe` returns why the thing cannot be used, empty when it can."""
 
     def __init__(

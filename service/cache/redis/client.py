@@ -17,7 +17,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from service.cache.redis.circuit_breaker import Circuit
+from service.cache.redis.circuit_breaker import CircuitBreaker
 from service.cache.redis.timeouts import within
 from service.cache.redis.write_behind import Entry, WriteBehind
 
@@ -93,7 +93,7 @@ class SharedCache:
         self._timeout_s, self._ttl_s = timeout_s, ttl_s
         self._pool = connection_pool(url, timeout_s)
         self._redis: Redis = Redis(connection_pool=self._pool)
-        self._circuit = Circuit(self._probe, self._changed)
+        self._circuit = CircuitBreaker(self._probe, self._changed)
         self._writer = WriteBehind(self._write)
 
     @property
