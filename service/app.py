@@ -41,7 +41,7 @@ def create_app(
     `ops_listener` is where /metrics and /docs are served instead of beside the API. `preload` is
     the bundle where it is being opened already.
 
-    `app.state.server` is its ServiceState. Loading begins with the app's lifespan, in the background.
+    `app.state.server` is its ServiceState. Loading begins in the background, with the lifespan.
     """
     server = ServiceState(settings, runtime, preload)
     reloader = Reloader(server)

@@ -1,6 +1,6 @@
 """What waits together runs together: clips through the video encoder, and anything else alike.
 
-Nothing waits for company: whenever the thread is free, it takes what has gathered while it was busy.
+Nothing waits for company: whenever the thread is free, it takes what has gathered meanwhile.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ class Engine:
     async def _score(
         self, clip: EncodedClip, vectors: NDArray[np.float32], watch: StageTimer
     ) -> NDArray[np.float32]:
-        """Logits (V,K) of every view and label, a turn of the inference thread for each PAIRS_PER_RUN.
+        """Logits (V,K) of every view and label, one turn of the thread for each PAIRS_PER_RUN.
 
         In between others have theirs: a hundred thousand labels do not hold up a clip.
         """
