@@ -130,10 +130,7 @@ async def _received(
     request: Request, server: ServiceState, limits: FormLimits
 ) -> tuple[ClassifyRequest, Form]:
     """What is wanted, and the form with its clip, uploaded or fetched; the caller closes it."""
-    headers = request.headers
-    form = await read_form(
-        request.stream(), headers.get("content-type"), headers.get("content-length"), limits
-    )
+    form = await read_form(request.stream(), request.headers, limits)
     try:
         # in a thread: ten thousand labels would hold up everybody else
         wanted = await asyncio.to_thread(parse_request, form, server.settings)

@@ -1,0 +1,284 @@
+"""The parts of a multipart form as tools really write them, within limits, as the bytes arrive.
+
+python-multipart splits the stream; what is said in the headers of a part is understood here. The
+one file is written to the disk and hashed on the way; texts are gathered and decoded at the end.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from python_multipart.decoders import Base64Decoder, QuotedPrintableDecoder
+from python_multipart.exceptions import DecodeError, MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.contract.errors import ApiError
+from service.contract.upload import Upload, UploadWriter
+
+MAX_PART_HEADERS = 32
+MAX_PART_HEADER_BYTES = 4096
+MAX_PREAMBLE_BYTES = 4096
+PLAIN_ENCODINGS = ("", "7bit", "8bit", "binary")
+# What clients declare of texts that are ASCII more often than not.
+CHARSETS = ("utf-8", "ascii", "iso8859-1", "cp1252")
+CHARSET_FIELD = "_charset_"  # of HTML: the browser fills in the form's encoding
+LF_LINE = re.compile(rb"[\r\n]*--[^\r\n]*\n")
+LINE_ENDS = "lines of a form end with CR LF, not LF alone"
+
+
+@dataclass(frozen=True)
+class FormLimits:
+    """Bounds of one form. `fields` are the names it may have; `file_field` is the file's."""
+
+    fields: frozenset[str]
+    file_field: str
+    max_body_bytes: int
+    max_parts: int
+    max_text_bytes: int
+    timeout_s: float
+    idle_timeout_s: float
+    directory: Path | None = None
+
+
+@dataclass
+class Form:
+    """Text fields by name, in order, and the file if there is one."""
+
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    upload: Upload | None = None
+
+    def close(self) -> None:
+        """Drop the file."""
+        if self.upload is not None:
+            self.upload.close()
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+class _Text(bytearray):
+    """The bytes of a text field."""
+
+    def write(self, data: bytes) -> None:
+        self.extend(data)
+
+
+class _WithoutBlanks:
+    """Drops what base64 is broken into lines with, before the decoder."""
+
+    def __init__(self, decoder: Base64Decoder) -> None:
+        self._decoder = decoder
+        self.finalize = decoder.finalize
+
+    def write(self, data: bytes) -> None:
+        self._decoder.write(data.translate(None, b" \t\r\n"))
+
+
+@dataclass
+class _Part:
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    header_name: bytearray = field(default_factory=bytearray)
+    header_value: bytearray = field(default_factory=bytearray)
+    name: str = ""
+    filename: bytes = b""
+    charset: str = ""
+    text: _Text = field(default_factory=_Text)
+    sink: _Sink | None = None  # None: the bytes mean nothing
+    finalize: Callable[[], None] | None = None
+
+
+class MultipartReader:
+    """Reads a form from bytes that are written to it. ApiError where it breaks a limit or rule."""
+
+    def __init__(self, boundary: bytes, limits: FormLimits) -> None:
+        self.form, self.complete = Form(), False
+        self._limits = limits
+        self._parts = -1  # the preamble is none
+        self._text_bytes = 0
+        self._texts: list[tuple[str, str, _Text]] = []  # name, charset, bytes
+        self._charset = ""
+        self._part = _Part()
+        self._writer: UploadWriter | None = None
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_name,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._all_done,
+            },
+            max_header_count=MAX_PART_HEADERS,
+            max_header_size=MAX_PART_HEADER_BYTES,
+        )
+        # The parser wants the first boundary at once, with nothing after it. RFC 2046 allows a text
+        # before and blanks behind: so a part is begun that ends where the form begins.
+        self._parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            raise ApiError(
+                "malformed_request", f"the body is not a well-formed multipart form: {error}"
+            ) from None
+        except DecodeError:
+            raise ApiError("bad_field", f"{self._part.name} is not valid base64") from None
+
+    def finish(self) -> Form:
+        """Return the form, whose file the caller closes."""
+        if self._parts <= 0:
+            raise self._no_boundary()
+        if not self.complete:
+            by_lf = b"\n" in self._part.header_value
+            why = LINE_ENDS if by_lf else "the form ends before its last boundary"
+            raise ApiError("malformed_request", why)
+        return self.form
+
+    def close(self) -> None:
+        """Drop the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    # --- what the parser calls ---------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > self._limits.max_parts:
+            raise ApiError(
+                "too_many_parts",
+                f"the form has more than {self._limits.max_parts} parts; "
+                "send labels as one JSON array",
+            )
+        self._part = _Part()
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_value += data[start:end]
+
+    def _header_end(self) -> None:
+        part = self._part
+        if b"\n" in part.header_value:
+            raise ApiError("malformed_request", LINE_ENDS)
+        part.headers[bytes(part.header_name).lower()] = bytes(part.header_value)
+        part.header_name.clear()
+        part.header_value.clear()
+
+    def _headers_finished(self) -> None:
+        if self._parts == 0:
+            return
+        part, limits = self._part, self._limits
+        kind, options = parse_options_header(part.headers.get(b"content-disposition", b""))
+        name = options.get(b"name")
+        if kind != b"form-data" or name is None:
+            raise ApiError("malformed_request", "a part of the form has no name")
+        part.name = name.decode("utf-8", "replace")
+        part.filename = options.get(b"filename", b"")
+        if part.name == limits.file_field:
+            if self._writer is not None:
+                raise ApiError("duplicate_field", f"{part.name} is given twice; send one clip")
+            self._writer = UploadWriter(limits.directory)
+            self._decode(self._writer)
+        elif part.name in limits.fields or part.name == CHARSET_FIELD:
+            _, options = parse_options_header(part.headers.get(b"content-type", b""))
+            part.charset = options.get(b"charset", b"").decode("latin-1")
+            self._decode(part.text)
+        else:
+            raise unknown_field(part.name, limits)
+
+    def _decode(self, sink: _Sink) -> None:
+        """Have the part's bytes reach the sink as they were before their transfer encoding."""
+        part = self._part
+        header = part.headers.get(b"content-transfer-encoding", b"")
+        encoding = header.strip().lower().decode("latin-1")
+        if encoding in PLAIN_ENCODINGS:
+            part.sink = sink
+        elif encoding == "base64":
+            base64 = Base64Decoder(sink)
+            part.sink, part.finalize = _WithoutBlanks(base64), base64.finalize
+        elif encoding == "quoted-printable":
+            quoted = QuotedPrintableDecoder(sink)
+            part.sink, part.finalize = quoted, quoted.finalize
+        else:
+            raise ApiError(
+                "unsupported_content_type",
+                f"{part.name} comes in the transfer encoding {encoding[:40]!r}; send it as it is",
+            )
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        part = self._part
+        if self._parts == 0:
+            part.text += data[start:end]
+            if len(part.text) > MAX_PREAMBLE_BYTES:
+                raise self._no_boundary()
+            return
+        if part.name != self._limits.file_field:
+            self._text_bytes += end - start
+            if self._text_bytes > self._limits.max_text_bytes:
+                raise ApiError(
+                    "upload_too_large",
+                    f"the text fields are over {self._limits.max_text_bytes} bytes together; "
+                    "send fewer or shorter labels",
+                )
+        assert part.sink is not None
+        part.sink.write(data[start:end])
+
+    def _end(self) -> None:
+        part = self._part
+        if self._parts == 0:
+            return
+        if part.finalize is not None:
+            part.finalize()
+        if part.name == CHARSET_FIELD:
+            self._charset = part.text.decode("latin-1").strip()
+        elif part.name != self._limits.file_field:
+            self._texts.append((part.name, part.charset, part.text))
+        elif self._writer is not None and not self._writer.size and not part.filename:
+            self._writer.close()  # a form in which no file was chosen
+            self._writer = None
+        elif self._writer is not None:
+            self.form.upload = self._writer.finish()
+
+    def _all_done(self) -> None:
+        self.complete = self._parts > 0
+        for name, charset, text in self._texts:
+            decoded = _decoded(name, charset or self._charset, text)
+            self.form.fields.setdefault(name, []).append(decoded)
+
+    def _no_boundary(self) -> ApiError:
+        why = "the body does not begin with the boundary that its Content-Type names"
+        return ApiError("malformed_request", LINE_ENDS if LF_LINE.match(self._part.text) else why)
+
+
+def _decoded(name: str, charset: str, text: bytearray) -> str:
+    try:
+        codec = codecs.lookup(charset or "utf-8").name
+    except (LookupError, ValueError):
+        codec = ""
+    if codec not in CHARSETS:
+        raise ApiError("bad_field", f"{name} is in the charset {charset[:40]!r}; send UTF-8")
+    try:
+        return text.decode("utf-8-sig" if codec == "utf-8" else codec)
+    except UnicodeDecodeError:
+        raise ApiError("bad_field", f"{name} is not {charset[:40] or 'UTF-8'} text") from None
+
+
+def unknown_field(name: str, limits: FormLimits) -> ApiError:
+    """Make the error for a field that there is none of, with the one that was meant."""
+    known = {*limits.fields, limits.file_field}
+    close = difflib.get_close_matches(name[:60].lower(), known, 1)
+    hint = f"did you mean {close[0]}?" if close else f"the fields are: {', '.join(sorted(known))}"
+    return ApiError("unknown_field", f"there is no field {name[:60]!r}; {hint}")
