@@ -1,62 +1,168 @@
 """Why a clip is refused. Low layers raise these; only the service knows HTTP.
 
-`code` is stable and machine-readable. `detail` is written for the sender: it says what to change
-and never contains a path or a library's own words.
+Each refusal is a class with a stable `code` and a fixed `sentence` for the sender, which says what
+to change and never contains a path or a library's own words. What differs from clip to clip are the
+`facts` that fill it in: numbers, and names of codecs and containers. So a refusal can be passed
+from a process that is not trusted as a class name and facts, and its text made where it is sent.
 """
 
 from __future__ import annotations
 
+from string import Formatter
+from typing import ClassVar
+
+Fact = int | float | str
+
+ACCEPTED = "mp4, mov, webm, mkv, avi, mpeg-ts, mpeg, flv, wmv, ogv or gif"
+
 
 class VideoError(Exception):
-    """A clip that cannot be used; `code` names the reason, `detail` says what to change."""
+    """A clip that cannot be used; `detail` says what to change.
 
-    code = "video_undecodable"
+    Args:
+        facts: A value for each field of `sentence`.
+    """
 
-    def __init__(self, detail: str, *, code: str | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        if code is not None:
-            self.code = code
+    code: ClassVar[str] = "video_undecodable"
+    sentence: ClassVar[str] = "this video cannot be decoded; re-encode it and send it again"
+
+    def __init__(self, **facts: Fact) -> None:
+        self.facts = facts
+        self.detail = self.sentence.format(**facts)
+        super().__init__(self.detail)
+
+    @classmethod
+    def fields(cls) -> frozenset[str]:
+        """Return the names of the facts that the sentence needs."""
+        return frozenset(name for _, name, _, _ in Formatter().parse(cls.sentence) if name)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.detail, self.code))
+        return (_rebuild, (type(self), self.facts))
 
 
-def _rebuild(kind: type[VideoError], detail: str, code: str) -> VideoError:
-    return kind(detail, code=code)
+def _rebuild(kind: type[VideoError], facts: dict[str, Fact]) -> VideoError:
+    return kind(**facts)
 
 
 class NotAVideo(VideoError):
     """The bytes are no video: text, a picture, audio alone, nothing that we know."""
 
     code = "not_a_video"
+    sentence = f"this file is not a video; send {ACCEPTED}"
+
+
+class IsPicture(NotAVideo):
+    """A still picture."""
+
+    sentence = f"this file is a picture, not a video; send {ACCEPTED}"
+
+
+class NoVideoStream(NotAVideo):
+    """Audio, subtitles or data alone."""
+
+    sentence = "this file has no video stream; send a video"
 
 
 class UnsupportedFormat(VideoError):
-    """A video in a container or codec that is not on the allow-list."""
+    """A video in a container that is not on the allow-list."""
 
     code = "unsupported_media"
+    sentence = f"this kind of video file is not accepted; send {ACCEPTED}"
+
+
+class UnsupportedCodec(UnsupportedFormat):
+    """A video whose codec is not on the allow-list."""
+
+    sentence = "the codec of this video is not accepted; send H.264, HEVC, VP9, AV1 or MPEG-4"
 
 
 class TooLarge(VideoError):
-    """Over a limit; `code` names which: resolution, duration, frames or streams."""
+    """Over a limit: of the picture here, of other things below."""
 
     code = "resolution_too_large"
+    sentence = (
+        "the picture is {width:d}x{height:d}; at most {max_pixels:d} pixels and {max_side:d} a "
+        "side are accepted: scale the video down"
+    )
+
+
+class ShownTooLarge(TooLarge):
+    """Pixels that are not square make the shown picture too large."""
+
+    sentence = (
+        "the picture is shown at {width:d}x{height:d}; at most {max_side:d} a side are accepted: "
+        "scale the video down"
+    )
+
+
+class TooLong(TooLarge):
+    """Longer than the limit in seconds."""
+
+    code = "video_too_long"
+    sentence = "the video is longer than {max_duration_s:g} seconds; cut it"
+
+
+class TooManyFrames(TooLarge):
+    """More frames than the limit."""
+
+    code = "too_many_frames"
+    sentence = (
+        "the video has more than {max_frames:d} frames; cut it, or send fewer frames per second"
+    )
+
+
+class TooManyStreams(TooLarge):
+    """More streams than the limit."""
+
+    code = "too_many_streams"
+    sentence = "the file has more than {max_streams:d} streams; send the video alone"
 
 
 class Undecodable(VideoError):
     """The container was read, but no picture could be decoded."""
 
-    code = "video_undecodable"
+    sentence = "this video cannot be decoded; it is damaged"
+
+
+class Unreadable(Undecodable):
+    """The container cannot be read."""
+
+    sentence = "this file cannot be read as a video; it is damaged or incomplete"
+
+
+class OverlappingPackets(Undecodable):
+    """The packets claim more bytes than the file has."""
+
+    sentence = "the packets of this video hold more than the file; re-encode it"
+
+
+class NoPicture(Undecodable):
+    """Not one picture could be decoded."""
+
+    sentence = "no picture of this video could be decoded; send another file"
+
+
+class SizeChanges(Undecodable):
+    """Pictures of different sizes, where one size is needed."""
+
+    sentence = "the picture size changes inside this video; re-encode it"
 
 
 class TooShort(VideoError):
-    """No frame lies in the asked range, or the picture is too small to use."""
+    """No frame lies in the asked range."""
 
     code = "video_too_short"
+    sentence = "no frame lies between start and end; widen the range"
 
 
 class RangeError(VideoError):
-    """`start` and `end` do not describe a part of this clip."""
+    """`start` lies after the clip."""
 
     code = "start_past_end"
+    sentence = "start ({start_s:g} s) lies after the last frame of the clip ({last_s:.3f} s)"
+
+
+class ReversedRange(RangeError):
+    """`start` lies after `end`."""
+
+    sentence = "start ({start_s:g} s) lies after end ({end_s:g} s); swap them"

@@ -58,10 +58,14 @@ def clip_from(packet: bytes, ticket: str, memory: FrameMemory, times: int) -> Cl
 
 
 def _refusal(answer: Refused) -> VideoError:
+    """Make the error here, from its class and checked facts: no text of the worker is passed on."""
     kind = REFUSALS.get(answer.error)
-    if kind is None:
+    if kind is None or answer.facts.keys() != kind.fields():
         raise BadAnswer(Ending.GARBAGE)
-    return kind(answer.detail, code=answer.code)
+    try:
+        return kind(**answer.facts)
+    except ValueError as error:  # a name where the sentence has a number
+        raise BadAnswer(Ending.GARBAGE) from error
 
 
 def _clip(answer: Decoded, memory: FrameMemory, times: int) -> Clip:
@@ -70,7 +74,7 @@ def _clip(answer: Decoded, memory: FrameMemory, times: int) -> Clip:
     try:
         frames = memory.frames()
     except OSError as error:
-        # The worker kept the memory mapped: it could change the frames while they are used.
+        # The worker made the memory smaller.
         raise BadAnswer(Ending.GARBAGE) from error
     return Clip(frames, answer.info)
 
@@ -78,8 +82,5 @@ def _clip(answer: Decoded, memory: FrameMemory, times: int) -> Clip:
 def error_for(exited: WorkerExit, limit_s: float) -> VideoError:
     """Return the error for the sender of a clip whose worker ended."""
     if exited.ending in OUT_OF_TIME:
-        return DecodeTimeout(
-            f"decoding did not finish within its limit of {limit_s:.3g} seconds; send a shorter "
-            "video or one of lower resolution"
-        )
-    return DecodeCrashed("this video cannot be decoded safely; re-encode it and send it again")
+        return DecodeTimeout(limit_s=limit_s)
+    return DecodeCrashed()

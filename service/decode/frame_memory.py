@@ -1,15 +1,15 @@
-"""Frames pass from worker to parent in sealed shared memory: no copy, no pickle, no file.
+"""Memory through which frames pass from a worker to the parent: no pickle, no path.
 
-The parent makes it with a size that can never change, so a worker cannot truncate it under the
-parent's feet. When the worker has answered the parent seals it against writing, which the kernel
-grants only while nobody has it mapped for writing: what is looked at afterwards stays as it is.
+The parent copies the frames out with a plain read once the worker has answered: whatever a worker
+does to the memory then, or has done to its size, cannot change or fault what the parent uses.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import mmap
 import os
+import tempfile
 from math import prod
 from typing import Self
 
@@ -20,18 +20,12 @@ Shape = tuple[int, ...]
 
 
 class FrameMemory:
-    """Memory for uint8 frames of one `shape`; use as a context, the descriptor is closed after."""
+    """Memory for uint8 frames of one `shape`; a context that closes its descriptor `fd`."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.size = prod(shape)
-        self.fd = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.ftruncate(self.fd, self.size)
-            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-        except OSError:
-            os.close(self.fd)
-            raise
+        self.fd = _anonymous_file(self.size)
 
     def __enter__(self) -> Self:
         return self
@@ -40,14 +34,16 @@ class FrameMemory:
         os.close(self.fd)
 
     def frames(self) -> NDArray[np.uint8]:
-        """The frames, read-only and without a copy; the memory is freed with the array.
+        """Return a read-only copy of the frames.
 
-        Raises OSError while a worker still has the memory mapped for writing.
+        Raises:
+            OSError: The memory is smaller than it was made.
         """
-        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
-        # Private: before Linux 6.7 a write-sealed file cannot be mapped shared, not even to read.
-        mapped = mmap.mmap(self.fd, self.size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-        return np.frombuffer(mapped, dtype=np.uint8).reshape(self.shape)
+        frames = np.empty(self.shape, dtype=np.uint8)
+        if os.preadv(self.fd, [frames.reshape(-1).data], 0) != self.size:
+            raise OSError(errno.EIO, "the frames are cut short")
+        frames.flags.writeable = False
+        return frames
 
 
 def write_frames(fd: int, frames: NDArray[np.uint8]) -> None:
@@ -57,3 +53,26 @@ def write_frames(fd: int, frames: NDArray[np.uint8]) -> None:
         raise ValueError(f"{len(flat)} bytes of frames for a memory of {os.fstat(fd).st_size}")
     with mmap.mmap(fd, len(flat)) as mapped:
         mapped[:] = flat
+
+
+def _anonymous_file(size: int) -> int:
+    """Return the descriptor of a file without a name: in memory, or where temporary files lie."""
+    try:
+        fd = os.memfd_create("frames", os.MFD_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        return _temporary_file(size)
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _temporary_file(size: int) -> int:
+    with tempfile.TemporaryFile() as file:
+        # Reserved now: a disk that is full then fails here, not in the worker that maps it.
+        os.posix_fallocate(file.fileno(), 0, size)
+        return os.dup(file.fileno())

@@ -1,7 +1,7 @@
-"""What parent and worker say to each other: one JSON message a packet, checked on arrival.
+"""Messages between parent and worker: one JSON object a packet, checked on arrival.
 
 A worker that a hostile file has taken over may answer anything, so the parent takes nothing from
-it on trust: sizes, shapes, numbers and texts all have bounds here, and unknown fields are refused.
+it on trust: sizes, shapes, numbers and names all have bounds here, and unknown fields are refused.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ Crops = Literal[1, 3]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 Ticket = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+# A number, or the name of a codec or container, in the sentence of a refusal.
+Fact = (
+    Annotated[int, Field(ge=-(2**40), le=2**40)]
+    | Annotated[float, Field(ge=-1e9, le=1e9)]
+    | Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
+)
 
 
 class Message(BaseModel):
@@ -87,13 +93,12 @@ class Decoded(Message):
 
 
 class Refused(Message):
-    """The video cannot be used; `error` is the class, `code` and `detail` are for the client."""
+    """The video cannot be used: the class of the VideoError, and the facts of its sentence."""
 
     kind: Literal["refused"] = "refused"
     ticket: Ticket
     error: Name
-    code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-    detail: Sentence
+    facts: Annotated[dict[Name, Fact], Field(max_length=8)]
 
 
 class Failed(Message):

@@ -67,7 +67,9 @@ def _add(library: object, rules: object, action: int, name: str, *conditions: ob
 
 
 def _exported(rules: object) -> bytes:
-    with os.fdopen(os.memfd_create("filter", os.MFD_CLOEXEC), "w+b") as file:
-        rules.export_bpf(file)  # type: ignore[attr-defined]
-        file.seek(0)
-        return file.read()
+    """The filter's instructions; some hundred of them, so that a pipe holds them."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source:
+        with os.fdopen(writing, "wb") as sink:
+            rules.export_bpf(sink)  # type: ignore[attr-defined]
+        return source.read()

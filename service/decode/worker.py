@@ -38,6 +38,7 @@ from service.decode.protocol import (
     Refused,
     Setup,
 )
+from service.decode.sample_clip import SAMPLE_CLIP
 
 Decode = Callable[[BinaryIO, Job, Setup], Clip]
 SOCKET, STDERR = 0, 2
@@ -48,9 +49,6 @@ NOT_FOR_DECODING = ("av.__main__", "av.datasets")
 # a while.
 KEPT_AT_WORK_BYTES, KEPT_AT_REST_BYTES = 24 << 20, 1 << 20
 REST_MS = 300
-TOO_DEMANDING = (
-    "decoding this video needs more memory than one request may use; send it at a lower resolution"
-)
 
 
 def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
@@ -99,13 +97,12 @@ def warm_up() -> None:
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if module.name not in NOT_FOR_DECODING:
             import_module(module.name)
-    frame = b"FRAME\n" + bytes(16 * 16 * 3 // 2)
-    video = b"YUV4MPEG2 W16 H16 F25:1 Ip A1:1 C420jpeg\n" + 2 * frame
     plain = InputSpec(num_frames=2, image_size=8, resize_short_side=12)
-    decode_clip(io.BytesIO(video), plain)
-    decode_clip(io.BytesIO(video), plain.model_copy(update={"resize_rule": "bilinear-antialias"}))
+    smooth = plain.model_copy(update={"resize_rule": "bilinear-antialias"})
+    for spec in (plain, smooth):
+        decode_clip(io.BytesIO(SAMPLE_CLIP), spec)
     try:
-        decode_clip(io.BytesIO(video[:100]), plain)
+        decode_clip(io.BytesIO(SAMPLE_CLIP[:100]), plain)
     except VideoError:
         traceback.format_exc()
 
@@ -166,7 +163,7 @@ def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup)
     except VideoError as error:
         return refused(job, error)
     except MemoryError:
-        return refused(job, TooDemanding(TOO_DEMANDING))
+        return refused(job, TooDemanding())
 
 
 def decoded(job: Job, clip: Clip) -> Decoded:
@@ -177,13 +174,8 @@ def decoded(job: Job, clip: Clip) -> Decoded:
 def refused(job: Job, error: VideoError) -> Refused:
     """The answer for a video that cannot be used."""
     if isinstance(error.__cause__, MemoryError):
-        error = TooDemanding(TOO_DEMANDING)
-    return Refused(
-        ticket=job.ticket,
-        error=type(error).__name__,
-        code=error.code,
-        detail=error.detail[:500],
-    )
+        error = TooDemanding()
+    return Refused(ticket=job.ticket, error=type(error).__name__, facts=error.facts)
 
 
 if __name__ == "__main__":

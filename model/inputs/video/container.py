@@ -25,7 +25,14 @@ import av.video.codeccontext
 import av.video.stream
 from av.stream import Discard, Disposition
 
-from model.inputs.errors import NotAVideo, TooLarge, Undecodable, UnsupportedFormat
+from model.inputs.errors import (
+    NoVideoStream,
+    TooLarge,
+    TooManyStreams,
+    Undecodable,
+    Unreadable,
+    UnsupportedCodec,
+)
 from model.inputs.limits import VideoLimits
 from model.inputs.video.container_sniffer import HEAD_BYTES, demuxer_for
 from model.inputs.video.source import FileView, SharedFile
@@ -102,9 +109,7 @@ def open_video(
             buffer_size=READ_BYTES,
         )
     except OPENING_ERRORS as error:
-        raise Undecodable(
-            "this file cannot be read as a video; it is damaged or incomplete"
-        ) from error
+        raise Unreadable from error
     try:
         with container:
             stream = _choose_stream(container, limits)
@@ -112,16 +117,14 @@ def open_video(
             _prepare(container, stream, limits, threads)
             yield OpenVideo(demuxer, shared, container, stream, stream.codec_context)
     except LIBRARY_ERRORS as error:
-        raise Undecodable("this video cannot be decoded; it is damaged") from error
+        raise Undecodable from error
 
 
 def check_picture(width: int, height: int, limits: VideoLimits) -> None:
     """Refuse a picture over the limits; called for the header and again for every frame."""
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
         raise TooLarge(
-            f"the picture is {width}x{height}; at most {limits.max_pixels} pixels and "
-            f"{limits.max_side} a side are accepted: scale the video down",
-            code="resolution_too_large",
+            width=width, height=height, max_pixels=limits.max_pixels, max_side=limits.max_side
         )
 
 
@@ -139,19 +142,14 @@ def _open_options(demuxer: str, limits: VideoLimits) -> dict[str, str]:
 
 def _choose_stream(container: Any, limits: VideoLimits) -> Any:
     if len(container.streams) > limits.max_streams:
-        raise TooLarge(
-            f"the file has more than {limits.max_streams} streams; send the video alone",
-            code="too_many_streams",
-        )
+        raise TooManyStreams(max_streams=limits.max_streams)
     videos = [s for s in container.streams.video if not s.disposition & NOT_THE_VIDEO]
     if not videos:
-        raise NotAVideo("this file has no video stream; send a video")
+        raise NoVideoStream
     for stream in videos:
         if stream.codec_context is not None and stream.codec_context.name in DECODERS:
             return stream
-    raise UnsupportedFormat(
-        "the codec of this video is not accepted; send H.264, HEVC, VP9, AV1 or MPEG-4"
-    )
+    raise UnsupportedCodec
 
 
 def _prepare(container: Any, stream: Any, limits: VideoLimits, threads: int) -> None:

@@ -7,11 +7,9 @@ looks at a name, and everything else is refused before any library sees it.
 
 from __future__ import annotations
 
-from model.inputs.errors import NotAVideo, UnsupportedFormat
+from model.inputs.errors import IsPicture, NotAVideo, UnsupportedFormat
 
 HEAD_BYTES = 4096
-
-ACCEPTED = "mp4, mov, webm, mkv, avi, mpeg-ts, mpeg, flv, wmv, ogv or gif"
 
 # First bytes of a file, and the libavformat demuxer that reads it.
 SIGNATURES = (
@@ -51,12 +49,12 @@ def demuxer_for(head: bytes) -> str:
     if head.startswith(b"RIFF") and head[8:12] in (b"AVI ", b"AVIX"):
         return "avi"
     if head.startswith(PICTURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
-        raise NotAVideo(f"this file is a picture, not a video; send {ACCEPTED}")
+        raise IsPicture
     if head.startswith(LEFT_OUT):
-        raise UnsupportedFormat(f"this kind of video file is not accepted; send {ACCEPTED}")
+        raise UnsupportedFormat
     found = _start_code_demuxer(head) or _transport_stream_demuxer(head)
     if found is None:
-        raise NotAVideo(f"this file is not a video; send {ACCEPTED}")
+        raise NotAVideo
     return found
 
 

@@ -7,7 +7,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from model.inputs.clip import Clip
-from model.inputs.errors import Undecodable
+from model.inputs.errors import SizeChanges
 from model.inputs.limits import VideoLimits
 from model.inputs.pixels.crop import crop_frame, resize_short_side
 from model.inputs.sampling import sample_indices
@@ -81,7 +81,7 @@ def decode_uncropped(
     )
     sampled = sample_frames(source, wanted, threads, "auto")
     if len({taken.pixels.shape for taken in sampled.frames}) > 1:
-        raise Undecodable("the picture size changes inside this video; re-encode it")
+        raise SizeChanges
     frames = np.stack([taken.pixels for taken in sampled.frames])
     return Clip(frames[None], sampled.info)
 

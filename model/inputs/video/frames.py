@@ -11,9 +11,10 @@ from typing import Any
 
 import av
 
+from model.inputs.errors import TooManyFrames
 from model.inputs.limits import VideoLimits
 from model.inputs.video.container import OpenVideo, check_picture
-from model.inputs.video.packets import PacketList, too_many_frames
+from model.inputs.video.packets import PacketList
 from model.inputs.video.planner import Run, is_shown
 
 Take = Callable[[Any], Any]
@@ -82,7 +83,7 @@ def decode_all(
         check_picture(frame.width, frame.height, limits)
         number = len(ticks)
         if number >= limits.max_frames:
-            raise too_many_frames(limits)
+            raise TooManyFrames(max_frames=limits.max_frames)
         ticks.append(frame.pts)
         if number in wanted:
             taken[number] = take(frame)

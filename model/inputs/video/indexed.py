@@ -18,6 +18,7 @@ from typing import Any
 
 import av
 
+from model.inputs.errors import TooManyFrames
 from model.inputs.limits import VideoLimits
 from model.inputs.video.bitstream import inspector_for
 from model.inputs.video.bitstream.role import ENTRY, HEAD_BYTES, HIDDEN, Inspector, Role
@@ -28,7 +29,6 @@ from model.inputs.video.packets import (
     PacketList,
     bytes_check,
     duration_check,
-    too_many_frames,
     video_packets,
 )
 from model.inputs.video.planner import Schedule, runs, schedule
@@ -61,7 +61,7 @@ def read_index(video: OpenVideo, limits: VideoLimits) -> Index | None:
     if video.demuxer != "mov" or len(entries) < FEWEST_PACKETS:
         return None
     if len(entries) > limits.max_frames:
-        raise too_many_frames(limits)
+        raise TooManyFrames(max_frames=limits.max_frames)
     packets = PacketList.empty(video)
     inspector = inspector_for(video.context.name, video.context.extradata)
     if inspector is None or packets.interlaced:

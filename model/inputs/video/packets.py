@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.inputs.errors import TooLarge, Undecodable
+from model.inputs.errors import OverlappingPackets, TooLong, TooManyFrames
 from model.inputs.limits import VideoLimits
 from model.inputs.video.bitstream import inspector_for
 from model.inputs.video.bitstream.role import HEAD_BYTES, Role
@@ -75,7 +75,7 @@ def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
     room = KEEP_BYTES
     for packet in video_packets(video):
         if len(packets.pts) >= limits.max_frames:
-            raise too_many_frames(limits)
+            raise TooManyFrames(max_frames=limits.max_frames)
         pts = packet.pts
         check_duration(pts)
         check_bytes(packet.size)
@@ -110,15 +110,6 @@ def _classifier(video: OpenVideo) -> Classify:
     return classify
 
 
-def too_many_frames(limits: VideoLimits) -> TooLarge:
-    """The refusal of a clip with too many frames."""
-    return TooLarge(
-        f"the video has more than {limits.max_frames} frames; cut it, or send fewer frames per "
-        "second",
-        code="too_many_frames",
-    )
-
-
 def bytes_check(video: OpenVideo) -> Callable[[int], None]:
     """A function that raises once the packets hold far more than the file: thousands of them over
     the same bytes, or blown up from compressed ones, are made to keep a server busy.
@@ -129,7 +120,7 @@ def bytes_check(video: OpenVideo) -> Callable[[int], None]:
         nonlocal room
         room -= size
         if room < 0:
-            raise Undecodable("the packets of this video hold more than the file; re-encode it")
+            raise OverlappingPackets
 
     return check
 
@@ -151,9 +142,6 @@ def duration_check(video: OpenVideo, limits: VideoLimits) -> Callable[[int | Non
         else:
             return
         if span[1] - span[0] > longest:
-            raise TooLarge(
-                f"the video is longer than {limits.max_duration_s:g} seconds; cut it",
-                code="video_too_long",
-            )
+            raise TooLong(max_duration_s=limits.max_duration_s)
 
     return check

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, BinaryIO, Literal
 
 from model.inputs.clip import Pixels, VideoInfo
-from model.inputs.errors import TooLarge, Undecodable, VideoError
+from model.inputs.errors import NoPicture, ShownTooLarge, VideoError
 from model.inputs.limits import VideoLimits
 from model.inputs.sampling import Indices
 from model.inputs.spec import PixelAspect
@@ -152,7 +152,7 @@ def _sample_all(
     hoped = set(_hoped_for(video, packets, wanted))
     ticks, taken = decode_all(video, coded, limits, hoped, _taker(video, wanted))
     if not ticks:
-        raise Undecodable("no picture of this video could be decoded; send another file")
+        raise NoPicture
     times = shown_times(ticks, video.time_base, video.frame_step_s)
     picks = _picks(times, wanted)
     if not taken.keys() >= set(picks):
@@ -187,10 +187,8 @@ def _taker(video: OpenVideo, wanted: Wanted) -> Callable[[Any], Taken]:
         check_picture(frame.width, frame.height, wanted.limits)
         displayed = displayed_size(frame, video.pixel_aspect)
         if max(displayed) > wanted.limits.max_side:
-            raise TooLarge(
-                f"the picture is shown at {displayed[1]}x{displayed[0]}; at most "
-                f"{wanted.limits.max_side} a side are accepted: scale the video down",
-                code="resolution_too_large",
+            raise ShownTooLarge(
+                width=displayed[1], height=displayed[0], max_side=wanted.limits.max_side
             )
         image = upright_rgb(frame)
         height, width = displayed if wanted.pixel_aspect == "displayed" else image.shape[:2]

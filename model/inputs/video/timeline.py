@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 
-from model.inputs.errors import RangeError, TooShort
+from model.inputs.errors import RangeError, ReversedRange, TooShort
 
 # Half a microsecond: `start` and `end` are decimal, frame times are multiples of a clock tick.
 TOLERANCE_S = 5e-7
@@ -44,13 +44,11 @@ def shown_times(
 def select_range(times: Sequence[float], start: float | None, end: float | None) -> range:
     """The frames with start <= time <= end; raises where there are none."""
     if start is not None and end is not None and start > end:
-        raise RangeError(f"start ({start:g} s) lies after end ({end:g} s); swap them")
+        raise ReversedRange(start_s=start, end_s=end)
     first = 0 if start is None else bisect_left(times, start - TOLERANCE_S)
     last = len(times) if end is None else bisect_right(times, end + TOLERANCE_S)
     if first >= len(times):
-        raise RangeError(
-            f"start ({start:g} s) lies after the last frame of the clip ({times[-1]:.3f} s)"
-        )
+        raise RangeError(start_s=start or 0.0, last_s=times[-1])
     if first >= last:
-        raise TooShort("no frame lies between start and end; widen the range")
+        raise TooShort
     return range(first, last)

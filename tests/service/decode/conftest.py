@@ -32,6 +32,12 @@ def open_files() -> set[str]:
     return {f"{fd.name} {os.readlink(fd)}" for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
 
 
+async def told(pool: DecodePool, upload: Path | int) -> str:
+    """What the worker says, in the pixels of its clip."""
+    text, _, _ = (await pool.decode(upload)).frames.tobytes().partition(b"\0")
+    return text.decode()
+
+
 @pytest.fixture
 def spec() -> InputSpec:
     """Small frames: four of 16 pixels a side."""

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from model.inputs import Clip, VideoError, VideoInfo
+from model.inputs import Clip, VideoInfo
 from service.decode import worker
 from service.decode.protocol import Job, Setup
 
@@ -33,10 +33,14 @@ def obey(source: BinaryIO, job: Job, setup: Setup) -> Clip:
     while not (order := source.read().decode()):  # it is being written anew
         time.sleep(0.002)
     word, *arguments = order.split()
-    ORDERS[word](source, *arguments)
     side, frames = setup.spec.image_size, setup.spec.num_frames
     count = job.views * frames
     picture = np.full((job.views * job.crops, frames, side, side, 3), 7, dtype=np.uint8)
+    try:
+        ORDERS[word](source, *arguments)
+    except Told as told:
+        text = str(told).encode()
+        picture.reshape(-1)[: len(text) + 1] = bytearray(text + b"\0")
     return Clip(picture, facts(side, "test", tuple(float(i) for i in range(count))))
 
 
@@ -52,9 +56,13 @@ def facts(side: int, codec: str, times: tuple[float, ...]) -> VideoInfo:
     )
 
 
+class Told(Exception):
+    """What to tell the test."""
+
+
 def say(text: str) -> None:
-    """Answer with a word of its own, through the one channel that carries text."""
-    raise VideoError(text, code="told")
+    """Tell the test something, in the pixels: no other part of an answer carries free text."""
+    raise Told(text)
 
 
 def fine(_: BinaryIO) -> None:
@@ -98,12 +106,17 @@ def grow(_: BinaryIO, mebibytes: str) -> None:
 
 
 def files(source: BinaryIO) -> None:
-    """Use up every descriptor there may be, and keep them."""
+    """Use up every descriptor there may be, and keep them: none is left to answer with."""
     try:
         while True:
             kept.append(fcntl.fcntl(source.fileno(), fcntl.F_DUPFD, 0))
     except OSError:
-        say(f"{len(kept)} files")
+        pass
+
+
+def scribble(_: BinaryIO) -> None:
+    """Change the frames of the clip before, through the mapping that was kept."""
+    kept[0][:] = b"\xff" * len(kept[0])
 
 
 def bug(_: BinaryIO) -> None:
@@ -178,6 +191,7 @@ ORDERS: dict[str, Any] = {
     "grow": grow,
     "files": files,
     "bug": bug,
+    "scribble": scribble,
     "modules": modules,
     "environment": environment,
     "attempt": attempt,
@@ -221,14 +235,15 @@ def lie_long(text: str, *_: Any) -> bytes:
     return b"[" * int(text)
 
 
-def lie_mapped(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
-    """Keep the frames writable after the answer."""
-    kept.append(mmap.mmap(fds[1], 0))
+def lie_short(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
+    """Take the memory away under the answer."""
+    os.ftruncate(fds[1], 1)
     return honest_answer(packet, setup)
 
 
-def lie_sealed(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
-    fcntl.fcntl(fds[1], fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+def lie_mapped(_: str, fds: list[int], packet: bytes, setup: Setup) -> bytes:
+    """Keep the frames writable after the answer."""
+    kept.append(mmap.mmap(fds[1], 0))
     return honest_answer(packet, setup)
 
 
@@ -251,7 +266,7 @@ LIES: dict[str, Any] = {
     "long": lie_long,
     "honest": lambda _text, _fds, packet, setup: honest_answer(packet, setup),
     "mapped": lie_mapped,
-    "sealed": lie_sealed,
+    "short": lie_short,
     "twice": lie_twice,
     "gift": lie_gift,
 }

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from model.inputs import VideoError
 from service.decode import DecodeCrashed, DecodePool
 from service.decode.confine import YES, tried
 from service.decode.syscalls import FilterUnavailable
-from tests.service.decode.conftest import Order, WithPool
+from tests.service.decode.conftest import Order, WithPool, told
 
 # What no decoder ever does ends the process; the rest is refused and the clip with it.
 DEADLY = ("tcp", "udp", "pair", "connect", "exec", "vfork", "signal", "ptrace")
@@ -33,13 +32,6 @@ REFUSED = {
     "thread": "RuntimeError",
     "more": "ValueError",
 }
-
-
-async def told(pool: DecodePool, upload: Path | int) -> str:
-    with pytest.raises(VideoError) as caught:
-        await pool.decode(upload)
-    assert caught.value.code == "told"
-    return caught.value.detail
 
 
 def test_every_measure_holds_here(with_pool: WithPool, order: Order) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from model.inputs import InputSpec, NotAVideo, VideoError
-from service.decode import DecodeCrashed, DecodePool
-from service.decode.answer_validation import BadAnswer, clip_from
+from service.contract.errors import STATUS
+from service.decode import DecodeCrashed, DecodePool, DecodeTimeout, TooDemanding
+from service.decode.answer_validation import REFUSALS, BadAnswer, clip_from
 from service.decode.frame_memory import FrameMemory
+from service.decode.protocol import Refused
 from tests.service.decode.conftest import Order, WithPool
 
-LONG = "x" * 501
 TICKET = "0123456789abcdef"
 HONEST: dict[str, Any] = {
     "kind": "decoded",
@@ -48,12 +50,12 @@ REFUSAL = {
     "kind": "refused",
     "ticket": TICKET,
     "error": "NotAVideo",
-    "code": "not_a_video",
-    "detail": "ünïcode",
+    "facts": {},
 }
+RESOLUTION = {"width": 9000, "height": 16, "max_pixels": 100, "max_side": 50}
 
 
-def refusal(**changed: str) -> str:
+def refusal(**changed: object) -> str:
     """A refusal with some fields replaced, as an argument of `raw`."""
     return "raw " + json.dumps(REFUSAL | changed, ensure_ascii=False)
 
@@ -96,9 +98,14 @@ NONSENSE = {
     "a path as codec": 'fields {"info.codec": "/etc/passwd"}',
     "a line break in the codec": 'fields {"info.codec": "h264\\n"}',
     "unknown error class": refusal(error="SystemExit"),
-    "a code that is no code": refusal(code="A B"),
-    "an endless detail": refusal(detail=LONG),
-    "a header in the detail": refusal(detail="x\r\nSet-Cookie: y"),
+    "a text of its own": refusal(detail="buy at http://evil.example"),
+    "facts that the sentence has no place for": refusal(facts={"width": 1}),
+    "a fact too few": refusal(error="TooLarge", facts={"width": 1}),
+    "a name for a number": refusal(error="TooLarge", facts=RESOLUTION | {"width": "wide"}),
+    "a text for a number": refusal(error="TooLarge", facts=RESOLUTION | {"width": "a b\r\n"}),
+    "a number out of bounds": refusal(error="TooLarge", facts=RESOLUTION | {"width": 2**41}),
+    "true for a number": refusal(error="TooLarge", facts=RESOLUTION | {"width": True}),
+    "more facts than any sentence has": refusal(facts={f"f{i}": i for i in range(9)}),
 }
 
 
@@ -117,9 +124,7 @@ def test_the_answer_that_is_changed_above_is_good() -> None:
     assert not clip.frames.any()
 
 
-@pytest.mark.parametrize(
-    "lie", ["raw {}", "raw \x01", "long 65537", "long 150000", "mapped", "sealed"]
-)
+@pytest.mark.parametrize("lie", ["raw {}", "raw \x01", "long 65537", "long 150000"])
 def test_nonsense_costs_the_worker_and_its_job_alone(
     with_pool: WithPool, order: Order, lie: str
 ) -> None:
@@ -134,7 +139,10 @@ def test_nonsense_costs_the_worker_and_its_job_alone(
 
 def test_the_refusal_that_is_changed_above_is_good() -> None:
     packet = SAID["raw"](refusal().removeprefix("raw "))
-    with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(NotAVideo, match="ünïcode"):
+    with (
+        FrameMemory((1, 4, 16, 16, 3)) as memory,
+        pytest.raises(NotAVideo, match="not a video; send mp4"),
+    ):
         clip_from(packet, TICKET, memory, 4)
 
 
@@ -177,10 +185,57 @@ def test_descriptors_that_a_worker_sends_are_dropped(
     with_pool(scenario)
 
 
-def test_words_for_the_client_come_through(with_pool: WithPool, order: Order) -> None:
+def test_facts_for_the_client_come_through(with_pool: WithPool, order: Order) -> None:
+    said = refusal(ticket="OF THE JOB", error="TooLarge", facts=RESOLUTION)
+
     async def scenario(pool: DecodePool) -> None:
-        with pytest.raises(VideoError, match="ünïcode"):
-            await pool.decode(order("lie " + refusal(ticket="OF THE JOB")))
+        with pytest.raises(VideoError, match="the picture is 9000x16; at most 100 pixels"):
+            await pool.decode(order("lie " + said))
         assert not pool.stats.ended
+
+    with_pool(scenario)
+
+
+def test_every_refusal_can_be_passed_on() -> None:
+    """Each class has a sentence of its own, and facts that the protocol carries."""
+    import_module("model.inputs.video.decode")
+    kinds = {TooDemanding, VideoError}
+    for kind in VideoError.__subclasses__():
+        kinds |= {kind, *kind.__subclasses__()}
+    kinds -= {DecodeTimeout, DecodeCrashed}
+    assert set(REFUSALS.values()) == {kind for kind in kinds if kind.__module__[:5] != "tests"}
+    assert len(kinds) > 15
+    for kind in kinds:
+        facts = dict.fromkeys(kind.fields(), 7)
+        packet = Refused(ticket=TICKET, error=kind.__name__, facts=facts).to_bytes()
+        with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(kind) as caught:
+            clip_from(packet, TICKET, memory, 4)
+        assert caught.value.detail == kind(**facts).detail
+        assert caught.value.code in STATUS
+
+
+def test_what_was_taken_cannot_be_changed_afterwards(with_pool: WithPool, order: Order) -> None:
+    """A worker that kept the memory mapped writes to it when its clip is long in use."""
+
+    async def scenario(pool: DecodePool) -> None:
+        clip = await pool.decode(order("lie mapped"))
+        await pool.decode(order("scribble"))
+        assert not clip.frames.any()
+        with pytest.raises(ValueError, match="read-only"):
+            clip.frames[0, 0, 0, 0, 0] = 1
+
+    with_pool(scenario)
+
+
+def test_memory_that_is_cut_short_is_no_clip(
+    with_pool: WithPool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only without the filter can a worker do that; reading it then must not end the service."""
+    monkeypatch.setattr("service.decode.pool.compile_filter", lambda: "")
+
+    async def scenario(pool: DecodePool) -> None:
+        with pytest.raises(DecodeCrashed):
+            await pool.decode(order("lie short"))
+        assert pool.stats.ended == {"garbage": 1}
 
     with_pool(scenario)
