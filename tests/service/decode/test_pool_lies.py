@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from model.inputs import InputSpec, NotAVideo, VideoError
-from service.contract.errors import STATUS
+from model.inputs.errors import Fact
+from service.api.problems import STATUS
 from service.decode import DecodeCrashed, DecodePool, DecodeTimeout, TooDemanding
 from service.decode.answer_validation import REFUSALS, BadAnswer, clip_from
 from service.decode.frame_memory import FrameMemory
@@ -206,7 +207,7 @@ def test_every_refusal_can_be_passed_on() -> None:
     assert set(REFUSALS.values()) == {kind for kind in kinds if kind.__module__[:5] != "tests"}
     assert len(kinds) > 15
     for kind in kinds:
-        facts = dict.fromkeys(kind.fields(), 7)
+        facts: dict[str, Fact] = dict.fromkeys(kind.fields(), 7)
         packet = Refused(ticket=TICKET, error=kind.__name__, facts=facts).to_bytes()
         with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(kind) as caught:
             clip_from(packet, TICKET, memory, 4)
