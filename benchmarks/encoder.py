@@ -33,8 +33,8 @@ from benchmarks.lib.torch_modes import torch_modes
 from export.bundle.manifest import PrecisionName
 from export.clips import generated_clips
 from export.parity import cosine
-from export.reference import normalise
 from export.runtime import RuntimeUnavailableError, available_cpus, open_build
+from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
@@ -105,9 +105,11 @@ def _ours(bundle: Any, frames: np.ndarray) -> tuple[dict[str, Contestant], dict[
 
 
 def _torch(net: XClip, frames: np.ndarray) -> Contestant:
+    normalise, pixels = NormalisePixels(net.inputs), torch.from_numpy(frames)
+
     @torch.inference_mode()
     def run() -> Any:
-        return net.encode_video(normalise(frames, net.inputs))
+        return net.encode_video(normalise(pixels))
 
     return run
 
@@ -119,7 +121,7 @@ def _transformers(
     from transformers import XCLIPModel
 
     theirs = XCLIPModel.from_pretrained(pretrained(variant)).eval()
-    pixels = normalise(frames, net.inputs)
+    pixels = NormalisePixels(net.inputs)(torch.from_numpy(frames))
     return torch_modes(
         "transformers", lambda: theirs.get_video_features(pixel_values=pixels).pooler_output
     )

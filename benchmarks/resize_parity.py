@@ -22,9 +22,9 @@ import torch
 
 from benchmarks.lib.networks import random_network
 from benchmarks.lib.timing import publish
-from export.reference import normalise
 from model import load_checkpoint
 from model.inputs import InputSpec, Tokenizer, decode_clip, sample_indices
+from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 
 LABELS = (
@@ -73,7 +73,9 @@ def specs_of(spec: InputSpec) -> dict[str, InputSpec]:
 def logits_of(net: XClip, frames: np.ndarray, token_ids: torch.Tensor) -> np.ndarray:
     """Logits of one clip against the labels."""
     with torch.inference_mode():
-        scores: np.ndarray = net(normalise(frames, net.inputs), token_ids).numpy()
+        scores: np.ndarray = net(
+            NormalisePixels(net.inputs)(torch.from_numpy(frames)), token_ids
+        ).numpy()
     return scores
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 from export.bundle import (
     Bundle,
     BundleManifest,
@@ -27,18 +25,17 @@ from export.graphs import graphs_of
 from export.half_precision import weights_file
 from export.label_file import read_label_file
 from export.precision import make_builds, with_engines
-from export.reference import PROMPTS_AT_ONCE, Reference, torch_answers
+from export.reference import Reference, torch_answers
 from export.tracing import write_graph
 from export.verify import verify_builds
 from model.checkpoint import Checkpoint
-from model.inputs import Tokenizer
-from model.network.config import ModelConfig
+from model.evaluate.scorer import TorchScorer, label_vectors
+from model.inputs import Tokenizer, check_templates, label_prompts
 from model.network.xclip import XClip
 from model.progress import Steps
 
 TOKENIZER_FILE = "tokenizer.json"
 UNTRAINED = "untrained weights: the ranking is arbitrary"
-SIZES = {768: "B", 1024: "L"}
 VERSIONED = ("xclip-serve", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 
 
@@ -54,6 +51,7 @@ class BundleOptions:
     timing_cache: Path | None = None
     overwrite: bool = False
     force: bool = False
+    templates: tuple[str, ...] | None = None  # instead of the checkpoint's own
 
 
 def make_bundle(
@@ -69,6 +67,9 @@ def make_bundle(
     # What the user named is read first: a mistake is told before the long work, not after it.
     if options.tensorrt:
         find_tensorrt()
+    templates = check_templates(
+        checkpoint.templates if options.templates is None else options.templates
+    )
     lists = {path.stem: read_label_file(path) for path in options.label_files}
     clips = load_clips(options.clips, net.inputs)
     calibration = load_clips(options.calibration, net.inputs) if options.calibration else None
@@ -85,15 +86,18 @@ def make_bundle(
         labels = {}
         for name, names in lists.items():
             with steps.step(f"Encoding {len(names)} labels of {name}"):
-                labels[name] = write_label_set(folder, name, embed_labels(net, tokenizer, names))
+                labels[name] = write_label_set(
+                    folder, name, embed_labels(net, tokenizer, names, templates)
+                )
         draft = BundleManifest(
             name=checkpoint.name,
-            variant=variant_name(net.config),
+            variant=net.config.variant,
             source=checkpoint.source,
             trained=checkpoint.trained,
             warnings=() if checkpoint.trained else (UNTRAINED,),
             logit_scale=float(net.logit_scale.exp()),
             inputs=net.inputs,
+            templates=templates,
             graphs=graphs,
             precisions=builds,
             engines=engines,
@@ -120,26 +124,13 @@ def _write_graphs(net: XClip, folder: Path, steps: Steps) -> dict[GraphName, Gra
     return graphs
 
 
-def embed_labels(net: XClip, tokenizer: Tokenizer, labels: tuple[str, ...]) -> LabelSet:
-    """Vectors of a label list, before the prompt head; the prompt of X-CLIP is the bare name.
-
-    Labels of like length go together, so that one long label does not make all others cost as much.
-    """
-    spec = net.inputs
-    ids = torch.from_numpy(tokenizer.encode(labels, spec.context_length, spec.pad_id))
-    # The end token is the largest id, so its first place is where each text ends.
-    lengths = ids.argmax(dim=1) + 1
-    vectors = torch.empty(len(labels), net.config.embed_dim)
-    with torch.inference_mode():
-        for rows in lengths.argsort(stable=True).split(PROMPTS_AT_ONCE):
-            vectors[rows] = net.encode_text(ids[rows, : int(lengths[rows].max())])
-    return LabelSet(labels, labels, vectors.numpy())
-
-
-def variant_name(config: ModelConfig) -> str:
-    """Size, patch, pixels and frames, as in the paper: `B/16, 224 pixels, 8 frames`."""
-    size = SIZES.get(config.vision_width, f"width {config.vision_width}")
-    return f"{size}/{config.patch_size}, {config.image_size} pixels, {config.num_frames} frames"
+def embed_labels(
+    net: XClip, tokenizer: Tokenizer, labels: tuple[str, ...], templates: tuple[str, ...] = ()
+) -> LabelSet:
+    """Encode a label list, before the prompt head, each label in the network's own prompts."""
+    scorer = TorchScorer(net, tokenizer, templates=templates)
+    prompts = tuple(text for label in labels for text in label_prompts(label, templates))
+    return LabelSet(labels, prompts, label_vectors(scorer, labels).numpy(), templates)
 
 
 def _measured(draft: Bundle, expected: Reference, steps: Steps, *, force: bool) -> BundleManifest:

@@ -68,6 +68,7 @@ def _export(argv: Sequence[str]) -> int:
             timing_cache=options.timing_cache,
             overwrite=options.overwrite,
             force=options.force,
+            templates=None if options.template is None else tuple(options.template),
         ),
         steps,
     )
@@ -121,6 +122,13 @@ def _export_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="where TensorRT keeps what it has timed, so that the next export is faster",
+    )
+    add(
+        "--template",
+        action="append",
+        metavar="TEXT",
+        help="text around a label, with one {}, instead of what the network was trained with; {} "
+        "alone is the bare label; repeatable: the mean of several",
     )
     add("--overwrite", action="store_true", help="replace a bundle that is there already")
     add("--force", action="store_true", help="accept what is too far from torch; it is recorded")

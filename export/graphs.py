@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from export.tracing import Traced
-from model.inputs import InputSpec
+from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 
 # Example sizes of the free axes: 2 or more, and no two alike, so that none is taken for another.
@@ -20,20 +20,13 @@ CLIPS, LABELS, TOKENS = 2, 3, 5
 class VideoEncoder(nn.Module):
     """Pixels as they come from the decoder to clip features; normalisation is inside."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, net: XClip, spec: InputSpec) -> None:
+    def __init__(self, net: XClip) -> None:
         super().__init__()
-        self.net = net
-        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+        self.net, self.normalise = net, NormalisePixels(net.inputs)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames uint8 (B,T,H,W,3) to video (B,E) and context (B,P,E)."""
-        # Cast first: TensorRT takes uint8 for that and for nothing else.
-        pixels = frames.float().permute(0, 1, 4, 2, 3)
-        return self.net.encode_video((pixels - self.mean) / self.std)
+        """Encode frames uint8 (B,T,H,W,3) to video (B,E) and context (B,P,E)."""
+        return self.net.encode_video(self.normalise(frames))
 
 
 class TextEncoder(nn.Module):
@@ -77,7 +70,7 @@ def graphs_of(net: XClip) -> tuple[Traced, Traced, Traced]:
     return (
         Traced(
             "video_encoder",
-            VideoEncoder(net, spec),
+            VideoEncoder(net),
             {"frames": frames},
             {"frames": {0: "B"}},
             {"video": ("B", dim), "context": ("B", patches, dim)},

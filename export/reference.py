@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from export.clips import ClipSamples
 from export.runtime import Vectors
 from model.inputs import InputSpec, Tokenizer
+from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 
 SUBJECTS = "a dog;two people;a child;someone;a crowd;an old man;a woman;the cook;a team;a robot"
@@ -45,9 +46,11 @@ def verification_prompts() -> list[str]:
 def torch_answers(net: XClip, tokenizer: Tokenizer, clips: ClipSamples) -> Reference:
     """Encode each clip alone and every prompt at full length, the way the network was published."""
     spec = net.inputs
+    normalise = NormalisePixels(spec)
     ids = pad_to_context(tokenizer.encode(verification_prompts(), spec.context_length), spec)
     with torch.inference_mode():
-        encoded = [net.encode_video(normalise(clip[None], spec)) for clip in clips.frames]
+        clips_one_by_one = torch.from_numpy(clips.frames).split(1)
+        encoded = [net.encode_video(normalise(clip)) for clip in clips_one_by_one]
         video, context = (torch.cat(parts) for parts in zip(*encoded, strict=True))
         chunks = torch.from_numpy(ids).split(PROMPTS_AT_ONCE)
         text = torch.cat([net.encode_text(chunk) for chunk in chunks])
@@ -60,10 +63,3 @@ def pad_to_context(token_ids: NDArray[np.int64], spec: InputSpec) -> NDArray[np.
     """Token ids (K,L) with padding up to the context length."""
     missing = spec.context_length - token_ids.shape[1]
     return np.pad(token_ids, ((0, 0), (0, missing)), constant_values=spec.pad_id)
-
-
-def normalise(frames: NDArray[np.uint8], spec: InputSpec) -> torch.Tensor:
-    """Frames uint8 (B,T,H,W,3) to what the network takes: float (B,T,3,H,W)."""
-    pixels = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).float()
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
-    return (pixels - mean) / std

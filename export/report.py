@@ -67,6 +67,7 @@ def _facts(bundle: Bundle) -> Table:
         "warnings": "; ".join(manifest.warnings) or "none",
         "format": str(manifest.format_version),
         "hash": f"sha256:{bundle.hash}",
+        "prompts of labels": ", ".join(manifest.templates) or "the bare label",
         "frames": f"{spec.num_frames} of {spec.image_size}×{spec.image_size}",
         "resize": f"short side to {spec.resize_short_side}, {spec.resize_rule}",
         "mean, std": f"{spec.mean}, {spec.std}",

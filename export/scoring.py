@@ -14,15 +14,22 @@ from numpy.typing import NDArray
 
 from export.bundle import open_bundle
 from export.runtime import open_runtime
-
-TEXTS_AT_ONCE = 256
+from model.inputs.text.lengths import encode_by_length
 
 
 class BundleScorer:
     """Scores clips as the service would, on one runtime and precision of a bundle."""
 
-    def __init__(self, path: Path, runtime: str = "auto", precision: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        runtime: str = "auto",
+        precision: str | None = None,
+        templates: Sequence[str] | None = None,
+    ) -> None:
         self.bundle = open_bundle(path)
+        own = self.bundle.manifest.templates
+        self.templates = own if templates is None else tuple(templates)
         self.runtime = open_runtime(self.bundle, runtime, precision)
         self.inputs = self.bundle.manifest.inputs
         self.tokenizer = self.bundle.tokenizer()
@@ -31,20 +38,13 @@ class BundleScorer:
         self.name = f"{name} ({self.runtime.name}, {self.runtime.precision})"
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Label vectors (K,D)."""
+        """Encode K texts to vectors (K,D)."""
         spec = self.inputs
-        parts = [texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE)]
-        return np.concatenate(
-            [
-                self.runtime.encode_text(
-                    self.tokenizer.encode(part, spec.context_length, spec.pad_id)
-                )
-                for part in parts
-            ]
-        )
+        ids = self.tokenizer.encode(texts, spec.context_length, spec.pad_id)
+        return encode_by_length(self.runtime.encode_text, ids)
 
     def logits(self, frames: NDArray[np.uint8], texts: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Frames uint8 (N,T,H,W,3) to logits (N,K)."""
+        """Score frames uint8 (N,T,H,W,3) against vectors (K,D): logits (N,K)."""
         features = self.runtime.encode_video(np.ascontiguousarray(frames))
         same = np.ascontiguousarray(np.broadcast_to(texts, (len(frames), *texts.shape)))
         return self.runtime.score(features, same)

@@ -78,10 +78,11 @@ def describe(checkpoint: Checkpoint) -> Table:
         "integration": tower(config.embed_dim, config.mit_layers)
         if config.mit_layers
         else "mean of the frames",
-        "prompts": tower(config.embed_dim, config.prompt_layers)
+        "video-specific prompts": tower(config.embed_dim, config.prompt_layers)
         if config.prompt_layers
         else "none",
         "activation": config.activation,
+        "prompts of labels": ", ".join(checkpoint.templates) or "the bare label",
         "resize": f"short side to {net.inputs.resize_short_side}, {net.inputs.resize_rule}",
         "parameters": f"{sum(p.numel() for p in net.parameters()) / 1e6:.1f} million",
         "trained": "yes" if checkpoint.trained else "no: a start for training",
@@ -124,6 +125,7 @@ def convert(options: argparse.Namespace) -> Checkpoint:
         name=options.name or checkpoint.name,
         source=checkpoint.source,
         trained=checkpoint.trained,
+        templates=checkpoint.templates,
         overwrite=options.overwrite,
     )
     return checkpoint

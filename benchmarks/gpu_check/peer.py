@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoints.publish import to_huggingface
-from model.evaluate.scorer import normalised
+from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -36,8 +36,9 @@ class TransformersEncoder:
     """
 
     def __init__(self, net: XClip, device: str, precision: str, *, compiled: bool = False) -> None:
-        self._inputs, self._dtype = net.inputs, DTYPES[precision]
+        self._dtype = DTYPES[precision]
         self._device = torch.device(device)
+        self._normalise = NormalisePixels(net.inputs).to(self._device)
         self._model = transformers_model(net).to(self._device, self._dtype)
         self._compiled = compiled
         self._encode = torch.compile(self._encoded, dynamic=False) if compiled else self._encoded
@@ -56,7 +57,7 @@ class TransformersEncoder:
             torch.compiler.reset()
 
     def _encoded(self, frames: Tensor) -> Tensor:
-        pixels = normalised(frames, self._inputs).to(self._dtype)
+        pixels = self._normalise(frames).to(self._dtype)
         found = self._model.get_video_features(pixel_values=pixels)
         # Its newer versions wrap what older ones return.
         vectors: Tensor = getattr(found, "pooler_output", found)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu_check.contestant import Answers
-from model.evaluate.scorer import autocast, encode_texts, normalised
+from model.evaluate.scorer import autocast, encode_texts
+from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 
 CLIPS_AT_ONCE = 4
@@ -21,6 +22,7 @@ class TorchNetwork:
     def __init__(self, net: XClip, device: str, precision: str, *, compiled: bool = False) -> None:
         self.device, self.precision = torch.device(device), precision
         self.net = copy.deepcopy(net).to(self.device)
+        self._normalise = NormalisePixels(net.inputs).to(self.device)
         # Each batch size is compiled for itself: nothing is lost to free axes.
         self._compiled = compiled
         self._encode = torch.compile(self._encoded, dynamic=False) if compiled else self._encoded
@@ -56,4 +58,4 @@ class TorchNetwork:
 
     def _encoded(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         with autocast(self.device, self.precision):
-            return self.net.encode_video(normalised(frames, self.net.inputs))
+            return self.net.encode_video(self._normalise(frames))

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from export.bundle.errors import BundleError
 from export.bundle.manifest import LabelSetInfo
+from model.inputs import check_templates
 
 FOLDER = "labels"
 TENSOR = "vectors"
@@ -23,14 +24,20 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class LabelSet:
-    """A list of labels in class order, with `vectors` float32 (K, D), before any prompt head."""
+    """A list of labels in class order, with `vectors` float32 (K, D), before any prompt head.
+
+    `prompts` are the texts that the vectors came from. With several `templates` each label has as
+    many, one after the other, and its vector is their mean; else it has one.
+    """
 
     labels: tuple[str, ...]
     prompts: tuple[str, ...]
     vectors: NDArray[np.float32]
+    templates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not len(self.labels) == len(self.prompts) == len(self.vectors):
+        each = max(len(self.templates), 1)
+        if not len(self.labels) == len(self.prompts) / each == len(self.vectors):
             raise ValueError(
                 f"{len(self.labels)} labels, {len(self.prompts)} prompts and "
                 f"{len(self.vectors)} vectors do not belong together"
@@ -50,7 +57,7 @@ def write_label_set(folder: Path, name: str, labels: LabelSet) -> LabelSetInfo:
         prompts=f"{FOLDER}/{name}.json",
     )
     save_file({TENSOR: np.ascontiguousarray(labels.vectors)}, folder / info.vectors)
-    text = {"labels": labels.labels, "prompts": labels.prompts}
+    text = {"labels": labels.labels, "prompts": labels.prompts, "templates": labels.templates}
     (folder / info.prompts).write_text(
         json.dumps(text, ensure_ascii=False, indent=1), encoding="utf-8"
     )
@@ -75,8 +82,9 @@ def read_label_set(folder: Path, info: LabelSetInfo, dim: int) -> LabelSet:
         text = json.loads((folder / info.prompts).read_text(encoding="utf-8"))
         vectors = load_file(folder / info.vectors)[TENSOR]
         labels, prompts = _texts(text["labels"]), _texts(text["prompts"])
+        templates = check_templates(_texts(text.get("templates", [])))
         _check_vectors(vectors, (info.count, dim))
-        return LabelSet(labels, prompts, vectors)
+        return LabelSet(labels, prompts, vectors, templates)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, RecursionError) as error:
         raise BundleError(
             f"{info.prompts} and {info.vectors} hold no label list ({error}); export again"
@@ -85,7 +93,7 @@ def read_label_set(folder: Path, info: LabelSetInfo, dim: int) -> LabelSet:
 
 def _texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
-        raise ValueError("labels and prompts must be lists of texts that are not empty")
+        raise ValueError("labels, prompts and templates must be lists of texts that are not empty")
     return tuple(values)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from model.inputs import InputSpec
+from model.inputs import InputSpec, check_templates
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "bundle.json"
@@ -43,6 +43,9 @@ def _one_line(text: str) -> str:
 
 BundlePath = Annotated[str, AfterValidator(_inside)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
+
+
+Templates = Annotated[tuple[str, ...], AfterValidator(check_templates)]
 
 
 class _Part(BaseModel):
@@ -147,6 +150,9 @@ class BundleManifest(_Part):
     """The whole of `bundle.json`. `files` has the SHA-256 of every other file.
 
     `logit_scale` is what cosines were multiplied with (the exponential of the network's parameter).
+    `templates` are the prompts that the network was trained with, each with one `{}`: a label that
+    comes without a template is filled into each of them and compared with the mean of their
+    vectors. None, as in bundles made before there was this field: the label is read as it is.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -157,6 +163,7 @@ class BundleManifest(_Part):
     warnings: tuple[str, ...] = ()
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     inputs: InputSpec
+    templates: Templates = ()
     graphs: dict[GraphName, GraphInfo]
     precisions: Annotated[tuple[PrecisionBuild, ...], Field(min_length=1)]
     engines: tuple[EngineInfo, ...] = ()

@@ -7,20 +7,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save_file
 
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.huggingface import read_safetensors
 from model.checkpoints.weights import Layout, from_layout, to_layout
 from model.files import sync
-from model.inputs import InputSpec, Tokenizer
+from model.inputs import InputSpec, Tokenizer, check_templates
 from model.network.config import ModelConfig
 from model.network.xclip import XClip, assemble
 
@@ -38,6 +38,7 @@ class CheckpointConfig(BaseModel):
     trained: bool
     architecture: ModelConfig
     inputs: InputSpec
+    templates: Annotated[tuple[str, ...], AfterValidator(check_templates)] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Checkpoint:
     """A network together with where it comes from and the tokenizer of its text encoder.
 
     `tokenizer` is None for CLIP's own. `notes` says what a person should know about the loading.
+    `templates` are the prompts that it was trained with, each with one `{}`; none: bare labels.
     """
 
     net: XClip
@@ -53,6 +55,7 @@ class Checkpoint:
     trained: bool = True
     tokenizer: Tokenizer | None = None
     notes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
 
 
 def network_of(
@@ -99,7 +102,14 @@ def read_native(folder: Path) -> Checkpoint:
         raise
     except ValueError as error:  # the two halves of the config contradict each other
         raise CheckpointError(f"{file}: {error}") from None
-    return Checkpoint(net, config.name, config.source, config.trained, read_tokenizer(folder))
+    return Checkpoint(
+        net,
+        config.name,
+        config.source,
+        config.trained,
+        read_tokenizer(folder),
+        templates=config.templates,
+    )
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
@@ -122,17 +132,37 @@ def save_checkpoint(
     name: str = "xclip",
     source: str = "",
     trained: bool = True,
+    templates: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write a native checkpoint; the folder appears whole or not at all.
 
-    `tokenizer` is for networks that do not use CLIP's own. An existing folder is refused unless
-    `overwrite`, and one that is no checkpoint also then.
+    Args:
+        net: The network; its weights are written as they are.
+        folder: The folder to make.
+        tokenizer: For networks that do not use CLIP's own.
+        name: What the network is called.
+        source: Where it comes from, for people.
+        trained: False for a start of training, of which bundles warn.
+        templates: The prompts it was trained with, each with one `{}`; none: bare labels.
+        overwrite: Replace a checkpoint that is there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: The folder is there and `overwrite` is not set, or is no checkpoint.
+        OSError: The folder cannot be written.
     """
     target = Path(folder)
     check_target(target, overwrite=overwrite)
     config = CheckpointConfig(
-        name=name, source=source, trained=trained, architecture=net.config, inputs=net.inputs
+        name=name,
+        source=source,
+        trained=trained,
+        architecture=net.config,
+        inputs=net.inputs,
+        templates=tuple(templates),
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

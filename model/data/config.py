@@ -39,9 +39,10 @@ class DataConfig(Section):
     """Lists (PATH LABEL a line), CSV or Parquet tables (path,label), or WebDataset .tar shards."""
     val: tuple[Path, ...] = ()
     """The same for the clips that accuracy is measured on; empty: it is not measured."""
-    template: str = "{}"
-    """The text of a label; the published recipes use the plain name. Captions of a table are
-    taken as they are."""
+    template: str | None = None
+    """The text of a label, with one {}. It stays with the network: evaluation, export and service
+    use it as well. Default: that of the start; from a network without one the plain name, as in
+    the published recipes. Captions of a table are taken as they are."""
     workers: Count = 4
     """Decoding processes; 0 decodes in the training process, on as many threads as it has."""
     prefetch: Positive = 4

@@ -23,6 +23,10 @@ examples:
 """
 
 
+TEMPLATE = """text around a label, with one {} (what the network was trained with; {} alone is the
+bare label); repeatable: the mean of several"""
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     p = Parser(
@@ -44,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add("--shots", type=whole(1), help="training clips a class, for the paper's figure")
     add("--views", type=whole(1), help="views in time, if not the protocol's")
     add("--crops", type=int, choices=(1, 3), help="crops in space, if not the protocol's")
-    add("--template", default="{}", help="text of a label (the plain name)")
+    add("--template", action="append", metavar="TEXT", help=TEMPLATE)
     add("--frames", type=whole(1), help="frames of a clip, if not the checkpoint's")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"))
     add("--max-broken", type=share, default=0.01, help="share of clips that may be broken (0.01)")

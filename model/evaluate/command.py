@@ -16,6 +16,7 @@ from model.evaluate.run import Views, evaluate
 from model.evaluate.scorer import Scorer
 from model.evaluate.scores import Scores
 from model.evaluate.sources import Source, from_bundle, from_checkpoint
+from model.inputs import check_templates
 from model.progress import progress
 
 
@@ -26,6 +27,7 @@ class Measured:
     result: Result
     names: tuple[str, ...]
     network: str
+    templates: tuple[str, ...]
     views: Views
     paper: dict[str, float]
 
@@ -36,14 +38,13 @@ def measure(options: argparse.Namespace) -> Measured:
     sets = _sets(options)
     views, crops = VIEWS[options.protocol]
     looks = Views(options.views or views, options.crops or crops, options.batch)
-    data = DataConfig(
-        workers=options.workers, template=options.template, max_broken_share=options.max_broken
-    )
+    data = DataConfig(workers=options.workers, max_broken_share=options.max_broken)
     measures = [(s.scorer.name, _measure(s.scorer, looks, data)) for s in sources]
     return Measured(
         _run(options.protocol, sets, measures),
         tuple(source.scorer.name for source in sources),
         sources[0].network,
+        sources[0].scorer.templates,
         looks,
         published(options.protocol, options.dataset, sources[0].network, options.shots),
     )
@@ -71,15 +72,16 @@ def _run(
 def _sources(options: argparse.Namespace) -> list[Source]:
     if (options.bundle is None) == (not options.checkpoints):
         raise EvaluateError("give either a CHECKPOINT or --bundle DIR")
+    templates = None if options.template is None else check_templates(options.template)
     if options.bundle is not None:
         if options.frames is not None:
             raise EvaluateError("--frames is for checkpoints: a bundle has its number of frames")
-        return [from_bundle(options.bundle, options.runtime, options.precision)]
+        return [from_bundle(options.bundle, options.runtime, options.precision, templates)]
     precision = options.precision or "fp32"
     if precision not in ("fp32", "bf16", "fp16"):
         raise EvaluateError(f"a checkpoint runs in fp32, bf16 or fp16, not {precision}")
     return [
-        from_checkpoint(path, options.device, precision, options.frames)
+        from_checkpoint(path, options.device, precision, options.frames, templates)
         for path in options.checkpoints
     ]
 

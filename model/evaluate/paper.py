@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from model.network.config import ModelConfig
-
 Protocol = Literal["supervised", "zero-shot", "few-shot", "base-to-novel"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
-# (data, network) -> top-1, top-5 of 4 × 3 views
+# (data, `ModelConfig.variant`) -> top-1, top-5 of 4 × 3 views
 SUPERVISED = {
-    ("k400", "B/32, 8 frames"): (80.4, 95.0),
-    ("k400", "B/32, 16 frames"): (81.1, 95.5),
-    ("k400", "B/16, 8 frames"): (83.8, 95.7),
-    ("k400", "B/16, 16 frames"): (84.7, 96.8),
-    ("k400", "L/14, 8 frames"): (87.1, 97.6),
-    ("k400", "L/14@336, 16 frames"): (87.7, 97.4),
-    ("k600", "B/16, 8 frames"): (85.3, 97.1),
-    ("k600", "B/16, 16 frames"): (85.8, 97.3),
-    ("k600", "L/14, 8 frames"): (88.3, 97.7),
+    ("k400", "B/32, 224 pixels, 8 frames"): (80.4, 95.0),
+    ("k400", "B/32, 224 pixels, 16 frames"): (81.1, 95.5),
+    ("k400", "B/16, 224 pixels, 8 frames"): (83.8, 95.7),
+    ("k400", "B/16, 224 pixels, 16 frames"): (84.7, 96.8),
+    ("k400", "L/14, 224 pixels, 8 frames"): (87.1, 97.6),
+    ("k400", "L/14, 336 pixels, 16 frames"): (87.7, 97.4),
+    ("k600", "B/16, 224 pixels, 8 frames"): (85.3, 97.1),
+    ("k600", "B/16, 224 pixels, 16 frames"): (85.8, 97.3),
+    ("k600", "L/14, 224 pixels, 8 frames"): (88.3, 97.7),
 }
 # B/16, 32 frames, trained on K400: mean and deviation over the splits
 ZERO_SHOT = {"hmdb51": (44.6, 5.2), "ucf101": (72.0, 2.3), "k600": (65.2, 0.4)}
@@ -42,13 +40,6 @@ BASE_TO_NOVEL = {
 DATASETS = ("k400", "k600", "hmdb51", "ucf101", "ssv2")
 
 
-def network_name(config: ModelConfig) -> str:
-    """How the paper calls a network of this size."""
-    size = {768: "B", 1024: "L"}.get(config.vision_width, f"width {config.vision_width}")
-    at = "" if config.image_size == 224 else f"@{config.image_size}"
-    return f"{size}/{config.patch_size}{at}, {config.num_frames} frames"
-
-
 def published(
     protocol: Protocol, dataset: str | None, network: str, shots: int | None
 ) -> dict[str, float]:
@@ -57,7 +48,7 @@ def published(
         return {}
     if protocol == "supervised":
         return _named(("top1", "top5"), SUPERVISED.get((dataset, network)))
-    if network != "B/16, 32 frames":
+    if network != "B/16, 224 pixels, 32 frames":
         return {}
     if protocol == "zero-shot":
         return _named(("mean", "std"), ZERO_SHOT.get(dataset))

@@ -33,6 +33,8 @@ def print_result(measured: Measured) -> None:
     console.print(
         f"{', '.join(measured.names)} ({measured.network}), {views.views} × {views.crops} views"
     )
+    if measured.templates:
+        console.print(f"labels are read as: {', '.join(measured.templates)}", markup=False)
     if not measured.paper:
         console.print(
             "no figure of the paper for this (see --dataset, --shots; the network counts too)"
@@ -44,6 +46,7 @@ def as_json(measured: Measured, arguments: Sequence[str]) -> dict[str, Any]:
     return {
         "command": f"python -m model.evaluate {shlex.join(arguments)}",
         "networks": list(measured.names),
+        "templates": list(measured.templates),
         "network": measured.network,
         "views": measured.views.views,
         "crops": measured.views.crops,

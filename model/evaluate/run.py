@@ -13,9 +13,8 @@ from model.data.errors import DataError
 from model.data.frames.loading import test_clips
 from model.data.frames.reading import Broken, TestClip, TestClips
 from model.data.lists.cliplist import ClipList
-from model.evaluate.scorer import Scorer
+from model.evaluate.scorer import Scorer, label_vectors
 from model.evaluate.scores import Scores, joined_scores
-from model.inputs import fill_template
 from model.processes import ALONE, Processes
 
 
@@ -42,7 +41,7 @@ def evaluate(
     `on_clip` is called after each clip of this process. DataError where more clips cannot be
     decoded than the limit allows.
     """
-    texts = scorer.texts([fill_template(data.template, name).text for name in clips.labels.names])
+    texts = label_vectors(scorer, clips.labels.names)
     source = read or TestClips(clips, scorer.inputs, views.views, views.crops)
     mine = range(processes.rank, len(clips), processes.count)
     indices, rows, broken = [], [], []

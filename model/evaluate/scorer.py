@@ -11,26 +11,42 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.inputs import label_prompts
+from model.inputs.text.lengths import encode_by_length
+from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 
 if TYPE_CHECKING:
     from model.inputs import InputSpec, Tokenizer
 
-TEXTS_AT_ONCE = 256
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Scorer(Protocol):
-    """Anything that compares clips with texts: a network, or a bundle on some runtime."""
+    """Anything that compares clips with texts: a network, or a bundle on some runtime.
+
+    `templates` are the prompts that a label is filled into; none: it is read as it is.
+    """
 
     name: str
     inputs: InputSpec
+    templates: tuple[str, ...]
 
     def texts(self, texts: Sequence[str]) -> Any:
-        """Prepare K texts once; what `logits` takes."""
+        """Encode K texts once, to float32 (K,D): a tensor, or a numpy array."""
 
     def logits(self, frames: NDArray[np.uint8], texts: Any) -> NDArray[np.float32]:
-        """Frames uint8 (N,T,H,W,3) RGB to logits (N,K)."""
+        """Score frames uint8 (N,T,H,W,3) RGB against vectors (K,D): logits float32 (N,K)."""
+
+
+def label_vectors(scorer: Scorer, labels: Sequence[str]) -> Any:
+    """Encode K labels to vectors (K,D), each the mean of those of its prompts.
+
+    Means of what the encoder gives, not of unit vectors: the prompt head reads their length.
+    """
+    prompts = [text for label in labels for text in label_prompts(label, scorer.templates)]
+    vectors = scorer.texts(prompts)
+    return vectors.reshape(len(labels), -1, vectors.shape[1]).mean(1)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
@@ -40,16 +56,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=DTYPES[precision])
 
 
-def normalised(frames: Tensor, spec: InputSpec) -> Tensor:
-    """uint8 (B,T,H,W,3) RGB to float (B,T,3,H,W), as the network takes them."""
-    statistics = torch.tensor([spec.mean, spec.std]).to(frames.device, non_blocking=True)
-    return ((frames.float() - statistics[0]) / statistics[1]).permute(0, 1, 4, 2, 3)
-
-
 @torch.no_grad()
 def encode_texts(net: XClip, ids: Tensor) -> Tensor:
-    """Label vectors (K,E) of token ids (K,L), a part at a time."""
-    return torch.cat([net.encode_text(part) for part in ids.split(TEXTS_AT_ONCE)])
+    """Encode token ids int64 (K,L) to label vectors float32 (K,E) on the device of the ids."""
+
+    def encode(part: NDArray[np.int64]) -> NDArray[np.float32]:
+        return net.encode_text(torch.from_numpy(part).to(ids.device)).float().cpu().numpy()
+
+    return torch.from_numpy(encode_by_length(encode, ids.cpu().numpy())).to(ids.device)
 
 
 class TorchScorer:
@@ -63,22 +77,25 @@ class TorchScorer:
         name: str = "torch",
         device: torch.device | None = None,
         precision: str = "fp32",
+        templates: Sequence[str] = (),
     ) -> None:
         self.net, self.tokenizer, self.name = net, tokenizer, name
+        self.templates = tuple(templates)
         self.device = device or torch.device("cpu")
         self.precision = precision
         self.inputs = net.inputs
+        self._normalise = NormalisePixels(net.inputs).to(self.device)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Label vectors (K,E)."""
+        """Encode K texts to vectors (K,E)."""
         spec = self.inputs
         ids = self.tokenizer.encode(texts, spec.context_length, spec.pad_id)
         return encode_texts(self.net, torch.from_numpy(ids).to(self.device))
 
     @torch.no_grad()
     def logits(self, frames: NDArray[np.uint8], texts: Tensor) -> NDArray[np.float32]:
-        """Frames uint8 (N,T,H,W,3) to logits (N,K)."""
-        pixels = normalised(torch.from_numpy(frames).to(self.device), self.inputs)
+        """Score frames uint8 (N,T,H,W,3) against vectors (K,E): logits (N,K)."""
+        pixels = self._normalise(torch.from_numpy(frames).to(self.device))
         with autocast(self.device, self.precision):
             video, context = self.net.encode_video(pixels)
             scores = self.net.score(video, context, texts)

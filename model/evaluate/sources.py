@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -9,10 +10,8 @@ from typing import Any
 
 from model.checkpoint import read_checkpoint
 from model.evaluate.errors import EvaluateError
-from model.evaluate.paper import network_name
 from model.evaluate.scorer import Scorer, TorchScorer
 from model.inputs import Tokenizer
-from model.network.config import VARIANTS
 from model.processes import allow_tf32, pick_device
 
 # Named, not imported: this package knows no bundle format and works without the package that does.
@@ -21,14 +20,20 @@ BUNDLE_SCORER = "export.scoring:BundleScorer"
 
 @dataclass(frozen=True)
 class Source:
-    """A scorer and, where it is known, the paper's name for the network."""
+    """A scorer and the paper's name for a network of its size (`ModelConfig.variant`)."""
 
     scorer: Scorer
     network: str
 
 
-def from_checkpoint(source: str, device: str, precision: str, frames: int | None) -> Source:
-    """Anything that `python -m model.convert` takes."""
+def from_checkpoint(
+    source: str,
+    device: str,
+    precision: str,
+    frames: int | None,
+    templates: Sequence[str] | None = None,
+) -> Source:
+    """Load anything that `python -m model.convert` takes; its own templates, if not others."""
     found = read_checkpoint(source, num_frames=frames)
     mine = pick_device(device)
     allow_tf32(False)
@@ -38,16 +43,18 @@ def from_checkpoint(source: str, device: str, precision: str, frames: int | None
         name=found.name,
         device=mine,
         precision=precision,
+        templates=found.templates if templates is None else templates,
     )
-    return Source(scorer, network_name(found.net.config))
+    return Source(scorer, found.net.config.variant)
 
 
-def from_bundle(path: Path, runtime: str, precision: str | None) -> Source:
-    """A bundle, through the class named above; its own ValueErrors say what is wrong with it."""
+def from_bundle(
+    path: Path, runtime: str, precision: str | None, templates: Sequence[str] | None = None
+) -> Source:
+    """Open a bundle, through the class named above; its ValueErrors say what is wrong with it."""
     try:
         open_scorer: Any = resolve_name(BUNDLE_SCORER)
     except ImportError as error:
         raise EvaluateError(f"scoring with a bundle needs the export package: {error}") from None
-    scorer = open_scorer(path, runtime, precision)
-    config = VARIANTS.get(scorer.variant)
-    return Source(scorer, network_name(config) if config else "bundle")
+    scorer = open_scorer(path, runtime, precision, templates)
+    return Source(scorer, scorer.variant)

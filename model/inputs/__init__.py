@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from model.inputs.text.labels import (
         Prompt,
         check_template,
+        check_templates,
         clean_label,
         fill_template,
         label_key,
+        label_prompts,
     )
     from model.inputs.text.tokenizer import LabelTooLong, Tokenizer
     from model.inputs.video.allocation import limit_libav_allocations
@@ -51,12 +53,14 @@ __all__ = [
     "VideoInfo",
     "VideoLimits",
     "check_template",
+    "check_templates",
     "clean_label",
     "crop_frame",
     "decode_clip",
     "decode_uncropped",
     "fill_template",
     "label_key",
+    "label_prompts",
     "limit_libav_allocations",
     "resize_short_side",
     "sample_indices",
@@ -70,7 +74,10 @@ _HOMES = {
         *("NotAVideo", "RangeError", "TooLarge", "TooShort"),
         *("Undecodable", "UnsupportedFormat", "VideoError"),
     ),
-    "text.labels": ("Prompt", "check_template", "clean_label", "fill_template", "label_key"),
+    "text.labels": (
+        *("Prompt", "check_template", "check_templates", "clean_label"),
+        *("fill_template", "label_key", "label_prompts"),
+    ),
     "limits": ("VideoLimits",),
     "pixels.crop": ("crop_frame", "resize_short_side"),
     "sampling": ("sample_indices",),

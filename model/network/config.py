@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 HEAD_WIDTH = 64  # every attention of every published model: heads = width / 64
 
+SIZES = {768: "B", 1024: "L"}  # of a vision tower, by its width
+
 Activation = Literal["quick_gelu", "gelu"]
 DropPathAxis = Literal["clip", "position"]
 Positive = Annotated[int, Field(gt=0)]
@@ -59,6 +61,12 @@ class ModelConfig(BaseModel):
             if self.embed_dim % (getattr(self, name) or 1):
                 raise ValueError(f"embed_dim {self.embed_dim} is not a multiple of {name}")
         return self
+
+    @property
+    def variant(self) -> str:
+        """The paper's name for a network of this size: `B/16, 224 pixels, 8 frames`."""
+        size = SIZES.get(self.vision_width, f"width {self.vision_width}")
+        return f"{size}/{self.patch_size}, {self.image_size} pixels, {self.num_frames} frames"
 
     @property
     def num_patches(self) -> int:

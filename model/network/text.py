@@ -33,8 +33,8 @@ class TextEncoder(nn.Module):
         x = self.token_embedding(token_ids) + self.positional_embedding[:length]
         for block in self.blocks:
             x = block(x, causal=True)
-        # The end-of-text token has the largest id, and argmax finds its first place; causality
-        # keeps the padding behind it out of what it has seen.
+        # The largest id is the end token, as in `token_lengths`; causality keeps the padding
+        # behind it out of what it has seen.
         ends = token_ids.argmax(dim=-1)
         # x.shape[0], not len(x): tracing for export takes a length for a constant.
         at_end = x[torch.arange(x.shape[0], device=x.device), ends]

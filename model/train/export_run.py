@@ -22,6 +22,7 @@ def finish(run: Run, scores: Scores | None, display: Display) -> Path:
         tokenizer=start.tokenizer if start.own_tokenizer else None,
         name=run.name,
         source=start.source,
+        templates=run.templates,
         overwrite=True,
     )
     report = run.config.output / REPORT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,13 +18,17 @@ from model.train.errors import TrainError
 
 @dataclass(frozen=True)
 class Start:
-    """A network, the tokenizer of its text tower and whether that is its own, and its story."""
+    """A network, the tokenizer of its text tower and whether that is its own, and its story.
+
+    `templates` are the prompts that it was trained with so far.
+    """
 
     net: XClip
     tokenizer: Tokenizer
     own_tokenizer: bool
     source: str
     notes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
 
 
 def make_start(config: StartConfig, seed: int) -> Start:
@@ -33,7 +37,7 @@ def make_start(config: StartConfig, seed: int) -> Start:
     if config.drop_path is None:
         return start
     net = _with_drop_path(start.net, config.drop_path)
-    return Start(net, start.tokenizer, start.own_tokenizer, start.source, start.notes)
+    return replace(start, net=net)
 
 
 def _loaded(config: StartConfig, seed: int) -> Start:
@@ -54,7 +58,8 @@ def _loaded(config: StartConfig, seed: int) -> Start:
             scale = config.parts.time_table_std / TIME_TABLE_STD
             net.mit.positional_embedding.data.mul_(scale)
         notes = (*notes, note)
-    return Start(net, tokenizer, found.tokenizer is not None, found.source or found.name, notes)
+    source = found.source or found.name
+    return Start(net, tokenizer, found.tokenizer is not None, source, notes, found.templates)
 
 
 def _from_scratch(config: StartConfig, seed: int) -> Start:

@@ -10,6 +10,7 @@ from model.data.frames.loading import Batch
 from model.data.frames.streams import Stream, generator
 from model.data.lists.cliplist import ClipList
 from model.inputs import InputSpec, LabelTooLong, Tokenizer, fill_template
+from model.inputs.text.lengths import token_lengths
 from model.network.xclip import XClip
 from model.processes import Processes
 from model.train.config import LossConfig
@@ -23,8 +24,8 @@ class Texts:
 
     def __init__(self, ids: Tensor, vectors: Tensor | None) -> None:
         self.ids, self.vectors = ids, vectors
-        # On the processor, where reading one makes nobody wait. The end token has the largest id.
-        self.lengths = (ids.argmax(dim=1) + 1).cpu()
+        # On the processor, where reading one makes nobody wait.
+        self.lengths = torch.from_numpy(token_lengths(ids.cpu().numpy()))
 
     def take(self, places: Tensor) -> Tensor:
         """Vectors (K,E) float, or token ids (K,L) integer, L the longest of these places (K,)."""

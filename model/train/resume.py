@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from model.checkpoints.native import save_checkpoint
+from model.inputs import check_templates
 from model.network.xclip import XClip
 from model.train.broken import BrokenClips
 from model.train.config import StartConfig, TrainConfig
@@ -59,6 +60,17 @@ def write_config(config: TrainConfig) -> None:
     os.replace(draft, config.output / CONFIG)
 
 
+def templates_of(config: TrainConfig) -> tuple[str, ...]:
+    """Give the prompts that a network of this run carries; none: bare labels.
+
+    TrainError for a template without its one `{}`.
+    """
+    try:
+        return () if config.data.template is None else check_templates([config.data.template])
+    except ValueError as error:
+        raise TrainError(f"data.template: {error}") from None
+
+
 def save(
     snapshots: Snapshots, done: int, start: Start, updater: Updater, broken: BrokenClips, name: str
 ) -> None:
@@ -70,6 +82,7 @@ def save(
             tokenizer=start.tokenizer if start.own_tokenizer else None,
             name=name,
             source=start.source,
+            templates=templates_of(updater.config),
         )
         write_state(
             draft,

@@ -13,6 +13,7 @@ from model.data.frames.reading import TestClips, TrainingClips
 from model.data.lists.cliplist import ClipList, read_clips
 from model.data.lists.labels import read_labels
 from model.evaluate.scorer import TorchScorer, encode_texts
+from model.inputs.text.labels import PLACE
 from model.processes import Processes, allow_tf32, multiplies_bf16
 from model.train.broken import BrokenClips
 from model.train.clips import training_clips, validation_clips
@@ -21,7 +22,7 @@ from model.train.errors import TrainError
 from model.train.groups import freeze_text, freeze_vision, parameter_groups
 from model.train.initial_model import Start, make_start
 from model.train.objective import Comparison, Objective, Texts, tokenised
-from model.train.resume import check_same_run, restore
+from model.train.resume import check_same_run, restore, templates_of
 from model.train.schedule import Schedule
 from model.train.snapshots import Snapshots
 from model.train.update import Updater
@@ -55,6 +56,11 @@ class Run:
         """Of the trained network."""
         return self.config.name or self.config.output.resolve().name
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The prompts that the trained network carries; none: bare labels."""
+        return templates_of(self.config)
+
     def save_due(self, done: int) -> bool:
         """Whether a snapshot is due after so many updates."""
         saving = self.config.save
@@ -84,12 +90,12 @@ class Run:
             self.start.tokenizer,
             device=self.processes.device,
             precision=self.config.compute.precision,
+            templates=self.templates,
         )
 
 
 def prepare(config: TrainConfig, processes: Processes) -> Run:
     """Read the data, make the network, go back to the last snapshot where there is one."""
-    config = _settled(config, processes.device)
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     allow_tf32(config.compute.tf32)
@@ -99,8 +105,9 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
         _check_labels(clips)
     plan = _plan(config, len(clips), processes)
     _check_mixing(config, plan)
-    check_same_run(config)
     start = make_start(config.start, config.seed)
+    config = _settled(config, processes.device, start)
+    check_same_run(config)
     snapshots = Snapshots(config.output / SNAPSHOTS, config.save.keep)
     updater = _updater(config, processes, start, clips, plan)
     first, known, warnings = restore(snapshots, start.net, updater)
@@ -119,13 +126,27 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
     )
 
 
-def _settled(config: TrainConfig, device: torch.device) -> TrainConfig:
-    """With the precision that `auto` stands for here, which is then part of what the run is."""
-    if config.compute.precision != "auto":
-        return config
-    precision = "bf16" if multiplies_bf16(device) else "fp32"
-    compute = config.compute.model_copy(update={"precision": precision})
-    return config.model_copy(update={"compute": compute})
+def _settled(config: TrainConfig, device: torch.device, start: Start) -> TrainConfig:
+    """Put in what defaults stand for here, which is then part of what the run is."""
+    precision = config.compute.precision
+    if precision == "auto":
+        precision = "bf16" if multiplies_bf16(device) else "fp32"
+    changes = {
+        "compute": config.compute.model_copy(update={"precision": precision}),
+        "data": config.data.model_copy(update={"template": _template(config, start)}),
+    }
+    return config.model_copy(update=changes)
+
+
+def _template(config: TrainConfig, start: Start) -> str:
+    if config.data.template is not None:
+        return config.data.template
+    if len(start.templates) > 1:
+        raise TrainError(
+            f"{config.start.source} reads labels through {len(start.templates)} templates, a "
+            "training has one: set data.template"
+        )
+    return start.templates[0] if start.templates else PLACE
 
 
 def _plan(config: TrainConfig, clips: int, processes: Processes) -> Plan:
@@ -181,6 +202,7 @@ def _updater(
 
 
 def _texts(config: TrainConfig, processes: Processes, start: Start, clips: ClipList) -> Texts:
+    assert config.data.template is not None, "settled by now"
     ids = torch.from_numpy(
         tokenised(clips, config.data.template, start.tokenizer, start.net.inputs)
     ).to(processes.device)

@@ -15,8 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from model.data.frames.loading import Batch
 from model.data.frames.order import Plan
 from model.data.frames.streams import Stream, generator
-from model.evaluate.scorer import autocast, normalised
+from model.evaluate.scorer import autocast
 from model.inputs import InputSpec
+from model.network.pixels import NormalisePixels
 from model.processes import Processes
 from model.train.config import TrainConfig
 from model.train.device_prefetch import Upload
@@ -63,6 +64,7 @@ class Updater:
         self.plan, self.schedule, self.groups = plan, schedule, groups
         self.optimizers = make_optimizers(groups, config.optim)
         self._upload = Upload(processes.device)
+        self._normalise = NormalisePixels(spec).to(processes.device)
         self._begun: Batch | None = None
         self.scaler = torch.amp.GradScaler(
             processes.device.type, enabled=config.compute.precision == "fp16"
@@ -117,7 +119,7 @@ class Updater:
         device = self.processes.device
         text, right = self.objective.candidates(batch, number, self.processes)
         targets = smooth(right, self.config.loss.smoothing)
-        frames = normalised(batch.frames, self.spec)
+        frames = self._normalise(batch.frames)
         frames, targets = mix(frames, targets, self._mixes(number, turn, len(frames)))
         distributed = isinstance(self.comparison, DistributedDataParallel)
         waiting: Any = nullcontext() if last or not distributed else self.comparison.no_sync()  # type: ignore[operator]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.runtime import Runtime
 from model.inputs import InputSpec, LabelTooLong, Tokenizer
+from model.inputs.text.lengths import TokenIds, batches_by_length, token_lengths
 from service.contract.errors import ApiError
 from service.inference.batching import Batcher
 from service.inference.inference_thread import InferenceThread
-
-TokenIds = NDArray[np.int64]
 
 # Tokens in one run: more are no faster each, and a video would wait longer behind them.
 TOKENS_PER_RUN = 512
@@ -61,10 +60,9 @@ class TextEncoder:
             ids = self._tokenize(prompts)
         else:
             ids = await asyncio.to_thread(self._tokenize, prompts)
-        # The end token is the largest id, so its first place is where each text ends.
-        lengths = ids.argmax(axis=1) + 1
+        lengths = token_lengths(ids)
         vectors: NDArray[np.float32] | None = None
-        for rows in _batches(lengths, self._tokens_per_run):
+        for rows in batches_by_length(lengths, self._tokens_per_run):
             batch = np.ascontiguousarray(ids[rows, : lengths[rows].max()])
             encoded = await self._runs.submit(batch)
             if batch.size >= self._tokens_per_run // 2:  # small runs say little about large ones
@@ -103,14 +101,3 @@ class TextEncoder:
 
 def _tokens(batches: list[TokenIds]) -> int:
     return sum(len(ids) for ids in batches) * max(int(ids.shape[1]) for ids in batches)
-
-
-def _batches(lengths: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
-    """Rows to run together, shortest texts first: `most` tokens at most, but one row at least."""
-    order = np.argsort(lengths, kind="stable")
-    first = 0
-    for last in range(1, len(order) + 1):
-        full = last < len(order) and (last - first + 1) * lengths[order[last]] > most
-        if full or last == len(order):
-            yield order[first:last]
-            first = last

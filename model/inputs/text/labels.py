@@ -8,6 +8,7 @@ Refused: what is empty after that, and what is no Unicode text (half of a surrog
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.inputs.text.tokenizer import clean_text
@@ -55,6 +56,33 @@ def fill_template(template: str, label: str) -> Prompt:
     """Put a label where the template says; both are cleaned."""
     cleaned = clean_label(label)
     return Prompt(cleaned, check_template(template).replace(PLACE, cleaned))
+
+
+def label_prompts(label: str, templates: Sequence[str] = ()) -> tuple[str, ...]:
+    """Give the texts that the network reads for a label; it is compared with their mean vector.
+
+    Args:
+        label: The label as a person wrote it.
+        templates: Prompt templates with one `{}` each. Without any, the label is read as it is.
+
+    Returns:
+        One text for each template, in order; at least one.
+
+    Raises:
+        ValueError: The label is empty, or a template does not hold exactly one `{}`.
+    """
+    if not templates:
+        return (clean_label(label),)
+    return tuple(fill_template(template, label).text for template in templates)
+
+
+def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Clean the templates of a network; the bare `{}` alone is the same as none.
+
+    Raises ValueError for a template that does not hold exactly one `{}`.
+    """
+    checked = tuple(map(check_template, templates))
+    return () if checked == (PLACE,) else checked
 
 
 def _clean(text: str, what: str) -> str:

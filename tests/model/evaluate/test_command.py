@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from model.checkpoints.native import save_checkpoint
 from model.evaluate.__main__ import main
 from model.inputs import Tokenizer
-from model.network.config import ModelConfig
+from model.network.config import VARIANTS, ModelConfig
 from model.network.initialise import build_xclip
 from tests.model.clip_sets import write_table
 
@@ -59,6 +60,22 @@ def test_a_bundle_is_as_accurate_as_its_checkpoint(
     (part,) = ours["parts"]
     assert part["right"] == round(part["clips"] * part["top1"] / 100)
     assert theirs["networks"] == ["tiny (onnxruntime-cpu, fp32)"]
+
+
+def test_a_bundle_of_a_network_of_the_paper_stands_beside_its_figure(
+    clip_set: Path, tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The variant is all that says so: written as `export` does for such a network."""
+    published = tmp_path / "published"
+    shutil.copytree(bundle, published)
+    manifest = json.loads((published / "bundle.json").read_text())
+    assert manifest["variant"] == "width 64/16, 48 pixels, 4 frames"
+    manifest["variant"] = VARIANTS["xclip-base-patch32"].variant
+    (published / "bundle.json").write_text(json.dumps(manifest))
+    options = ("--protocol", "supervised", "--dataset", "k400")
+    found = measured(clip_set, tmp_path, "--bundle", str(published), *options)
+    assert found["paper"] == {"top1": 80.4, "top5": 95.0}
+    assert "80.4" in capsys.readouterr().out
 
 
 def test_zero_shot_over_splits_with_their_own_labels(

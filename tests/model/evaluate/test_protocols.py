@@ -12,7 +12,7 @@ from model.data.frames.reading import Broken
 from model.data.lists.cliplist import ClipList, Sample
 from model.data.lists.files import Folder
 from model.data.lists.labels import LabelList
-from model.evaluate.paper import PROTOCOLS, network_name, published
+from model.evaluate.paper import BASE_TO_NOVEL, DATASETS, PROTOCOLS, SUPERVISED, published
 from model.evaluate.protocols import (
     VIEWS,
     base_to_novel,
@@ -96,19 +96,26 @@ def test_broken_clips_are_counted_apart_and_none_is_lost() -> None:
         part("val", clips(11), right(0.5)(clips(10)))
 
 
-def test_networks_are_named_as_in_the_paper() -> None:
-    names = {key: network_name(config) for key, config in VARIANTS.items()}
-    assert names["xclip-base-patch32"] == "B/32, 8 frames"
-    assert names["xclip-base-patch16-zero-shot"] == "B/16, 32 frames"
-    assert names["xclip-large-patch14-16-frames"] == "L/14@336, 16 frames"
+def test_every_network_of_the_paper_is_a_published_variant() -> None:
+    names = {config.variant for config in VARIANTS.values()}
+    assert {network for _, network in SUPERVISED} <= names
+    assert VARIANTS["xclip-base-patch16-zero-shot"].variant == "B/16, 224 pixels, 32 frames"
+    assert VARIANTS["xclip-large-patch14-16-frames"].variant == "L/14, 336 pixels, 16 frames"
+    assert {data for data, _ in SUPERVISED} | set(BASE_TO_NOVEL) <= set(DATASETS)
 
 
 def test_published_figures_belong_to_their_network() -> None:
-    assert published("supervised", "k400", "B/32, 8 frames", None) == {"top1": 80.4, "top5": 95.0}
-    assert published("supervised", "hmdb51", "B/32, 8 frames", None) == {}
-    assert published("zero-shot", "ucf101", "B/16, 32 frames", None) == {"mean": 72.0, "std": 2.3}
-    assert published("zero-shot", "ucf101", "B/16, 8 frames", None) == {}
-    assert published("few-shot", "hmdb51", "B/16, 32 frames", 2) == {"top1": 53.0}
-    assert published("few-shot", "hmdb51", "B/16, 32 frames", 3) == {}
-    assert published("base-to-novel", "k400", "B/16, 32 frames", 16)["harmonic"] == 64.0
-    assert published("supervised", None, "B/32, 8 frames", None) == {}
+    assert published("supervised", "k400", "B/32, 224 pixels, 8 frames", None) == {
+        "top1": 80.4,
+        "top5": 95.0,
+    }
+    assert published("supervised", "hmdb51", "B/32, 224 pixels, 8 frames", None) == {}
+    assert published("zero-shot", "ucf101", "B/16, 224 pixels, 32 frames", None) == {
+        "mean": 72.0,
+        "std": 2.3,
+    }
+    assert published("zero-shot", "ucf101", "B/16, 224 pixels, 8 frames", None) == {}
+    assert published("few-shot", "hmdb51", "B/16, 224 pixels, 32 frames", 2) == {"top1": 53.0}
+    assert published("few-shot", "hmdb51", "B/16, 224 pixels, 32 frames", 3) == {}
+    assert published("base-to-novel", "k400", "B/16, 224 pixels, 32 frames", 16)["harmonic"] == 64.0
+    assert published("supervised", None, "B/32, 224 pixels, 8 frames", None) == {}

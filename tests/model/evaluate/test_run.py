@@ -130,7 +130,8 @@ def test_broken_clips_are_named_and_too_many_stop(
 
 def test_the_template_surrounds_the_label(scorer: TorchScorer, val: ClipList) -> None:
     plain = evaluate(scorer, val, Views(), INLINE)
-    other = evaluate(scorer, val, Views(), DataConfig(workers=0, template="a video of {}"))
+    prompted = TorchScorer(scorer.net, scorer.tokenizer, templates=["a video of {}"])
+    other = evaluate(prompted, val, Views(), INLINE)
     renamed = ClipList(
         val.samples,
         type(val.labels)(tuple(f"a video of {name}" for name in val.labels.names)),

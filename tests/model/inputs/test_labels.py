@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.inputs import check_template, clean_label, fill_template, label_key
+from model.inputs import (
+    check_template,
+    check_templates,
+    clean_label,
+    fill_template,
+    label_key,
+    label_prompts,
+)
 
 
 @pytest.mark.parametrize(
@@ -91,3 +98,15 @@ def test_template_with_one_place_passes(template: str) -> None:
 def test_template_without_exactly_one_place_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match="exactly one"):
         check_template(template)
+
+
+def test_prompts_of_a_label_are_one_for_each_template_or_the_label_itself() -> None:
+    assert label_prompts(" a  dog ") == ("a dog",)
+    assert label_prompts("a dog", ("{}", "a video of {}")) == ("a dog", "a video of a dog")
+    with pytest.raises(ValueError, match="must hold exactly one"):
+        label_prompts("a dog", ("a video",))
+
+
+def test_the_bare_template_is_none() -> None:
+    assert check_templates(["{}"]) == check_templates([" {} "]) == check_templates([]) == ()
+    assert check_templates(["{}", "a  {}"]) == ("{}", "a {}")

@@ -64,7 +64,7 @@ def test_settings_are_the_published_ones(name: str) -> None:
     assert config.augment.jitter_by == "frame"
     assert config.compute.checkpoint_segments == (3 if "336" in name else 0)
     assert config.text == "frozen"
-    assert config.data.template == "{}"
+    assert config.data.template is None
 
 
 def test_what_the_settings_share_is_the_default() -> None:
