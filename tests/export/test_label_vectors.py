@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from export.build import embed_labels
-
 from model.checkpoint import Checkpoint
 
 
