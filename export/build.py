@@ -23,12 +23,12 @@ from export.clips import load_clips
 from export.engines import build_engines, find_tensorrt
 from export.graphs import graphs_of
 from export.half_precision import weights_file
-from export.label_file import read_label_file
 from export.precision import make_builds, with_engines
 from export.reference import Reference, torch_answers
 from export.tracing import write_graph
 from export.verify import verify_builds
 from model.checkpoint import Checkpoint
+from model.data.lists.labels import read_labels
 from model.evaluate.scorer import TorchScorer, label_vectors
 from model.inputs import Tokenizer, check_templates, label_prompts
 from model.network.xclip import XClip
@@ -70,7 +70,7 @@ def make_bundle(
     templates = check_templates(
         checkpoint.templates if options.templates is None else options.templates
     )
-    lists = {path.stem: read_label_file(path) for path in options.label_files}
+    lists = {path.stem: read_labels(path).names for path in options.label_files}
     clips = load_clips(options.clips, net.inputs)
     calibration = load_clips(options.calibration, net.inputs) if options.calibration else None
     with new_bundle_folder(output, overwrite=options.overwrite) as folder:

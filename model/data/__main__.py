@@ -97,7 +97,7 @@ def _folders(options: argparse.Namespace) -> int:
 def _shards(options: argparse.Namespace) -> int:
     from model.data.lists.cliplist import read_clips
     from model.data.lists.labels import read_labels
-    from model.data.lists.shards import write_shards
+    from model.data.lists.shard_writer import write_shards
     from model.progress import progress
 
     labels = read_labels(options.labels) if options.labels else None

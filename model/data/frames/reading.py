@@ -55,11 +55,11 @@ class Unusable(OSError):
     """A clip that is known not to be decodable; the message says why."""
 
 
-def why(error: Exception) -> str:
-    """A reason for the list of broken clips."""
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    return f"{error.code}: {error.detail}" if isinstance(error, VideoError) else str(error)
+def why(error: VideoError | OSError) -> str:
+    """Return a reason for the list of broken clips."""
+    if isinstance(error, VideoError):
+        return f"{error.code}: {error.detail}"
+    return error.strerror or str(error)
 
 
 class TrainingClips(Dataset[TrainingClip]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,18 @@ from pathlib import Path
 from model.data.errors import DataError
 from model.data.lists.files import ClipFiles, Folder, Shards, Tar
 from model.data.lists.labels import LabelList
+from model.data.lists.names import is_clip
 from model.data.lists.shards import rows_of_shards
-from model.data.lists.tables import Row, read_rows
+from model.data.lists.tables import Row, class_number, read_rows
 from model.inputs import clean_label
+
+# What programs write where a label is missing; as a real label it stands in a label file.
+MISSING = {"nan", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "true", "false", "-", "?"}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip: its name in the source, its class, the places of its wordings in the list's."""
+    """One clip: its name in the source, its class, the indices of its wordings in the list's."""
 
     name: str
     label: int
@@ -37,9 +42,9 @@ class ClipList:
         return len(self.samples)
 
     def per_class(self) -> list[int]:
-        """Clips of each class."""
+        """Count the clips of each class."""
         counts = Counter(sample.label for sample in self.samples)
-        return [counts[place] for place in range(len(self.labels))]
+        return [counts[index] for index in range(len(self.labels))]
 
 
 def read_clips(
@@ -47,8 +52,14 @@ def read_clips(
 ) -> ClipList:
     """Read lists, tables or shards as one set.
 
-    A label is a name, or a class number where `labels` are given. Without `labels` the names that
-    occur are the classes. DataError names the list and the line that cannot be used.
+    Args:
+        lists: files, all of one kind: lists and tables, or shards.
+        root: folder or .tar that their paths start from.
+        labels: the classes. A label of a list is then a name or a class number; without them the
+            names that occur are the classes.
+
+    Raises:
+        DataError: names the list and the row that cannot be used.
     """
     if not lists:
         raise DataError("no list of clips is given: set data.train, for example to train.csv")
@@ -60,15 +71,15 @@ def read_clips(
     samples = []
     for row, label in zip(rows, _classes(rows, labels), strict=True):
         own = row.wordings or (labels.names[label],)
-        places = tuple(dict.fromkeys(texts.setdefault(_clean(t, row), len(texts)) for t in own))
-        samples.append(Sample(row.path, label, places))
+        indices = tuple(dict.fromkeys(texts.setdefault(_clean(t, row), len(texts)) for t in own))
+        samples.append(Sample(row.path, label, indices))
     return ClipList(tuple(samples), labels, tuple(texts), files)
 
 
 def _rows_and_files(
     lists: Sequence[Path], root: Path | None, labels: LabelList | None
 ) -> tuple[list[Row], ClipFiles]:
-    shards = [path for path in lists if path.suffix == ".tar"]
+    shards = [path for path in lists if path.suffix.lower() == ".tar"]
     if shards:
         if len(shards) < len(lists):
             raise DataError("lists and .tar shards cannot be mixed in one set: use one kind")
@@ -79,9 +90,9 @@ def _rows_and_files(
 
 
 def open_files(root: Path | None) -> ClipFiles:
-    """Where clips lie: a folder, or a tar file. DataError where there is none."""
+    """Open the place where clips lie: a folder, or a tar file. DataError where there is none."""
     root = root or Path()
-    if root.suffix == ".tar" and root.is_file():
+    if root.suffix.lower() == ".tar" and root.is_file():
         return Tar(root)
     if not root.is_dir():
         raise DataError(f"{root} is neither a folder nor a .tar file: set data.root")
@@ -89,39 +100,61 @@ def open_files(root: Path | None) -> ClipFiles:
 
 
 def _labels_of(rows: Sequence[Row]) -> LabelList:
-    if all(row.label.isdecimal() for row in rows):
+    """Make classes of the names that occur; a label that is hardly a name is refused."""
+    if all(class_number(row.label) is not None for row in rows):
         raise DataError(
             "the list gives class numbers and there are no names for them: set data.labels to a "
             "CSV file with the header id,name"
         )
+    for row in rows:
+        problem = _no_name(row.label)
+        if problem:
+            raise DataError(
+                f"{row.where}: label {row.label!r} {problem}: correct the row, or set data.labels "
+                "to a label file (id,name) that has this name"
+            )
+    return LabelList.of(_clean(row.label, row) for row in rows)
+
+
+def _no_name(label: str) -> str | None:
+    """Say why a label is not taken as a name, or None."""
+    if label.strip().lower() in MISSING:
+        return "stands for a missing one"
+    if is_clip(label):
+        return "is the name of a file"
     try:
-        return LabelList.of(row.label for row in rows)
-    except ValueError as error:
-        raise DataError(f"{rows[0].where.rsplit(',', 1)[0]}: {error}") from None
+        float(label)
+    except ValueError:
+        return None
+    return "is a number, and other rows have names"
 
 
 def _classes(rows: Sequence[Row], labels: LabelList) -> list[int]:
     """Names first: where every label is a name, a name made of digits is no class number."""
     by_name = [labels.find(row.label) for row in rows]
+    all_names = None not in by_name
     return [
-        found if found is not None and (None not in by_name or not row.label.isdecimal())
+        index if index is not None and (all_names or class_number(row.label) is None)
         else _numbered(row, labels)
-        for row, found in zip(rows, by_name, strict=True)
+        for row, index in zip(rows, by_name, strict=True)
     ]  # fmt: skip
 
 
 def _numbered(row: Row, labels: LabelList) -> int:
-    if not row.label.isdecimal():
+    number = class_number(row.label)
+    if number is None:
+        close = difflib.get_close_matches(row.label, labels.names, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise DataError(
-            f"{row.where}: label {row.label!r} is not among the {len(labels)} known labels: "
+            f"{row.where}: label {row.label!r} is not among the {len(labels)} known labels{hint}: "
             "correct it, or add it to the label file"
         )
-    if int(row.label) >= len(labels):
+    if number >= len(labels):
         raise DataError(
-            f"{row.where}: class {row.label} does not exist, there are {len(labels)} labels "
+            f"{row.where}: class {number} does not exist, there are {len(labels)} labels "
             f"(0 to {len(labels) - 1})"
         )
-    return int(row.label)
+    return number
 
 
 def _clean(text: str, row: Row) -> str:

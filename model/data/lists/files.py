@@ -15,6 +15,9 @@ from typing import Any, BinaryIO, Protocol
 
 from model.command_line import one_line
 from model.data.errors import DataError
+from model.data.lists.missing import MissingClip, find_file, hint_for, similar, spellings
+from model.data.lists.names import composed
+from model.files import open_regular
 
 BLOCK = 512
 
@@ -23,13 +26,13 @@ class ClipFiles(Protocol):
     """Opens clips by the name that the list gives them."""
 
     def open(self, name: str) -> BinaryIO:
-        """The clip's file, to be closed by the caller; FileNotFoundError where there is none."""
+        """Open the clip's file, to be closed by the caller; MissingClip where there is none."""
 
     def holds(self, name: str) -> bool:
         """Whether there is such a clip."""
 
     def version(self, name: str) -> str:
-        """Changes when the clip does; empty where there is none."""
+        """Return what changes when the clip does; empty where there is none."""
 
 
 class Folder:
@@ -40,36 +43,46 @@ class Folder:
         self._tars: dict[str, Tar | None] = {}
 
     def open(self, name: str) -> BinaryIO:
-        """The file, or the member of the tar that stands in place of its folder."""
+        """Open the file, or the member of the tar that stands in place of its folder."""
         try:
-            return (self.root / name).open("rb")
+            return open_regular(self.root / name)
         except (FileNotFoundError, NotADirectoryError):
             tar = self._tar(name)
-            if tar is None:
-                raise
-            return tar.open(PurePosixPath(name).name)
+            if tar is not None:
+                return tar.open(PurePosixPath(name).name)
+            file = find_file(self.root, name)
+            if file is None:
+                raise MissingClip(name, hint_for(self.root, name)) from None
+            return open_regular(file)
 
     def holds(self, name: str) -> bool:
         """Whether the file is there."""
-        if (self.root / name).is_file():
+        if os.path.isfile(self.root / name):
             return True
         tar = self._tar(name)
-        return tar is not None and tar.holds(PurePosixPath(name).name)
+        if tar is not None:
+            return tar.holds(PurePosixPath(name).name)
+        return find_file(self.root, name) is not None
 
     def version(self, name: str) -> str:
-        """Size and time of the file."""
+        """Return size and time of the file."""
         try:
-            found = (self.root / name).stat()
+            status = (self.root / name).stat()
         except OSError:
             tar = self._tar(name)
-            return "" if tar is None else tar.version(PurePosixPath(name).name)
-        return f"{found.st_size} {found.st_mtime_ns}"
+            if tar is not None:
+                return tar.version(PurePosixPath(name).name)
+            file = find_file(self.root, name)
+            if file is None:
+                return ""
+            status = file.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
 
     def _tar(self, name: str) -> Tar | None:
         parent = str(PurePosixPath(name).parent)
         if parent not in self._tars:
             file = self.root / f"{parent}.tar"
-            self._tars[parent] = Tar(file) if file.is_file() else None
+            self._tars[parent] = Tar(file) if os.path.isfile(file) else None
         return self._tars[parent]
 
 
@@ -89,7 +102,7 @@ class ArchiveFile:
         self._handle: tuple[int, int] | None = None  # process id, file descriptor
 
     def read(self, extent: Extent) -> BinaryIO:
-        """The bytes of a member."""
+        """Return the bytes of a member."""
         if self._handle is None or self._handle[0] != os.getpid():
             self._handle = (os.getpid(), os.open(self.path, os.O_RDONLY))
         data = os.pread(self._handle[1], extent.size, extent.offset)
@@ -98,9 +111,9 @@ class ArchiveFile:
         return io.BytesIO(data)
 
     def version(self) -> str:
-        """Size and time of the file."""
-        found = self.path.stat()
-        return f"{found.st_size} {found.st_mtime_ns}"
+        """Return size and time of the file."""
+        status = self.path.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_handle": None}
@@ -113,16 +126,18 @@ class Tar:
         self.path = path
         self._file = ArchiveFile(path)
         self._members = dict(list_members(path))
+        self._by_form = {composed(name): name for name in self._members}
         self._by_base: dict[str, str | None] = {}
-        for name in self._members:
-            base = PurePosixPath(name).name
+        for form, name in self._by_form.items():
+            base = PurePosixPath(form).name
             self._by_base[base] = None if base in self._by_base else name
 
     def open(self, name: str) -> BinaryIO:
-        """The member's bytes; FileNotFoundError where there is none or the name is ambiguous."""
+        """Return the member's bytes; MissingClip where there is none or the name is ambiguous."""
         member = self._member(name)
         if member is None:
-            raise FileNotFoundError(f"{self.path} has no member {name}")
+            bases = [PurePosixPath(other).name for other in self._members]
+            raise MissingClip(name, similar(PurePosixPath(name).name, bases))
         return self._file.read(self._members[member])
 
     def holds(self, name: str) -> bool:
@@ -130,13 +145,20 @@ class Tar:
         return self._member(name) is not None
 
     def version(self, name: str) -> str:
-        """Time of the archive and place in it."""
+        """Return the time of the archive and where the member lies in it."""
         member = self._member(name)
         return "" if member is None else f"{self._file.version()} {self._members[member]}"
 
     def _member(self, name: str) -> str | None:
-        path = str(PurePosixPath(name))
-        return path if path in self._members else self._by_base.get(PurePosixPath(name).name)
+        for spelling in spellings(name):
+            path = str(PurePosixPath(spelling))
+            if path in self._members:
+                return path
+            form = composed(path)
+            member = self._by_form.get(form) or self._by_base.get(PurePosixPath(form).name)
+            if member is not None:
+                return member
+        return None
 
 
 class Shards:
@@ -152,9 +174,9 @@ class Shards:
         }
 
     def open(self, name: str) -> BinaryIO:
-        """The member's bytes; FileNotFoundError where there is none."""
+        """Return the member's bytes; MissingClip where there is none."""
         if name not in self.members:
-            raise FileNotFoundError(f"no member {name} in the shards")
+            raise MissingClip(name)
         number, extent = self.members[name]
         return self._files[number].read(extent)
 
@@ -163,7 +185,7 @@ class Shards:
         return name in self.members
 
     def version(self, name: str) -> str:
-        """Time of the shard and place in it."""
+        """Return the time of the shard and where the member lies in it."""
         if name not in self.members:
             return ""
         number, extent = self.members[name]
@@ -171,22 +193,22 @@ class Shards:
 
 
 def list_members(path: Path) -> list[tuple[str, Extent]]:
-    """The files in an uncompressed tar; DataError where it is none, compressed or cut short."""
+    """List the files in an uncompressed tar; DataError where it is compressed or cut short."""
     try:
         with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            found = [
+            members = [
                 (str(PurePosixPath(m.name)), Extent(m.offset_data, m.size))
                 for m in tar
                 if m.isfile() and not m.issparse()
             ]
-            whole = _is_whole(stream, max((e.offset + e.size for _, e in found), default=0))
+            whole = _is_whole(stream, max((e.offset + e.size for _, e in members), default=0))
     except (OSError, tarfile.TarError) as error:
         raise DataError(
             f"{path} cannot be read as an uncompressed tar: {one_line(error)}"
         ) from None
     if not whole:
         raise DataError(f"{path} is cut short: copy it again")
-    return found
+    return members
 
 
 def _is_whole(stream: BinaryIO, last: int) -> bool:

@@ -1,32 +1,34 @@
-"""Class lists: labels in class order and the wordings each of them goes by."""
+"""Class lists: labels in class order and the classes that their names stand for."""
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.data.errors import DataError
+from model.data.lists.csv_table import Record, read_table
 from model.inputs import clean_label, label_key
 
-COLUMN = "name"
+COLUMN, HEADER, KIND = "name", "id,name", "label file"
 
 
 @dataclass(frozen=True)
 class LabelList:
-    """K labels; the class of a label is its place. Two labels never read the same."""
+    """K labels; the class of a label is its index. Two labels never read the same."""
 
     names: tuple[str, ...]
     classes: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         classes: dict[str, int] = {}
-        for place, name in enumerate(self.names):
-            first = classes.setdefault(label_key(name), place)
-            if first != place:
+        for index, name in enumerate(self.names):
+            first = classes.setdefault(label_key(name), index)
+            if first != index:
                 raise DataError(
-                    f"label {name!r} is in places {first} and {place}: each label may occur once"
+                    f"label {name!r} is class {first} and class {index}: each may occur once"
                 )
         object.__setattr__(self, "classes", classes)
 
@@ -34,7 +36,7 @@ class LabelList:
         return len(self.names)
 
     def find(self, name: str) -> int | None:
-        """The class of a name, whatever its case and spacing; None where there is none."""
+        """Return the class of a name, whatever its case and spacing; None for no label."""
         try:
             return self.classes.get(label_key(name))
         except ValueError:
@@ -42,7 +44,7 @@ class LabelList:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> LabelList:
-        """The distinct labels among these, in the order they first occur."""
+        """Make a list of the distinct labels among these, in the order they first occur."""
         distinct: dict[str, str] = {}
         for name in names:
             distinct.setdefault(label_key(name), clean_label(name))
@@ -50,35 +52,53 @@ class LabelList:
 
 
 def read_labels(path: Path) -> LabelList:
-    """A label file as the datasets ship it: CSV with the header id,name; the class is the row.
+    """Read a label file as the datasets ship it: CSV with the header id,name.
 
-    The id column is not looked at. DataError names the row of an empty or repeated label.
+    The class is the row, counted from 0; ids, where there are any, must say the same.
+
+    Raises:
+        DataError: The file cannot be used; the row of a wrong id, an empty or a repeated label.
     """
-    try:
-        # Spreadsheet programs write a byte-order mark.
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
-    except FileNotFoundError:
-        raise DataError(f"label file {path} does not exist: set data.labels") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"label file {path} cannot be read: {error}") from None
-    if not rows or COLUMN not in rows[0]:
-        raise DataError(f"label file {path} needs the header id,name and at least one row")
+    records = read_table(path, (COLUMN,), HEADER, KIND)
+    if not records:
+        raise DataError(f"{KIND} {path} needs the header {HEADER} and at least one row")
     names = []
-    for number, row in enumerate(rows, start=2):
+    rows: dict[str, str] = {}
+    for index, record in enumerate(records):
+        _check_id(record, index)
         try:
-            names.append(clean_label(row[COLUMN] or ""))
+            name = clean_label(record.fields[COLUMN])
         except ValueError as error:
-            raise DataError(f"label file {path}, row {number}: {error}") from None
-    try:
-        return LabelList(tuple(names))
-    except DataError as error:
-        raise DataError(f"label file {path}: {error}") from None
+            raise DataError(f"{record.where}: {error}") from None
+        row = record.where.rpartition(" ")[2]
+        first = rows.setdefault(label_key(name), row)
+        if first != row:
+            raise DataError(f"{record.where}: {name!r} stands in row {first} already")
+        names.append(name)
+    return LabelList(tuple(names))
+
+
+def _check_id(record: Record, index: int) -> None:
+    given = record.fields.get("id")
+    if given is None:
+        return
+    whole, _, rest = given.partition(".")
+    if not whole.isdecimal() or rest.strip("0") or int(whole) != index:
+        raise DataError(
+            f"{record.where}: id {given or 'is empty, it'} should be {index}: ids count the rows "
+            "from 0; sort the rows by id, or leave the column out"
+        )
+
+
+def labels_text(names: Sequence[str]) -> str:
+    """Return the text of a label file that `read_labels` reads back."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(HEADER.split(","))
+    writer.writerows(enumerate(names))
+    return stream.getvalue()
 
 
 def write_labels(path: Path, names: Sequence[str]) -> None:
-    """A label file that `read_labels` reads back."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("id", COLUMN))
-        writer.writerows(enumerate(names))
+    """Write a label file that `read_labels` reads back."""
+    path.write_text(labels_text(names), encoding="utf-8", newline="")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.data.errors import DataError
+from model.data.lists.csv_table import has_header, read_table, read_text
 from model.data.lists.labels import LabelList
+from model.data.lists.names import VIDEO_ENDINGS
 
-TABLES = {".csv", ".tsv", ".parquet"}
+COLUMNS, HEADER, KIND = ("path", "label"), "path,label", "list"
+CSV = {".csv", ".tsv"}
+NO_LISTS = {".json", ".jsonl", ".yaml", ".yml", ".xml", ".xls", ".xlsx", ".ods", ".gz", ".zip"}
+# A path that ends as videos do, blank, label: the last such place in the line.
+VIDEO_THEN_LABEL = re.compile(
+    rf"(?P<path>.*(?:{'|'.join(map(re.escape, sorted(VIDEO_ENDINGS)))}))\s+(?P<label>\S.*)",
+    re.IGNORECASE,
+)
+QUOTED_THEN_LABEL = re.compile(r'"(?P<path>[^"]+)"\s+(?P<label>\S.*)')
 
 
 @dataclass(frozen=True)
@@ -29,81 +39,125 @@ class Row:
 
 
 def read_rows(file: Path, labels: LabelList | None) -> list[Row]:
-    """The rows of a list or table; DataError names the line that cannot be read."""
-    try:
-        if file.suffix.lower() == ".parquet":
-            return _from_records(file, _parquet(file))
-        if file.suffix.lower() in TABLES:
-            with file.open(encoding="utf-8-sig", newline="") as stream:
-                delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-                return _from_records(file, csv.DictReader(stream, delimiter=delimiter))
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
+    """Read the rows of a list or table.
+
+    Raises:
+        DataError: The file, or a row that is named with its number, cannot be used.
+    """
+    ending = file.suffix.lower()
+    if ending == ".parquet":
+        return _parquet(file)
+    if ending in NO_LISTS:
         raise DataError(
-            f"list {file} does not exist: correct the path (data.train, data.val or --list)"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"list {file} cannot be read: {error}") from None
-    named = [(f"{file}, line {n}", line.strip()) for n, line in enumerate(lines, 1)]
-    return [_from_line(line, where, labels) for where, line in named if line]
+            f"{KIND} {file}: lists are text (PATH LABEL a line), .csv, .tsv, .parquet, or "
+            "WebDataset .tar: convert it to one of these"
+        )
+    text = read_text(file, KIND)
+    if ending in CSV or has_header(text, COLUMNS):
+        records = read_table(file, COLUMNS, HEADER, KIND)
+        return [_row(record.fields, record.where) for record in records]
+    lines = [(f"{KIND} {file}, line {n}", line.strip()) for n, line in _numbered(text)]
+    return [_from_line(line, where, labels) for where, line in lines if line and line[0] != "#"]
+
+
+def _numbered(text: str) -> enumerate[str]:
+    return enumerate(re.split(r"\r\n|\r|\n", text), 1)
 
 
 def _from_line(line: str, where: str, labels: LabelList | None) -> Row:
-    """`PATH LABEL`: separated by a tab, or by the white space before a class number or name.
+    """Read `PATH LABEL`: separated by a tab, or by the blank before a class number or name.
 
     Paths may hold spaces, and so may names: then the longest known label at the end of the line
-    is taken.
+    is taken, or without known labels all that follows the ending of a video.
     """
     if "\t" in line:
         path, label = (part.strip() for part in line.rsplit("\t", 1))
     else:
-        path, label = _split(line, labels)
+        path, label = _split(line, where, labels)
     if not path or not label:
         raise DataError(f"{where}: {line!r} needs a path and a label")
-    return Row(path, label, (), where)
+    return _checked(Row(path, label, (), where))
 
 
-def _split(line: str, labels: LabelList | None) -> tuple[str, str]:
+def _split(line: str, where: str, labels: LabelList | None) -> tuple[str, str]:
+    quoted = QUOTED_THEN_LABEL.fullmatch(line)
+    if quoted:
+        return quoted["path"], quoted["label"]
     head, _, last = line.rpartition(" ")
-    if last.isdecimal() or labels is None:
+    if class_number(last) is not None:
         return head.strip(), last
-    words = line.split(" ")
-    for start in range(1, len(words)):
-        tail = " ".join(words[start:])
-        if labels.find(tail) is not None:
-            return " ".join(words[:start]).strip(), tail
+    if labels is not None:
+        words = line.split(" ")
+        tails = ((words[:i], " ".join(words[i:])) for i in range(1, len(words)))
+        known = ((before, tail) for before, tail in tails if labels.find(tail) is not None)
+        for before, tail in known:
+            return " ".join(before).strip(), tail
+    video = VIDEO_THEN_LABEL.fullmatch(line)
+    if video:
+        return video["path"], video["label"]
+    if " " in head.strip() and labels is None:
+        raise DataError(f"{where}: where does the label of {line!r} begin? Put a tab before it")
     return head.strip(), last
 
 
-def _parquet(file: Path) -> Iterable[Mapping[str, Any]]:
+def class_number(label: str) -> int | None:
+    """Return the class that a label is the number of: 3 for "3" and "3.0", None for a name."""
+    whole, _, rest = label.partition(".")
+    return int(whole) if whole.isdecimal() and not rest.strip("0") else None
+
+
+def _parquet(file: Path) -> list[Row]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
         raise DataError(f"{file} needs pyarrow: pip install pyarrow, or use a CSV file") from None
     try:
         records: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
-    except ArrowException as error:
-        raise DataError(f"{file} is no Parquet table: {error}") from None
-    return records
-
-
-def _from_records(file: Path, records: Iterable[Mapping[str, Any]]) -> list[Row]:
+    except FileNotFoundError:
+        raise DataError(f"{KIND} {file} does not exist: correct the path") from None
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{KIND} {file} is no Parquet table: {error}") from None
     rows = []
-    for number, record in enumerate(records, start=2):
-        where = f"{file}, row {number}"
-        if "path" not in record or "label" not in record:
-            raise DataError(f"{file} needs the columns path and label; it has {', '.join(record)}")
-        path, label = record["path"], record["label"]
-        if path in (None, "") or label in (None, ""):
-            raise DataError(f"{where}: path and label must not be empty")
-        wordings = _wordings(record.get("captions"), where)
-        rows.append(Row(str(path), str(label), wordings, where))
+    for number, record in enumerate(records, start=1):
+        fields = {str(name).strip().lower(): value for name, value in record.items()}
+        if not set(COLUMNS) <= set(fields):
+            raise DataError(
+                f"{KIND} {file} needs the columns path and label; it has {', '.join(record)}"
+            )
+        rows.append(_row(fields, f"{KIND} {file}, row {number}"))
     return rows
 
 
+def _row(fields: Mapping[str, Any], where: str) -> Row:
+    path, label = fields["path"], label_of(fields["label"], where)
+    if path is None or path == "":
+        raise DataError(f"{where}: the path is empty")
+    if not isinstance(path, str):
+        raise DataError(f"{where}: the path must be text, not {path!r}")
+    return _checked(Row(path, label, _wordings(fields.get("captions"), where), where))
+
+
+def label_of(value: Any, where: str) -> str:
+    """Return the text of a label: class numbers also come as floats, and missing ones as NaN."""
+    if value is None or value == "" or value != value:  # NaN alone differs from itself
+        raise DataError(f"{where}: the label is missing")
+    if isinstance(value, str):
+        return value
+    whole = not isinstance(value, (bool, bytes)) and hasattr(value, "__int__")
+    if not whole or int(value) != value or value < 0:
+        raise DataError(f"{where}: {value!r} is neither a label's name nor a class number")
+    return str(int(value))
+
+
+def _checked(row: Row) -> Row:
+    if "\0" in row.path:
+        raise DataError(f"{row.where}: the path holds a NUL character")
+    return row
+
+
 def _wordings(value: Any, where: str) -> tuple[str, ...]:
-    """The column captions: a list, or a JSON list of texts in CSV."""
-    if value in (None, ""):
+    """Read the column captions: a list, or a JSON list of texts in CSV."""
+    if value is None or value == "":
         return ()
     if isinstance(value, str):
         try:

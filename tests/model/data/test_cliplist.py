@@ -111,7 +111,7 @@ def test_class_numbers_need_names(tmp_path: Path) -> None:
 
 
 def test_a_missing_list_and_a_missing_root_say_what_to_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"does not exist: correct the path \(data\.train"):
+    with pytest.raises(DataError, match=r"none\.txt does not exist: correct the path"):
         read_clips([tmp_path / "none.txt"], tmp_path)
     with pytest.raises(DataError, match=r"set data\.root"):
         read_clips([listed(tmp_path, "a.mp4 x\n")], tmp_path / "nowhere")
@@ -123,5 +123,8 @@ def test_broken_captions_and_missing_columns_are_named(tmp_path: Path) -> None:
     rows = [("a.mp4", "wave", "waving")]
     with pytest.raises(DataError, match="row 2: captions must be a list"):
         read_clips([write_table(tmp_path / "a.csv", rows, ("path", "label", "captions"))], tmp_path)
-    with pytest.raises(DataError, match="needs the columns path and label"):
+    with pytest.raises(
+        DataError,
+        match="needs the header path,label as its first line; it begins with 'file,label'",
+    ):
         read_clips([write_table(tmp_path / "b.csv", [("a", "b")], ("file", "label"))], tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from model.data.errors import DataError
 from model.data.lists.cliplist import open_files, read_clips
 from model.data.lists.files import Tar, list_members
-from model.data.lists.shards import write_shards
+from model.data.lists.shard_writer import write_shards
 
 
 @pytest.fixture
