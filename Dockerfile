@@ -22,8 +22,17 @@ RUN apt-get update -qq \
     && useradd --uid 10001 --gid xclip --home-dir /tmp --no-create-home --shell /usr/sbin/nologin xclip
 WORKDIR /app
 
+# --- the version, which stands in pyproject.toml alone, as Python's metadata ---------------------
+FROM base AS version
+COPY pyproject.toml ./
+RUN python -c "import pathlib, tomllib; \
+version = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']['version']; \
+folder = pathlib.Path('metadata/xclip_serve-' + version + '.dist-info'); folder.mkdir(parents=True); \
+(folder / 'METADATA').write_text('Metadata-Version: 2.1\\nName: xclip-serve\\nVersion: ' + version)"
+
 # --- what the server is made of, without torch --------------------------------------------------
 FROM base AS code
+COPY --from=version /app/metadata ./
 COPY model/__init__.py model/files.py model/
 COPY model/inputs model/inputs
 COPY export/__init__.py export/
@@ -59,11 +68,10 @@ RUN python -m venv /opt/venv \
 
 # --- images -------------------------------------------------------------------------------------
 FROM base AS export
-ARG VERSION=0.1.0
+COPY --from=version /app/metadata ./
 LABEL org.opencontainers.image.title="xclip-serve export" \
       org.opencontainers.image.description="Makes X-CLIP bundles from checkpoints" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages-export /opt/venv /opt/venv
 COPY model model
 COPY export export
@@ -77,12 +85,11 @@ ENTRYPOINT ["python", "-m", "export"]
 CMD ["--help"]
 
 FROM base AS server
-ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="xclip-serve" \
       org.opencontainers.image.description="Open-vocabulary video classification with X-CLIP" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
-ENV XCLIP_HOST=0.0.0.0
+      org.opencontainers.image.licenses="Apache-2.0"
+# Every address, over IPv6 and IPv4.
+ENV XCLIP_HOST=::
 COPY --from=code /app /app
 USER 10001:10001
 EXPOSE 8000

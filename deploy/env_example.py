@@ -51,7 +51,7 @@ ENV_FILE=.env
 #GRAFANA_PASSWORD=admin
 
 # --- the server ---------------------------------------------------------------------------------
-# In the container XCLIP_HOST is 0.0.0.0, and compose sets XCLIP_REDIS_URL and XCLIP_PORT itself.
+# In the container XCLIP_HOST is ::, and compose sets XCLIP_REDIS_URL and XCLIP_PORT itself.
 """
 
 

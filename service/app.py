@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
@@ -14,8 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from export.runtime import Runtime
-from service.access.auth import HEADER as KEY_HEADER
-from service.access.auth import SECURITY_SCHEMES
+from service.api.addresses import Addresses
 from service.api.middleware import RequestContext
 from service.api.ops import add_ops
 from service.api.problems import install_handlers
@@ -26,7 +25,6 @@ from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
 from service.transport.ops_port import ops_port
 
-VERSION = "0.1.0"
 PAGE = Path(__file__).parent / "page"
 
 
@@ -62,18 +60,19 @@ def create_app(
     app = FastAPI(
         title="xclip-serve",
         summary="Open-vocabulary video classification: a clip and labels in, ranked labels out.",
-        version=VERSION,
+        version=_version(),
+        # Beside the document, whatever prefix a proxy puts before both.
+        servers=[{"url": ".", "description": "this server"}],
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
     )
     app.state.server, app.state.reloader = server, reloader
     install_handlers(app)
-    app.include_router(make_routes(server))
+    app.include_router(make_routes(server), tags=["API"])
     _add_page(app)
-    if server.access.asks_for_key:
-        _document_keys(app)
     if ops_listener is None:
         add_ops(app, server, app.openapi)
     app.add_middleware(
@@ -82,29 +81,26 @@ def create_app(
         draining=lambda: server.admission.draining,
         tracing=server.tracing,
     )
+    app.add_middleware(Addresses, root_path=settings.root_path)
     if settings.cors_origins:
-        # Outside of everything that may refuse, so that a page can read the refusal.
+        # Outside of everything that may refuse, so that a page can read the refusal. Any header:
+        # what traces requests in a browser adds its own, and none of them opens anything.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", KEY_HEADER, "X-Request-ID"],
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     return app
 
 
-def _document_keys(app: FastAPI) -> None:
-    """Say in the OpenAPI document how a key is sent."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = plain()
-        document["components"]["securitySchemes"] = SECURITY_SCHEMES
-        document["security"] = [{name: []} for name in SECURITY_SCHEMES]
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
+def _version() -> str:
+    """Return the version that pyproject.toml gives, as it was installed."""
+    try:
+        return importlib.metadata.version("xclip-serve")
+    except importlib.metadata.PackageNotFoundError:  # a checkout that nobody has installed
+        return "0"
 
 
 def _add_page(app: FastAPI) -> None:

@@ -19,6 +19,8 @@ ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
 HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
+ROOT_PATH = re.compile(r"[\w.~-]+(/[\w.~-]+)*", re.ASCII)
+
 Count = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -40,7 +42,7 @@ class Settings(BaseSettings):
     )
 
     bundle: Path = Field(DEMO_BUNDLE, description="folder of the bundle to serve")
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", description="address to listen on; :: takes IPv6 and IPv4")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     runtime: str = Field("auto", description="what runs the graphs, or auto for the best here")
     precision: str | None = Field(
@@ -82,6 +84,9 @@ class Settings(BaseSettings):
 
     max_connections: Count = Field(1000, description="open connections")
     header_timeout_s: Seconds = Field(10.0, description="time for a request's headers")
+    keep_alive_s: Count = Field(
+        75, description="how long a connection stays open unused: longer than a proxy keeps its own"
+    )
     max_uploads: Count = Field(64, description="requests whose body is being received")
     max_uploads_per_client: Count = Field(
         32, description="requests of one key or address whose body is being received"
@@ -119,6 +124,9 @@ class Settings(BaseSettings):
     )
     cors_origins: Names = Field(
         (), description="origins whose pages may ask, with commas between; default: none"
+    )
+    root_path: str = Field(
+        "", description="prefix of every path, such as /xclip, where a proxy does not strip it"
     )
     trusted_proxies: str = Field(
         "127.0.0.1", description="addresses or networks whose X-Forwarded-For is believed"
@@ -166,6 +174,14 @@ class Settings(BaseSettings):
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise ValueError(f'{origin[:80]!r} is no origin; write https://host or "*"')
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, value: str) -> str:
+        path = value.strip("/")
+        if path and not ROOT_PATH.fullmatch(path):
+            raise ValueError(f"{value[:80]!r} is no path; write /xclip")
+        return f"/{path}" if path else ""
 
     @field_validator("video_url_hosts")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastapi import Request
+from fastapi.security import APIKeyHeader, HTTPBearer
 
 from service.contract.errors import ApiError
 from service.settings import Settings
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 BEARER = "bearer "
 HEADER = "X-API-Key"
-# For the OpenAPI document of a server that asks for keys.
-SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer"},
-    "header": {"type": "apiKey", "in": "header", "name": HEADER},
-}
+# How a key is sent, for the OpenAPI document of a server that asks for keys.
+KEY_SCHEMES = (
+    HTTPBearer(auto_error=False, scheme_name="bearer"),
+    APIKeyHeader(name=HEADER, auto_error=False, scheme_name="header"),
+)
 NOBODY = "unknown"
 
 

@@ -13,6 +13,7 @@ from service.contract.errors import ErrorCode
 from service.settings import Settings
 
 TEXT = {"type": "string"}
+EXAMPLE_LABELS = ["a red circle moving left", "a red circle moving right"]
 
 
 def classify_body(settings: Settings) -> dict[str, Any]:
@@ -64,9 +65,14 @@ def classify_body(settings: Settings) -> dict[str, Any]:
             "description": "temporal views to average, default 1",
         },
     }
+    for name, schema in fields.items():
+        # What Swagger UI fills in; it leaves out what is empty, and would invent what is missing.
+        nothing: object = [] if schema["type"] == "array" else ""
+        schema["example"] = EXAMPLE_LABELS if name == "labels" else nothing
     form = {
         "schema": {"type": "object", "additionalProperties": False, "properties": fields},
         "encoding": {"labels": {"explode": True}, "template": {"explode": True}},
+        "example": {"labels": EXAMPLE_LABELS},
     }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": form}}}
 

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from service.lifecycle.service_state import ServiceState
 
 DOCS_CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"  # fmt: skip # noqa: E501
-ASSETS = "/docs/assets"
+ASSETS = "docs/assets"  # relative, as all addresses here: a proxy may put a prefix before them
 
 
 def add_ops(app: FastAPI, server: ServiceState, document: Callable[[], dict[str, Any]]) -> None:
@@ -37,7 +37,7 @@ def add_ops(app: FastAPI, server: ServiceState, document: Callable[[], dict[str,
     if server.settings.docs:
         _add_docs(router, document)
         assets = importlib.resources.files("fastapi_offline") / "static"
-        app.mount(ASSETS, StaticFiles(directory=str(assets)), name="docs")
+        app.mount(f"/{ASSETS}", StaticFiles(directory=str(assets)), name="docs")
     app.include_router(router)
 
 
@@ -49,13 +49,14 @@ def _add_docs(router: APIRouter, document: Callable[[], dict[str, Any]]) -> None
         return JSONResponse(document())
 
     @router.get("/docs")
-    async def docs() -> HTMLResponse:
+    async def docs(request: Request) -> HTMLResponse:
+        root = "../" if request.scope["raw_path"].endswith(b"/") else ""
         page = get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url=f"{root}openapi.json",
             title="xclip-serve",
-            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{ASSETS}/favicon.png",
+            swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
         )
         page.headers["Content-Security-Policy"] = DOCS_CSP
         return page

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request, Response, Security
 
+from service.access.auth import KEY_SCHEMES
 from service.api.form import Form, FormLimits, read_form
 from service.api.json_stream import write_answer
 from service.api.openapi import classify_body, problem_responses
@@ -29,8 +30,9 @@ Result = TypeVar("Result")
 def make_routes(server: ServiceState) -> APIRouter:
     """Every route, on this server. All but the health checks ask for a key where there are keys."""
     open_router = APIRouter()
+    schemes = [Security(scheme) for scheme in KEY_SCHEMES] if server.access.asks_for_key else []
     router = APIRouter(
-        dependencies=[Depends(server.access.identify)],
+        dependencies=[*schemes, Depends(server.access.identify)],
         responses=problem_responses(["unauthorized", "not_ready"]),
     )
     limits = form_limits(server.settings)
@@ -42,11 +44,13 @@ def make_routes(server: ServiceState) -> APIRouter:
         response_model=Classification,
         responses=problem_responses(sorted(STATUS)),
         openapi_extra=classify_body(server.settings),
+        dependencies=schemes,
     )
     async def classify(request: Request) -> Response:
         """A clip and labels in, ranked labels out."""
+        await server.access.identify(request)
+        _ = server.engine  # there before a request is counted, or anything is uploaded
         client = await server.access.admit(request)
-        _ = server.engine  # there before anything is uploaded
         with server.admission.upload(client):
             wanted, form = await _received(request, server, limits)
         with contextlib.closing(form), server.admission.work(), server.engine.use() as engine:

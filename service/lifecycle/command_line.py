@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
+from service.lifecycle.kubernetes import PREFIX, service_variables
 from service.settings import Settings
 
-PREFIX = "XCLIP_"
 OURS_IN_TESTS = "XCLIP_TEST_"
 BACKLOG = 1024
 # A client that takes nothing of what was sent to it for so long is gone.
@@ -22,7 +23,8 @@ class Mistake(Exception):
 
 
 def read_settings(arguments: list[str]) -> Settings:
-    """Flags over environment over defaults. Mistake names the setting."""
+    """Read flags, over the environment, over defaults. Mistake names the setting."""
+    _pass_over_service_variables()
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = (name.upper() for name in os.environ)
     ours = {n for n in given if n.startswith(PREFIX) and not n.startswith(OURS_IN_TESTS)}
@@ -50,6 +52,19 @@ def read_settings(arguments: list[str]) -> Settings:
     return settings
 
 
+def _pass_over_service_variables() -> None:
+    """Take what Kubernetes says of services out of the environment, and say so."""
+    names = service_variables(os.environ)
+    if names:
+        print(
+            f"service: passed over {len(names)} variables that Kubernetes sets for services, such "
+            f"as {names[0]}; enableServiceLinks: false in the pod keeps them out",
+            file=sys.stderr,
+        )
+    for name in names:
+        del os.environ[name]
+
+
 def listen(settings: Settings) -> socket.socket:
     """The listening socket. Mistake where the address cannot be had."""
     return _listen(settings.host, settings.port, "--port or --host")
@@ -63,18 +78,33 @@ def listen_for_ops(settings: Settings) -> socket.socket | None:
 
 
 def _listen(host: str, port: int, flags: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted inherits it
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_TIMEOUT_MS)
+    host = "::" if host == "*" else host.strip("[]")
     try:
-        listener.bind((host, port))
+        if host == "::" and not socket.has_dualstack_ipv6():
+            host = "0.0.0.0"  # noqa: S104  # every address, on a kernel without IPv6
+        listener = _bound(host, port)
     except OSError as error:
-        listener.close()
         raise Mistake(
-            f"cannot listen on {host}:{port} ({error.strerror}): choose another {flags}"
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another {flags}"
         ) from None
     listener.listen(BACKLOG)
     listener.setblocking(False)
+    return listener
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Bind a socket; `::` takes connections over IPv4 as well."""
+    choices = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = min(choices, key=lambda choice: choice[0] != socket.AF_INET)
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted inherits it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_TIMEOUT_MS)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
     return listener

@@ -1,5 +1,8 @@
 "use strict";
 
+const SUGGESTED = 6;
+const MOST_TO_FETCH = 5000;
+
 const $ = (id) => document.getElementById(id);
 
 function say(text, isError = false) {
@@ -19,7 +22,7 @@ function askForKey() {
 }
 
 async function describeModel() {
-  const response = await fetch("/model", { headers: headers() });
+  const response = await fetch("model", { headers: headers() });
   if (response.status === 401) {
     askForKey();
     return;
@@ -31,6 +34,19 @@ async function describeModel() {
   const model = await response.json();
   const warnings = model.warnings.length ? ` · ${model.warnings.join("; ")}` : "";
   $("model").textContent = `${model.name} · ${model.runtime} · ${model.precision}${warnings}`;
+  await suggestLabels();
+}
+
+// A few labels that the bundle knows, far apart in its list, for whoever has not written any.
+async function suggestLabels() {
+  const stored = await (await fetch("labels", { headers: headers() })).json();
+  const list = stored.find((one) => one.count <= MOST_TO_FETCH);
+  if (!list || $("labels").value) return;
+  const address = `labels/${encodeURIComponent(list.name)}`;
+  const { labels } = await (await fetch(address, { headers: headers() })).json();
+  const step = Math.max(1, Math.floor(labels.length / SUGGESTED));
+  const some = labels.filter((_, i) => i % step === 0).slice(0, SUGGESTED);
+  if (!$("labels").value) $("labels").value = some.join("\n");
 }
 
 function preview(file) {
@@ -77,7 +93,7 @@ async function classify(event) {
   $("go").disabled = true;
   say("Looking …");
   try {
-    const response = await fetch("/classify", { method: "POST", body: form, headers: headers() });
+    const response = await fetch("classify", { method: "POST", body: form, headers: headers() });
     const answer = await response.json();
     if (response.status === 401) askForKey();
     if (response.ok) show(answer);

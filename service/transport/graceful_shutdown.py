@@ -21,7 +21,6 @@ from service.settings import Settings
 from service.transport.connection_limits import connections
 
 LOOK_EVERY_S = 0.02
-KEEP_ALIVE_S = 15
 CLOSE_TIMEOUT_S = 2  # for connections without a request
 
 
@@ -71,7 +70,7 @@ def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=settings.keep_alive_s,
         forwarded_allow_ips=settings.trusted_proxies,
     )
     return DrainingServer(config, app.state.server, settings.shutdown_grace_s)

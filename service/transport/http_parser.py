@@ -7,9 +7,10 @@ lengths, chunks and line ends; what it leaves open is closed here.
 
 from __future__ import annotations
 
+import asyncio
 import http
 import re
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,6 +20,7 @@ from service.contract.errors import ApiError
 from service.transport.lingering_close import LingeringTransport
 
 MAX_HEADERS = 200
+MAPPED = "::ffff:"
 VERSIONS = ("1.1", "1.0")
 # A name, an address, an IPv6 address in brackets; or nothing, where the target names no host.
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+;=%-]*)(:\d*)?", re.ASCII)
@@ -35,6 +37,11 @@ class RequestParser(HttpToolsProtocol):
         self.requests = 0
         self.broken = False  # nothing of what follows has a meaning
         self._upgrade_offered = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection; a client over IPv4 has its own address on a socket for both, too."""
+        super().connection_made(transport)
+        self.client, self.server = _as_ipv4(self.client), _as_ipv4(self.server)
 
     def data_received(self, data: bytes) -> None:
         """Parse; after what is no HTTP nothing more is."""
@@ -157,6 +164,16 @@ class RequestParser(HttpToolsProtocol):
     def body_unread(self) -> bool:
         """Whether the client may still be sending what nobody will read."""
         return self.broken or (self.cycle is not None and self.cycle.more_body)
+
+
+Address = TypeVar("Address", tuple[str, int] | None, tuple[str, int | None] | None)
+
+
+def _as_ipv4(address: Address) -> Address:
+    """Write `::ffff:10.0.0.1` as 10.0.0.1, as proxies that are trusted and rates have it."""
+    if address is None or not ("." in address[0] and address[0].startswith(MAPPED)):
+        return address
+    return (address[0].removeprefix(MAPPED), address[1])
 
 
 def _path_and_query(target: bytes) -> bytes:

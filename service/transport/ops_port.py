@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from service.api.addresses import Addresses
 from service.api.middleware import RequestContext
 from service.api.ops import add_ops
 from service.api.problems import install_handlers
@@ -29,6 +30,7 @@ async def ops_port(
     install_handlers(app)
     add_ops(app, server, document)
     app.add_middleware(RequestContext, metrics=server.metrics, draining=lambda: False)
+    app.add_middleware(Addresses)
     config = uvicorn.Config(
         app,
         http=connections(server.settings),  # type: ignore[arg-type]  # a factory does

@@ -79,13 +79,6 @@ def test_a_body_without_a_key_is_not_read(key_file: Path) -> None:
         assert b"connection: close" in answer.lower()
 
 
-def test_the_document_says_how_a_key_is_sent(key_file: Path) -> None:
-    with running(fake_runtime(), api_keys_file=key_file) as server:
-        document = server.client.get("/openapi.json").json()
-    assert document["components"]["securitySchemes"]["header"]["name"] == "X-API-Key"
-    assert {"bearer": []} in document["security"]
-
-
 def test_keys_change_while_the_server_runs(
     key_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

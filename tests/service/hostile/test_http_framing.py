@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from service.transport import graceful_shutdown
 from tests.service.conftest import RunningServer, fake_runtime, running
 from tests.service.strict_http import read_answers, read_requests
 
@@ -144,10 +143,10 @@ async def answers_to(port: int, pieces: list[bytes]) -> bytes:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graceful_shutdown, "KEEP_ALIVE_S", 1)
-        with running(fake_runtime(), header_timeout_s=1, upload_idle_timeout_s=1) as started:
-            yield started
+    with running(
+        fake_runtime(), header_timeout_s=1, upload_idle_timeout_s=1, keep_alive_s=1
+    ) as started:
+        yield started
 
 
 def test_no_byte_of_a_body_is_answered_as_a_request(server: RunningServer) -> None:
