@@ -20,7 +20,7 @@ def classify_body(settings: Settings) -> dict[str, Any]:
     """The form of POST /classify with the bounds that hold here."""
     phrase = {**TEXT, "minLength": 1}
     count = {"type": "integer", "minimum": 1, "maximum": settings.max_labels}
-    fields = {
+    fields: dict[str, dict[str, Any]] = {
         "video": {
             "type": "string",
             "format": "binary",

@@ -198,7 +198,7 @@ def test_a_client_over_ipv4_is_known_by_its_own_address() -> None:
         clip = clip_bytes()
         assert server.classify(clip, labels=["a"]).status_code == 200
         headers = {"X-Forwarded-For": "203.0.113.7"}  # believed from 127.0.0.1, the default
-        files = {"video": clip, "labels": (None, "a")}
+        files = [("video", clip), ("labels", b"a")]
         answer = server.client.post("/classify", files=files, headers=headers)
         assert answer.status_code == 200, answer.text
         assert server.classify(clip, labels=["a"]).status_code == 429
@@ -314,7 +314,7 @@ def test_only_what_asks_for_a_key_says_so_in_the_document(tmp_path: Path) -> Non
         for path, methods in document["paths"].items()
         for operation in methods.values()
     }
-    keyed = [{"bearer": []}, {"header": []}]
+    keyed: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
     assert asks == {
         "/classify": keyed,
         "/model": keyed,
