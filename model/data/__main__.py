@@ -82,15 +82,18 @@ def _check(options: argparse.Namespace) -> int:
 
 def _folders(options: argparse.Namespace) -> int:
     from model.data.lists.folders import split_folders, write_split
+    from model.data.lists.names import named
 
     split = split_folders(options.root, options.val_share, options.seed)
     files = write_split(split, options.output)
+    test = f", {len(split.test)} to test on" if split.test else ""
     print(
-        f"{len(split.labels)} labels, {len(split.train)} clips to train on, {len(split.val)} to "
-        f"measure accuracy on: {', '.join(map(str, files))}"
+        f"{len(split.labels)} labels ({named(list(split.labels.names))}), {len(split.train)} clips "
+        f"to train on, {len(split.val)} to measure accuracy on{test}: "
+        f"{', '.join(map(str, files))}"
     )
-    if split.empty:
-        print(f"left out, no clips in them: {', '.join(split.empty)}")
+    for note in split.notes:
+        print(note)
     return 0
 
 
