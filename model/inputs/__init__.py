@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.inputs.clip import Clip, VideoInfo
+    from model.inputs.clip import Clip, VideoInfo, VideoWarning
     from model.inputs.errors import (
         NotAVideo,
         RangeError,
@@ -52,6 +52,7 @@ __all__ = [
     "VideoError",
     "VideoInfo",
     "VideoLimits",
+    "VideoWarning",
     "check_template",
     "check_templates",
     "clean_label",
@@ -68,7 +69,7 @@ __all__ = [
 
 _HOMES = {
     "video.allocation": ("limit_libav_allocations",),
-    "clip": ("Clip", "VideoInfo"),
+    "clip": ("Clip", "VideoInfo", "VideoWarning"),
     "video.decode": ("decode_clip", "decode_uncropped"),
     "errors": (
         *("NotAVideo", "RangeError", "TooLarge", "TooShort"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
@@ -15,6 +16,25 @@ Seconds = Annotated[float, Field(ge=0, le=1e9)]
 Side = Annotated[int, Field(gt=0, le=2**20)]
 CodecName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class VideoWarning(StrEnum):
+    """What the sender is told of a clip that was read: fixed sentences, so that a process that is
+    not trusted can say no others.
+    """
+
+    STREAMS_LEFT_OUT = (
+        "the file has several video streams: the one that holds most was taken (its size and "
+        "length are in the answer), the others were left out"
+    )
+    HDR = (
+        "the video is HDR and is not tone-mapped: it looks paler than on a screen; export it as "
+        "SDR if the labels depend on colours"
+    )
+    DOLBY_VISION = (
+        "the video is Dolby Vision and is read without Dolby's metadata: its colours may be wrong; "
+        "export it as SDR"
+    )
 
 
 class VideoInfo(BaseModel):
@@ -31,7 +51,7 @@ class VideoInfo(BaseModel):
         codec: FFmpeg's name of the codec.
         frames: Number of frames in the requested range, from which the sampled ones were chosen.
         frame_times_s: Seconds of each sampled frame after the first of the clip, view by view.
-        warnings: Sentences for the sender: what of the file was left out or is doubtful.
+        warnings: What of the file was left out or is doubtful.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -43,7 +63,7 @@ class VideoInfo(BaseModel):
     codec: CodecName
     frames: Annotated[int, Field(gt=0, le=2**31)]
     frame_times_s: tuple[Seconds, ...]
-    warnings: Annotated[tuple[Sentence, ...], Field(max_length=16)] = ()
+    warnings: Annotated[tuple[VideoWarning, ...], Field(max_length=16)] = ()
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,15 @@ class UnsupportedFormat(VideoError):
 class UnsupportedCodec(UnsupportedFormat):
     """A video whose codec is not on the allow-list."""
 
-    sentence = "the codec of this video is not accepted; send H.264, HEVC, VP9, AV1 or MPEG-4"
+    sentence = (
+        "the codec of this video ({codec:s}) is not accepted; send H.264, HEVC, VP9, AV1 or MPEG-4"
+    )
+
+
+class Encrypted(UnsupportedFormat):
+    """A video under DRM: it would decode to noise."""
+
+    sentence = "this video is encrypted (DRM) and cannot be decoded; send it without protection"
 
 
 class TooLarge(VideoError):
@@ -142,10 +150,22 @@ class NoPicture(Undecodable):
     sentence = "no picture of this video could be decoded; send another file"
 
 
-class SizeChanges(Undecodable):
-    """Pictures of different sizes, where one size is needed."""
+class MissingBeginning(Undecodable):
+    """A segment or a chunk of a recording: what it is decoded with lies before it."""
 
-    sentence = "the picture size changes inside this video; re-encode it"
+    sentence = (
+        "this is a later piece of a video without its beginning (the initialisation segment or the "
+        "first chunk); send both joined into one file"
+    )
+
+
+class MissingIndex(Undecodable):
+    """An mp4 or mov file without its `moov` box."""
+
+    sentence = (
+        "the index of this video (its moov box) is missing: the recording was not finished or the "
+        "file was cut off; send the whole file"
+    )
 
 
 class TooShort(VideoError):

@@ -7,7 +7,7 @@ limits given twice because the demuxer's options never reach the decoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,30 +23,24 @@ import av.subtitles.stream
 import av.subtitles.subtitle
 import av.video.codeccontext
 import av.video.stream
-from av.stream import Discard, Disposition
+from av.stream import Discard
 
-from model.inputs.errors import (
-    NoVideoStream,
-    TooLarge,
-    TooManyStreams,
-    Undecodable,
-    Unreadable,
-    UnsupportedCodec,
-)
+from model.inputs.clip import VideoWarning
+from model.inputs.errors import TooLarge, Undecodable, Unreadable
 from model.inputs.limits import VideoLimits
 from model.inputs.video.container_sniffer import HEAD_BYTES, demuxer_for
+from model.inputs.video.mov_boxes import check_not_a_picture, explain_failure
 from model.inputs.video.source import FileView, SharedFile
-
-DECODERS = frozenset(
-    (
-        *("av1", "cinepak", "dnxhd", "ffv1", "ffvhuff", "flv", "gif", "h263", "h264", "hevc"),
-        *("huffyuv", "libdav1d", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4"),
-        *("msmpeg4v2", "prores", "qtrle", "rawvideo", "svq1", "svq3", "theora", "vc1", "vp6"),
-        *("vp6f", "vp8", "vp9", "wmv1", "wmv2", "wmv3"),
-    )
+from model.inputs.video.streams import (
+    DECODERS,
+    Choice,
+    check_codec,
+    choose,
+    colour_warnings,
+    films,
 )
-# Streams that hold pictures beside the video: covers, thumbnails, stills.
-NOT_THE_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
+from model.inputs.video.timeline import Clock
+
 READ_BYTES = 1 << 18
 
 # What bad input makes the library raise: its own errors, and Python's where numbers make no sense.
@@ -55,32 +49,44 @@ LIBRARY_ERRORS = (av.FFmpegError, OSError, ArithmeticError, MemoryError)
 OPENING_ERRORS = (*LIBRARY_ERRORS, ValueError, LookupError)
 
 
+# A camera that is switched on late: sound alone for so long (microseconds).
+PROBING = {"flv": {"analyzeduration": str(1800 * 1_000_000)}}
+# Broadcasts and their recordings have no pauses: a longer step is a programme that changed.
+LONGEST_PAUSE_S = {"mpegts": 10.0, "mpeg": 10.0}
+
+
 @dataclass(frozen=True)
 class OpenVideo:
-    """An opened file and the one stream that is looked at."""
+    """An opened file and the stream that is looked at; `choice` may name more that follow it."""
 
     demuxer: str
     source: SharedFile
     container: Any
     stream: Any
     context: Any
+    choice: Choice
+    limits: VideoLimits
 
     @property
     def codec(self) -> str:
-        """The name of the decoder, as the client is told."""
+        """The name of the codec, as the client is told."""
         name: str = self.context.codec.canonical_name
         return name
 
     @property
-    def frame_step_s(self) -> float:
-        """Nominal seconds per frame, for frames that carry no time."""
-        rate = self.stream.average_rate or self.stream.guessed_rate
-        return float(1 / rate) if rate else 1 / 25
+    def warnings(self) -> tuple[VideoWarning, ...]:
+        """What the client is told of this file."""
+        return self.choice.warnings + colour_warnings(self.context)
 
     @property
-    def time_base(self) -> Fraction:
-        """Seconds per tick of the stream's clock."""
-        return Fraction(self.stream.time_base or Fraction(1, 1000))
+    def clock(self) -> Clock:
+        """The clock of the stream."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return Clock(
+            Fraction(self.stream.time_base or Fraction(1, 1000)),
+            float(1 / rate) if rate else 1 / 25,
+            LONGEST_PAUSE_S.get(self.demuxer, 60.0),
+        )
 
     @property
     def pixel_aspect(self) -> Fraction:
@@ -91,17 +97,64 @@ class OpenVideo:
 
 @contextmanager
 def open_video(
-    source: BinaryIO | SharedFile, limits: VideoLimits, threads: int = 1
+    source: BinaryIO | SharedFile,
+    limits: VideoLimits,
+    threads: int = 1,
+    choice: Choice | None = None,
 ) -> Iterator[OpenVideo]:
-    """Open `source` and choose its video: the first stream that is one and has a known decoder.
+    """Open `source` and its film; `choice` is that of an earlier opening.
 
     Raises a VideoError; library errors inside the block become one too.
     """
     shared = source if isinstance(source, SharedFile) else SharedFile(source)
     demuxer = demuxer_for(shared.read_at(0, HEAD_BYTES))
+    if demuxer == "mov":
+        check_not_a_picture(shared)
     try:
-        container = av.open(
-            FileView(shared),
+        if choice is None:
+            with _opened(shared, demuxer, limits) as container:
+                candidates = films(container, limits)
+                if len(candidates) == 1:
+                    choice = Choice((candidates[0].index,))
+                    yield _prepared(shared, demuxer, container, choice, limits, threads)
+                    return
+                choice = _choose(container, demuxer, candidates, limits)
+        with _opened(shared, demuxer, limits) as container:
+            yield _prepared(shared, demuxer, container, choice, limits, threads)
+    except LIBRARY_ERRORS as error:
+        raise Undecodable from error
+
+
+def packets_of(video: OpenVideo) -> Iterator[Any]:
+    """The coded packets of the film, in file order; the flush packets are left out.
+
+    Of streams that take turns the last packet of one may be read long after the next one has begun,
+    so each is read by itself.
+    """
+    yield from _packets(video.container, [video.stream])
+    for number in video.choice.streams[1:]:
+        with _opened(video.source, video.demuxer, video.limits) as container:
+            stream = container.streams[number]
+            _discard_others(container, [stream])
+            yield from _packets(container, [stream])
+
+
+def _packets(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            for packet in container.demux(*streams):
+                if packet.size:
+                    yield packet
+            return
+        except IndexError:
+            # PyAV stumbles over the first packet of a stream that shows up late; read on.
+            continue
+
+
+def _opened(file: SharedFile, demuxer: str, limits: VideoLimits) -> Any:
+    try:
+        return av.open(
+            FileView(file),
             mode="r",
             format=demuxer,
             options=_open_options(demuxer, limits),
@@ -109,15 +162,17 @@ def open_video(
             buffer_size=READ_BYTES,
         )
     except OPENING_ERRORS as error:
+        reason = explain_failure(file, limits) if demuxer == "mov" else None
+        if reason is not None:
+            raise reason from None
         raise Unreadable from error
-    try:
-        with container:
-            stream = _choose_stream(container, limits)
-            check_picture(stream.codec_context.width, stream.codec_context.height, limits)
-            _prepare(container, stream, limits, threads)
-            yield OpenVideo(demuxer, shared, container, stream, stream.codec_context)
-    except LIBRARY_ERRORS as error:
-        raise Undecodable from error
+
+
+def _choose(container: Any, demuxer: str, candidates: Sequence[Any], limits: VideoLimits) -> Choice:
+    _discard_others(container, candidates)
+    return choose(
+        container, demuxer, candidates, lambda streams: _packets(container, streams), limits
+    )
 
 
 def check_picture(width: int, height: int, limits: VideoLimits) -> None:
@@ -137,26 +192,29 @@ def _open_options(demuxer: str, limits: VideoLimits) -> dict[str, str]:
         # One more than allowed, so that the surplus stream can be named.
         "max_streams": str(limits.max_streams + 1),
         "threads": "1",
-    }
+    } | PROBING.get(demuxer, {})
 
 
-def _choose_stream(container: Any, limits: VideoLimits) -> Any:
-    if len(container.streams) > limits.max_streams:
-        raise TooManyStreams(max_streams=limits.max_streams)
-    videos = [s for s in container.streams.video if not s.disposition & NOT_THE_VIDEO]
-    if not videos:
-        raise NoVideoStream
-    for stream in videos:
-        if stream.codec_context is not None and stream.codec_context.name in DECODERS:
-            return stream
-    raise UnsupportedCodec
-
-
-def _prepare(container: Any, stream: Any, limits: VideoLimits, threads: int) -> None:
-    for other in container.streams:
-        if other is not stream:
-            other.discard = Discard.all
-    context = stream.codec_context
+def _prepared(
+    file: SharedFile,
+    demuxer: str,
+    container: Any,
+    choice: Choice,
+    limits: VideoLimits,
+    threads: int,
+) -> OpenVideo:
+    streams = [container.streams[i] for i in choice.streams]
+    stream, context = streams[0], streams[0].codec_context
+    check_codec(stream, container)
+    check_picture(context.width, context.height, limits)
+    _discard_others(container, streams)
     context.options = {"max_pixels": str(limits.max_pixels)}
     context.thread_count = threads
     context.thread_type = "FRAME" if threads > 1 else "SLICE"
+    return OpenVideo(demuxer, file, container, stream, context, choice, limits)
+
+
+def _discard_others(container: Any, streams: Sequence[Any]) -> None:
+    for stream in container.streams:
+        if stream not in streams:
+            stream.discard = Discard.all

@@ -7,7 +7,7 @@ looks at a name, and everything else is refused before any library sees it.
 
 from __future__ import annotations
 
-from model.inputs.errors import IsPicture, NotAVideo, UnsupportedFormat
+from model.inputs.errors import IsPicture, MissingBeginning, NotAVideo, UnsupportedFormat
 
 HEAD_BYTES = 4096
 
@@ -23,7 +23,10 @@ SIGNATURES = (
     (b"YUV4MPEG2 ", "yuv4mpegpipe"),
 )
 MOV_BOXES = frozenset(
-    (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid")
+    (
+        *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"),
+        *(b"styp", b"uuid", b"moof", b"sidx"),
+    )
 )
 # Real videos in containers that we leave out: each demuxer more is a larger surface for attacks.
 LEFT_OUT = (
@@ -35,27 +38,31 @@ LEFT_OUT = (
     b"nut/multimedia",
     b"\x1f\x07\x00",
 )
+# A cluster without its header: what a browser's recorder hands out after the first piece.
+MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 TS_PACKETS = (188, 192, 204)
 
 
 def demuxer_for(head: bytes) -> str:
     """The demuxer for a file that begins with `head` (`HEAD_BYTES` of it, or the whole file)."""
-    for magic, demuxer in SIGNATURES:
+    for magic, name in SIGNATURES:
         if head.startswith(magic):
-            return demuxer
+            return name
     if head[4:8] in MOV_BOXES:
         return "mov"
     if head.startswith(b"RIFF") and head[8:12] in (b"AVI ", b"AVIX"):
         return "avi"
     if head.startswith(PICTURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
         raise IsPicture
+    if head.startswith(MATROSKA_CLUSTER):
+        raise MissingBeginning
     if head.startswith(LEFT_OUT):
         raise UnsupportedFormat
-    found = _start_code_demuxer(head) or _transport_stream_demuxer(head)
-    if found is None:
+    demuxer = _start_code_demuxer(head) or _transport_stream_demuxer(head)
+    if demuxer is None:
         raise NotAVideo
-    return found
+    return demuxer
 
 
 def _start_code_demuxer(head: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Decode a clip: the frames a network wants, ready for it."""
+"""Decode a clip: the frames that a network takes, ready for it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from model.inputs.clip import Clip
-from model.inputs.errors import SizeChanges
 from model.inputs.limits import VideoLimits
 from model.inputs.pixels.crop import crop_frame, resize_short_side
 from model.inputs.sampling import sample_indices
 from model.inputs.spec import InputSpec
-from model.inputs.video.sample import Plan, Sampler, Wanted, sample_frames
+from model.inputs.video.clip_reader import Request, Sampler
+from model.inputs.video.sample import Plan, sample_frames
 
 
 def decode_clip(
@@ -31,25 +31,37 @@ def decode_clip(
 ) -> Clip:
     """Sample, decode and crop a clip.
 
-    `source` is a seekable binary file; its name, if it has one, is never looked at. `start` and
-    `end` are seconds from the first frame. `sampling="train"` draws frames at random from `rng`.
-    `threads` is for the decoder. `plan="full"` decodes every frame, whatever the file is like:
-    the same frames, slower.
+    Args:
+        source: Seekable binary file; its name, if it has one, is never looked at.
+        spec: What the network expects; T frames of H x H pixels.
+        views: Temporal views, 1 or more.
+        crops: Spatial crops, 1 (the centre) or 3 (along the long side).
+        start: Seconds from the first frame; None for the beginning.
+        end: Seconds from the first frame, included; None for the end.
+        limits: How large the clip may be; None for the defaults.
+        sampling: "test" for the published rule, "train" for random frames drawn from `rng`.
+        rng: Only with `sampling="train"`.
+        threads: Threads of the decoder, 1 or more.
+        plan: "auto" decodes as little as gives the same frames, "full" decodes every frame.
 
-    Raises a VideoError whose `code` and `detail` say why the clip cannot be used.
+    Returns:
+        Clip with `frames` uint8 RGB (crops * views, T, H, H, 3), 0 to 255, not normalised.
+
+    Raises:
+        VideoError: The clip cannot be used; `code` and `detail` say why.
+        ValueError: An argument is out of range.
     """
     if crops not in (1, 3):
         raise ValueError(f"crops must be 1 or 3, not {crops}")
-    sampler = _sampler(spec, views, sampling, rng)
-    wanted = Wanted(
+    request = Request(
         start,
         end,
-        sampler,
+        _sampler(spec, views, sampling, rng),
         lambda image, size: crop_frame(image, spec, crops, size),
         spec.pixel_aspect,
         limits or VideoLimits(),
     )
-    sampled = sample_frames(source, wanted, threads, plan)
+    sampled = sample_frames(source, request, threads, plan)
     rows = np.stack([taken.pixels for taken in sampled.frames])  # (V*T, crops, H, W, 3)
     side = spec.image_size
     frames = rows.reshape(views, spec.num_frames, crops, side, side, 3)
@@ -66,22 +78,33 @@ def decode_uncropped(
     rng: np.random.Generator | None = None,
     threads: int = 1,
 ) -> Clip:
-    """The whole frames with the short side resized: (1, T, h, w, 3), where augmentation begins.
+    """Sample and decode whole frames with the short side resized: where augmentation begins.
 
-    Raises as `decode_clip`, and Undecodable where the picture size changes inside the clip.
+    Args:
+        source: Seekable binary file; its name, if it has one, is never looked at.
+        spec: What the network expects; T frames, short side `resize_short_side`.
+        limits: How large the clip may be; None for the defaults.
+        sampling: "train" for random frames drawn from `rng`, "test" for the published rule.
+        rng: Only with `sampling="train"`.
+        threads: Threads of the decoder, 1 or more.
+
+    Returns:
+        Clip with `frames` uint8 RGB (1, T, h, w, 3), 0 to 255, not normalised. Where the picture
+        size changes inside the clip, all frames have that of the first sampled one.
+
+    Raises:
+        VideoError: The clip cannot be used; `code` and `detail` say why.
+        ValueError: An argument is out of range.
     """
-    sampler = _sampler(spec, 1, sampling, rng)
-    wanted = Wanted(
+    request = Request(
         None,
         None,
-        sampler,
+        _sampler(spec, 1, sampling, rng),
         lambda image, size: resize_short_side(image, spec, size),
         spec.pixel_aspect,
         limits or VideoLimits(),
     )
-    sampled = sample_frames(source, wanted, threads, "auto")
-    if len({taken.pixels.shape for taken in sampled.frames}) > 1:
-        raise SizeChanges
+    sampled = sample_frames(source, request, threads, "auto")
     frames = np.stack([taken.pixels for taken in sampled.frames])
     return Clip(frames[None], sampled.info)
 

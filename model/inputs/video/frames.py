@@ -1,38 +1,33 @@
 """Run the decoder: the planned stretches of a regular file, or a whole file.
 
-Both call `take(frame)` for the wanted pictures while the decoder still owns them and keep what it
-returns, so memory holds what is wanted and never a whole decoded video.
+Both call `take(frame)` for the sampled pictures while the decoder still owns them and keep what it
+returns, so memory holds what is taken and never a whole decoded video.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import av
 
 from model.inputs.errors import TooManyFrames
 from model.inputs.limits import VideoLimits
+from model.inputs.video.clip_reader import NotAsPlanned, Take, Taken
 from model.inputs.video.container import OpenVideo, check_picture
 from model.inputs.video.packets import PacketList
 from model.inputs.video.planner import Run, is_shown
 
-Take = Callable[[Any], Any]
-
-
-class NotAsPlanned(Exception):
-    """The decoder did not do what the packets promised: decode the whole file instead."""
-
 
 def decode_runs(
     video: OpenVideo, packets: PacketList, runs: Iterable[Run], coded: Iterator[Any], take: Take
-) -> dict[int, Any]:
-    """What `take` makes of the wanted pictures, by packet number.
+) -> dict[int, Taken]:
+    """What `take` makes of the targets, by packet number.
 
     `coded` yields the packets of all runs, in order. Raises NotAsPlanned at the first surprise:
     an error, a damaged picture, one too many or one too few.
     """
-    taken: dict[int, Any] = {}
+    taken: dict[int, Taken] = {}
     for run in runs:
         expected = {packets.pts[i]: i for i in run.packets if is_shown(packets, i)}
         opening = packets.pts[run.packets[0]]
@@ -41,13 +36,13 @@ def decode_runs(
         for frame in _decode_strictly(video.context, coded, len(run.packets)):
             number = expected.get(frame.pts)
             leading = frame.pts is not None and opening is not None and frame.pts < opening
-            if leading and number not in run.wanted:
+            if leading and number not in run.targets:
                 continue
             if number is None or frame.is_corrupt or (seen and frame.pts <= latest):
                 raise NotAsPlanned
             latest = frame.pts
             seen.add(latest)
-            if number in run.wanted:
+            if number in run.targets:
                 taken[number] = take(frame)
         missing = expected.keys() - seen
         if any(opening is None or time is None or time >= opening for time in missing):
@@ -69,23 +64,23 @@ def decode_all(
     video: OpenVideo,
     coded: Iterable[Any],
     limits: VideoLimits,
-    wanted: Collection[int],
+    numbers: Collection[int],
     take: Take,
-) -> tuple[list[int | None], dict[int, Any]]:
+) -> tuple[list[int | None], dict[int, Taken]]:
     """Decode everything, passing over what cannot be decoded.
 
     Returns the time in ticks of every frame in the order shown, and what `take` makes of the
-    frames with the `wanted` numbers.
+    frames with these `numbers`.
     """
     ticks: list[int | None] = []
-    taken: dict[int, Any] = {}
+    taken: dict[int, Taken] = {}
     for frame in _decode_leniently(video.context, coded):
         check_picture(frame.width, frame.height, limits)
         number = len(ticks)
         if number >= limits.max_frames:
             raise TooManyFrames(max_frames=limits.max_frames)
         ticks.append(frame.pts)
-        if number in wanted:
+        if number in numbers:
             taken[number] = take(frame)
     return ticks, taken
 

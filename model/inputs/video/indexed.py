@@ -1,8 +1,8 @@
 """Long mp4 files: sample from the file's own index, without reading the file through.
 
-The index of an mp4 lists every packet in decoding order, with its place and size but without the
+The index of an mp4 lists every packet in decoding order, with its offset and size but without the
 time it is shown at. The packets between one entry and the next (a *group*) are shown in one
-stretch, so the group tells which wanted frames it holds, and the group alone is read to tell which
+stretch, so the group tells which sampled frames it holds, and the group alone is read to tell which
 packets they are. What reading it all would show is checked as far as the index allows: every
 packet lies inside the file and begins as one plain picture.
 """
@@ -10,29 +10,33 @@ packet lies inside the file and begins as one plain picture.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import av
+import numpy as np
 
 from model.inputs.errors import TooManyFrames
 from model.inputs.limits import VideoLimits
 from model.inputs.video.bitstream import inspector_for
 from model.inputs.video.bitstream.role import ENTRY, HEAD_BYTES, HIDDEN, Inspector, Role
-from model.inputs.video.container import OpenVideo
-from model.inputs.video.frames import NotAsPlanned, Take, decode_runs
+from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Take, Taken
+from model.inputs.video.container import OpenVideo, packets_of
+from model.inputs.video.frames import decode_runs
 from model.inputs.video.packets import (
     KEEP_BYTES,
     PacketList,
     bytes_check,
-    duration_check,
-    video_packets,
+    changes_decoder,
+    check_clear,
 )
 from model.inputs.video.planner import Schedule, runs, schedule
 from model.inputs.video.source import SharedFile
+from model.inputs.video.timeline import LONGEST_REORDER, check_duration
 
 # Below this many packets reading them all is as fast, and sees more.
 FEWEST_PACKETS = 1000
@@ -54,6 +58,11 @@ class Index:
         """The number of pictures that the file shows."""
         return len(self.dts)
 
+    @cached_property
+    def largest_shift(self) -> int:
+        """Ticks that reordering may move a picture by."""
+        return LONGEST_REORDER * int(np.median(np.diff(self.dts)))
+
 
 def read_index(video: OpenVideo, limits: VideoLimits) -> Index | None:
     """The index, or None where the file has none that tells enough."""
@@ -67,76 +76,71 @@ def read_index(video: OpenVideo, limits: VideoLimits) -> Index | None:
     if inspector is None or packets.interlaced:
         return None
     end = video.source.size
-    check_duration, check_bytes = duration_check(video, limits), bytes_check(video)
+    check_bytes = bytes_check(video)
     dts: list[int] = []
     for entry in entries:
-        time, place, size, key = entry.timestamp, entry.pos, entry.size, entry.is_keyframe
-        check_duration(time)
+        time, offset, size, key = entry.timestamp, entry.pos, entry.size, entry.is_keyframe
         check_bytes(size)
-        if entry.is_discard or size <= 0 or place + size > end or (dts and time <= dts[-1]):
+        if entry.is_discard or size <= 0 or offset + size > end or (dts and time <= dts[-1]):
             return None
-        role = _role(inspector, video.source, place, size, key)
+        role = _role(inspector, video.source, offset, size, key)
         if role is None or role & HIDDEN or (not dts and not role & ENTRY):
             return None
         dts.append(time)
         packets.roles.append(role)
+    steps = np.diff(dts)
+    if steps.max() > LONGEST_REORDER * np.median(steps):
+        return None  # a pause or a clock that was set: the packets themselves tell more
+    check_duration([video.clock.seconds(time, dts[0]) for time in (dts[0], dts[-1])], limits)
     groups = [i for i, role in enumerate(packets.roles) if role is not None and role & ENTRY]
     return Index(dts, packets, [*groups, len(dts)])
 
 
 def _role(
-    inspector: Inspector, source: SharedFile, place: int, size: int, key: bool
+    inspector: Inspector, source: SharedFile, offset: int, size: int, key: bool
 ) -> Role | None:
-    role = None if key else inspector.glance(source.read_at(place, HEAD_BYTES), size)
+    role = None if key else inspector.glance(source.read_at(offset, HEAD_BYTES), size)
     if role is None:
-        data = source.read_at(place, size)
+        data = source.read_at(offset, size)
         role = inspector(memoryview(data), key) if len(data) == size else None
     return role
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What `take` made of the wanted frames and when they are shown, by frame number; and the
-    times of the first and the last frame of the file. All times are ticks.
+    """The taken frames and when they are shown, by frame number; the times of the first and the
+    last frame of the file, and how long the last one is shown. All times are ticks.
     """
 
-    taken: dict[int, Any]
+    taken: dict[int, Taken]
     ticks: dict[int, int]
     first_tick: int
     last_tick: int
-
-
-Open = Callable[[], AbstractContextManager[OpenVideo]]
-TakeFrom = Callable[[OpenVideo], Take]
+    last_duration: int
 
 
 def decode_indexed(
-    video: OpenVideo,
-    index: Index,
-    wanted: Sequence[int],
-    take_from: TakeFrom,
-    reopen: Open,
-    threads: int,
+    clip: ClipReader, video: OpenVideo, index: Index, numbers: Sequence[int]
 ) -> Decoded:
-    """Decode the frames with the `wanted` numbers, in the order shown; `threads` share the groups,
-    the first of them in `video`, the others in files of their own.
+    """Decode the frames with these `numbers`, in the order shown; the clip's threads share the
+    groups, the first of them in `video`, the others in files of their own.
 
     Raises NotAsPlanned where a group is not what the index promised.
     """
     last = len(index.groups) - 2
     groups: dict[int, list[int]] = {0: [], last: []}
-    for number in sorted(set(wanted)):
+    for number in sorted(set(numbers)):
         groups.setdefault(bisect_right(index.groups, number) - 1, []).append(number)
     order = sorted(groups)
-    share = -(-len(order) // threads)
+    share = -(-len(order) // clip.threads)
     shares = [order[i : i + share] for i in range(0, len(order), share)]
 
-    def decode(numbers: list[int]) -> GroupReader:
-        with nullcontext(video) if numbers is shares[0] else reopen() as own:
+    def decode(part: list[int]) -> GroupReader:
+        with nullcontext(video) if part is shares[0] else clip.opened() as own:
             # Groups are short: starting and draining decoder threads for each would cost more.
             own.context.thread_count = 1
-            reader = GroupReader(own, index, take_from(own))
-            for group in numbers:
+            reader = GroupReader(own, index, clip.taker(own))
+            for group in part:
                 reader.decode(group, groups[group])
             return reader
 
@@ -147,34 +151,44 @@ def decode_indexed(
             readers = list(pool.map(decode, shares))
     taken = {n: frame for reader in readers for n, frame in reader.taken.items()}
     ticks = {n: tick for reader in readers for n, tick in reader.ticks.items()}
-    return Decoded(taken, ticks, readers[0].spans[0][0], readers[-1].spans[last][1])
+    spans = {group: span for reader in readers for group, span in reader.spans.items()}
+    _check_spans(index, spans)
+    return Decoded(taken, ticks, spans[0][0], spans[last][1], readers[-1].last_duration)
+
+
+def _check_spans(index: Index, spans: dict[int, tuple[int, int]]) -> None:
+    """Times of showing lie beside those of decoding, by the same in every group."""
+    shifts = [begin - index.dts[index.groups[group]] for group, (begin, _) in spans.items()]
+    if max(shifts) - min(shifts) > index.largest_shift:
+        raise NotAsPlanned
 
 
 class GroupReader:
-    """Reads groups of an indexed file, ascending, and decodes what is wanted of them."""
+    """Reads groups of an indexed file, ascending, and decodes what is needed of them."""
 
     def __init__(self, video: OpenVideo, index: Index, take: Take) -> None:
         self._video = video
         self._index = index
         self._take = take
         self._shift = 0
-        self.taken: dict[int, Any] = {}
+        self.last_duration = 0
+        self.taken: dict[int, Taken] = {}
         self.ticks: dict[int, int] = {}
         self.spans: dict[int, tuple[int, int]] = {}
 
-    def decode(self, group: int, wanted: Sequence[int]) -> None:
-        """Note what `take` makes of the wanted frames of a group, their times, and its span."""
+    def decode(self, group: int, targets: Sequence[int]) -> None:
+        """Take the frames with the numbers `targets` of a group; note their times, and its span."""
         first, end = self._index.groups[group : group + 2]
         order, packets, coded = self._read(first, end)
-        numbers = {order.order[n - first]: n for n in wanted}
+        numbers = {order.order[n - first]: n for n in targets}
         stretches = runs(packets, numbers)
         needed = (coded[i] for run in stretches for i in run.packets)
-        found = decode_runs(self._video, packets, stretches, needed, self._take)
-        self.taken |= {numbers[i]: frame for i, frame in found.items()}
-        self.ticks |= {n: order.pts[n - first] for n in wanted}
+        taken = decode_runs(self._video, packets, stretches, needed, self._take)
+        self.taken |= {numbers[i]: frame for i, frame in taken.items()}
+        self.ticks |= {n: order.pts[n - first] for n in targets}
         self.spans[group] = (order.pts[0], order.pts[-1])
         if end == self._index.frames:
-            self._index.packets.last_duration = coded[-1].duration or 0
+            self.last_duration = coded[-1].duration or 0
 
     def _read(self, first: int, end: int) -> tuple[Schedule, PacketList, list[Any]]:
         """The packets of a group, numbered from its first, and which of them is shown when."""
@@ -197,12 +211,15 @@ class GroupReader:
         except av.FFmpegError as error:
             raise NotAsPlanned from error
         coded: list[Any] = []
-        stream = video_packets(self._video)
+        stream = packets_of(self._video)
         room = KEEP_BYTES
         for packet in stream:
             if not coded and packet.dts is not None and packet.dts < dts[first]:
                 continue  # the jump was a little short
             if packet.dts != dts[first + len(coded)] or room < packet.size:
+                raise NotAsPlanned
+            check_clear(packet)
+            if changes_decoder(packet, self._video):
                 raise NotAsPlanned
             room -= packet.size
             coded.append(packet)

@@ -7,9 +7,9 @@ from typing import Any
 
 import av
 
-from model.inputs.video.container import OpenVideo
-from model.inputs.video.frames import NotAsPlanned
-from model.inputs.video.packets import PacketList, video_packets
+from model.inputs.video.clip_reader import NotAsPlanned
+from model.inputs.video.container import OpenVideo, packets_of
+from model.inputs.video.packets import PacketList
 from model.inputs.video.planner import Run
 
 # Demuxers whose index leads to a packet exactly. Elsewhere reading on is as good, and certain.
@@ -34,7 +34,7 @@ def reread_packets(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -
     """
     numbers = {pts: i for i, pts in enumerate(packets.pts)}
     position = 0
-    stream = video_packets(video)
+    stream = packets_of(video)
     for run in runs:
         first = run.packets[0]
         if first - position > SHORT_WAY and video.demuxer in INDEXED:
@@ -63,7 +63,7 @@ def _seek(
         video.container.seek(target, stream=video.stream)
     except av.FFmpegError as error:
         raise NotAsPlanned from error
-    stream = video_packets(video)
+    stream = packets_of(video)
     packet = next(stream, None)
     number = None if packet is None else numbers.get(packet.pts)
     if number is None or number > first:

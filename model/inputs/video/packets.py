@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.inputs.errors import OverlappingPackets, TooLong, TooManyFrames
+from model.inputs.errors import Encrypted, OverlappingPackets, TooManyFrames
 from model.inputs.limits import VideoLimits
 from model.inputs.video.bitstream import inspector_for
 from model.inputs.video.bitstream.role import HEAD_BYTES, Role
-from model.inputs.video.container import OpenVideo
+from model.inputs.video.container import OpenVideo, packets_of
 
 # Packets of a file up to this size stay in memory between listing and decoding.
 KEEP_BYTES = 16 << 20
@@ -22,6 +22,9 @@ WITHOUT_TIMES = ("avi",)
 # Streams off the air lose packets, and with them what later pictures refer to. They have a steady
 # rate, so a loss leaves a hole in the times.
 BROADCAST = ("mpegts", "mpeg")
+
+# Side data of a packet that later packets are decoded with.
+CHANGES = ("param_change", "palette")
 
 Classify = Callable[[Any, bool], Role | None]
 
@@ -54,34 +57,20 @@ class PacketList:
         return len(self.pts)
 
 
-def video_packets(video: OpenVideo) -> Iterator[Any]:
-    """The coded packets of the chosen stream, in file order; the flush packets are left out."""
-    while True:
-        try:
-            for packet in video.container.demux(video.stream):
-                if packet.size:
-                    yield packet
-            return
-        except IndexError:
-            # PyAV stumbles over the first packet of a stream that shows up late; read on.
-            continue
-
-
 def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
     """Read every packet once. Raises TooLarge as soon as a limit is passed."""
     packets = PacketList.empty(video)
     classify = _classifier(video)
-    check_duration, check_bytes = duration_check(video, limits), bytes_check(video)
+    check_bytes = bytes_check(video)
     room = KEEP_BYTES
-    for packet in video_packets(video):
+    for packet in packets_of(video):
         if len(packets.pts) >= limits.max_frames:
             raise TooManyFrames(max_frames=limits.max_frames)
-        pts = packet.pts
-        check_duration(pts)
         check_bytes(packet.size)
-        packets.pts.append(pts)
+        check_clear(packet)
+        packets.pts.append(packet.pts)
         packets.discarded.append(packet.is_discard)
-        packets.roles.append(None if packet.is_corrupt else classify(packet, packet.is_keyframe))
+        packets.roles.append(classify(packet, packet.is_keyframe))
         packets.last_duration = packet.duration or packets.last_duration
         if packets.kept is not None:
             packets.kept.append(packet)
@@ -98,16 +87,29 @@ def _classifier(video: OpenVideo) -> Classify:
 
     def classify(packet: Any, key: bool) -> Role | None:
         nonlocal plain
-        if not plain or inspector is None:
+        if not plain or inspector is None or packet.is_corrupt:
             return None
         data = memoryview(packet)
         role = None if key else inspector.glance(bytes(data[:HEAD_BYTES]), len(data))
         if role is None:
             role = inspector(data, key)
-            plain = role is not None
-        return role
+        plain = role is not None and not changes_decoder(packet, video)
+        return role if plain else None
 
     return classify
+
+
+def changes_decoder(packet: Any, video: OpenVideo) -> bool:
+    """Whether a packet brings along what later ones are decoded with: parameters or a palette."""
+    if packet.has_sidedata("new_extradata"):
+        return bytes(packet.get_sidedata("new_extradata")) != video.context.extradata
+    return any(packet.has_sidedata(kind) for kind in CHANGES)
+
+
+def check_clear(packet: Any) -> None:
+    """Refuse encrypted packets: they decode to noise."""
+    if packet.has_sidedata("encryption_info"):
+        raise Encrypted
 
 
 def bytes_check(video: OpenVideo) -> Callable[[int], None]:
@@ -121,27 +123,5 @@ def bytes_check(video: OpenVideo) -> Callable[[int], None]:
         room -= size
         if room < 0:
             raise OverlappingPackets
-
-    return check
-
-
-def duration_check(video: OpenVideo, limits: VideoLimits) -> Callable[[int | None], None]:
-    """A function that raises once the times it is given span more than the limit."""
-    longest = int(limits.max_duration_s / video.time_base)
-    span: list[int] = []
-
-    def check(pts: int | None) -> None:
-        if pts is None:
-            return
-        if not span:
-            span.extend((pts, pts))
-        elif pts < span[0]:
-            span[0] = pts
-        elif pts > span[1]:
-            span[1] = pts
-        else:
-            return
-        if span[1] - span[0] > longest:
-            raise TooLong(max_duration_s=limits.max_duration_s)
 
     return check

@@ -13,10 +13,12 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 
 from model.inputs.clip import Pixels
 
 OPAQUE = 255
+SideData: Any = SideDataContainer  # its stub knows no constructor
 # Display matrices of clockwise quarter turns.
 QUARTER_TURNS = (None, (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))
 
@@ -36,11 +38,12 @@ def displayed_size(frame: Any, pixel_aspect: Fraction) -> tuple[int, int]:
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
     """The first two columns (a, b, c, d) of the display matrix: x' = a x + c y, y' = b x + d y."""
     try:
-        sides = list(frame.side_data)
+        # Not `frame.side_data`: a frame keeps that, and it keeps the frame, so that each picture
+        # would stay in memory until the garbage collector runs.
+        data = SideData(frame).get("DISPLAYMATRIX")
     except ValueError:
         # PyAV lists no side data at all where one kind is unknown to it; it still knows the angle.
         return QUARTER_TURNS[round(-frame.rotation / 90) % 4]
-    data = next((s for s in sides if s.type.name == "DISPLAYMATRIX"), None)
     if data is None:
         return None
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))

@@ -1,8 +1,8 @@
-"""Which packets to decode for the wanted frames: pure arithmetic on a packet list.
+"""Which packets to decode for the sampled frames: pure arithmetic on a packet list.
 
 A file is *regular* when its packets prove that each holds one picture and when each is shown:
 then the shown pictures are known without decoding any, and only the stretches between an entry
-(a clean key frame) and the last wanted picture after it need decoding, without the pictures that
+(a clean key frame) and the last sampled picture after it need decoding, without the pictures that
 nothing refers to. Anything else, one odd packet is enough, is decoded whole.
 
 What this cannot see is damage inside the coded picture of a packet that is whole: where such a
@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.inputs.video.bitstream.role import ENTRY, HIDDEN, REFERENCE, Role
 from model.inputs.video.packets import PacketList
+from model.inputs.video.timeline import LONGEST_REORDER, reaches_back
 
 LONGEST_STEP = 2.5  # film shown at a television rate: steps of two and of three fields
-LONGEST_REORDER = 17  # one more than any codec may keep back
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Run:
-    """A stretch to decode from a clean start: these packet numbers, ascending."""
+    """A stretch to decode from a clean start: these packet numbers, ascending, of which `targets`
+    are to be taken.
+    """
 
     packets: tuple[int, ...]
-    wanted: frozenset[int]
+    targets: frozenset[int]
 
 
 def schedule(packets: PacketList) -> Schedule | None:
@@ -59,7 +62,8 @@ def schedule(packets: PacketList) -> Schedule | None:
         # Pictures that lead in the first key frame refer to ones that are not there.
         return None
     ranked = sorted(zip(times, shown, strict=True))
-    if packets.even_times and _has_hole([t for t, _ in ranked]):
+    pts, order = (np.array(column, dtype=np.int64) for column in zip(*ranked, strict=True))
+    if reaches_back(order, pts) or (packets.even_times and _has_hole(pts)):
         return None
     return Schedule(tuple(i for _, i in ranked), tuple(t for t, _ in ranked))
 
@@ -69,10 +73,10 @@ def is_shown(packets: PacketList, number: int) -> bool:
     return not packets.discarded[number] and not _has(packets.roles[number], HIDDEN)
 
 
-def runs(packets: PacketList, wanted: Iterable[int]) -> list[Run]:
-    """The stretches to decode for the `wanted` packet numbers of a regular file."""
+def runs(packets: PacketList, targets: Iterable[int]) -> list[Run]:
+    """The stretches to decode for the `targets`, packet numbers of a regular file."""
     starts: dict[int, set[int]] = {}
-    for number in sorted(set(wanted)):
+    for number in sorted(set(targets)):
         starts.setdefault(_start_of(packets, number), set()).add(number)
     merged: list[tuple[int, set[int]]] = []
     for start in sorted(starts):
@@ -81,14 +85,16 @@ def runs(packets: PacketList, wanted: Iterable[int]) -> list[Run]:
             merged[-1][1].update(starts[start])
         else:
             merged.append((start, starts[start]))
-    return [_run(packets, start, targets) for start, targets in merged]
+    return [_run(packets, start, inside) for start, inside in merged]
 
 
-def _run(packets: PacketList, start: int, wanted: set[int]) -> Run:
+def _run(packets: PacketList, start: int, targets: set[int]) -> Run:
     needed = tuple(
-        i for i in range(start, max(wanted) + 1) if i in wanted or _has(packets.roles[i], REFERENCE)
+        i
+        for i in range(start, max(targets) + 1)
+        if i in targets or _has(packets.roles[i], REFERENCE)
     )
-    return Run(needed, frozenset(wanted))
+    return Run(needed, frozenset(targets))
 
 
 def _start_of(packets: PacketList, number: int) -> int:
@@ -121,8 +127,8 @@ def _order_is_safe(packets: PacketList) -> bool:
     return bool((latest[:-LONGEST_REORDER] < times[LONGEST_REORDER:]).all())
 
 
-def _has_hole(times: Sequence[int]) -> bool:
-    steps = np.diff(np.array(times, dtype=np.int64))
+def _has_hole(times: NDArray[np.int64]) -> bool:
+    steps = np.diff(times)
     return len(steps) > 0 and bool(steps.max() > LONGEST_STEP * np.median(steps))
 
 

@@ -1,220 +1,167 @@
 """Fetch the sampled frames of a clip, decoding as little of it as is exact.
 
-Long mp4 files are sampled from their index. Of others the packets are listed without decoding;
-where they prove what each of them shows, only the stretches that hold wanted frames are decoded.
-Anything else is decoded whole. All three ways give the same frames.
+Three ways are tried in order. Long mp4 files are sampled from their index. Of others the packets
+are listed without decoding; where they prove what each of them shows, only the stretches that hold
+sampled frames are decoded. Anything else is decoded whole. All three give the same frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, BinaryIO, Literal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import BinaryIO, Literal
 
-from model.inputs.clip import Pixels, VideoInfo
-from model.inputs.errors import NoPicture, ShownTooLarge, VideoError
-from model.inputs.limits import VideoLimits
-from model.inputs.sampling import Indices
-from model.inputs.spec import PixelAspect
-from model.inputs.video.container import OpenVideo, check_picture, open_video
-from model.inputs.video.frames import NotAsPlanned, decode_all, decode_runs
-from model.inputs.video.indexed import Index, decode_indexed, read_index
+from model.inputs.clip import VideoInfo
+from model.inputs.errors import NoPicture, VideoError
+from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Request, Sampled, Taken
+from model.inputs.video.container import OpenVideo, packets_of
+from model.inputs.video.frames import decode_all, decode_runs
+from model.inputs.video.indexed import decode_indexed, read_index
 from model.inputs.video.packet_reader import kept_packets, reread_packets
-from model.inputs.video.packets import PacketList, list_packets, video_packets
-from model.inputs.video.picture import displayed_size, upright_rgb
-from model.inputs.video.planner import Schedule, runs, schedule
+from model.inputs.video.packets import PacketList
+from model.inputs.video.planner import runs, schedule
 from model.inputs.video.source import SharedFile
-from model.inputs.video.timeline import seconds, select_range, shown_times
+from model.inputs.video.timeline import check_duration, select_range
 
 # A plan that leaves out less than this share is not worth its one blind spot (see planner).
 WORTH_PLANNING = 0.9
 
-Size = tuple[int, int]
-Finish = Callable[[Pixels, Size], Pixels]
-Sampler = Callable[[int], Indices]
 Plan = Literal["auto", "full"]
-Reopen = Callable[[], AbstractContextManager[OpenVideo]]
+Strategy = Callable[[ClipReader], Sampled]
 
 
-@dataclass(frozen=True)
-class Taken:
-    """One wanted frame, finished, and the (height, width) at which a player shows it."""
+def sample_frames(source: BinaryIO, request: Request, threads: int, plan: Plan) -> Sampled:
+    """The requested frames of a clip, all for the size at which the first of them is shown.
 
-    pixels: Pixels
-    displayed: Size
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which part of the clip to look at, where in it, and what to make of each frame."""
-
-    start: float | None
-    end: float | None
-    sampler: Sampler
-    finish: Finish
-    pixel_aspect: PixelAspect
-    limits: VideoLimits
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """The sampled frames in order, and the facts of the clip."""
-
-    frames: list[Taken]
-    info: VideoInfo
-
-
-@dataclass(frozen=True)
-class Extent:
-    """How much of a clip there is: all its frames, those in the asked range, the time of the last
-    frame in seconds and its duration in ticks.
+    Raises:
+        VideoError: The clip cannot be used.
     """
-
-    frames: int
-    inside: int
-    last_time: float
-    last_duration: int
-
-
-def sample_frames(source: BinaryIO, wanted: Wanted, threads: int, plan: Plan) -> Sampled:
-    """The wanted frames of a clip. Raises a VideoError where it cannot be used."""
-    reopen = partial(open_video, SharedFile(source), wanted.limits, threads)
-    with reopen() as video:
-        whole = wanted.start is None and wanted.end is None
-        index = read_index(video, wanted.limits) if whole and plan == "auto" else None
-        if index is None:
-            return _sample_listed(video, wanted, reopen, plan)
-        with suppress(NotAsPlanned):
-            return _sample_indexed(video, index, wanted, reopen, threads)
-    with reopen() as fresh:
-        return _sample_listed(fresh, wanted, reopen, plan)
+    file = SharedFile(source)
+    sampled = _sample(file, request, threads, plan)
+    shown_at = sampled.frames[0].shown_at
+    if any(frame.shown_at != shown_at for frame in sampled.frames):
+        return _sample(file, replace(request, shown_at=shown_at), threads, plan)
+    return sampled
 
 
-def _sample_indexed(
-    video: OpenVideo, index: Index, wanted: Wanted, reopen: Reopen, threads: int
-) -> Sampled:
-    picks = wanted.sampler(index.frames).ravel().tolist()
-    found = decode_indexed(video, index, picks, partial(_taker, wanted=wanted), reopen, threads)
-    ticks = [*(found.ticks[n] for n in picks), found.last_tick]
-    *times, last = (seconds(t, found.first_tick, video.time_base) for t in ticks)
-    extent = Extent(index.frames, index.frames, last, index.packets.last_duration)
-    return _sampled(video, extent, times, [found.taken[n] for n in picks])
+def _sample(file: SharedFile, request: Request, threads: int, plan: Plan) -> Sampled:
+    with ClipReader(file, request, threads) as reader:
+        for strategy in (sample_indexed, sample_planned) if plan == "auto" else ():
+            with suppress(NotAsPlanned):
+                return strategy(reader)
+        return sample_all(reader)
 
 
-def _sample_listed(video: OpenVideo, wanted: Wanted, reopen: Reopen, plan: Plan) -> Sampled:
-    packets = list_packets(video, wanted.limits)
-    order = schedule(packets) if plan == "auto" else None
-    if order is not None:
-        with suppress(NotAsPlanned):
-            sampled = _sample_planned(video, packets, order, wanted, reopen)
-            if sampled is not None:
-                return sampled
-    if packets.kept is not None and not video.context.is_open:
-        return _sample_all(video, packets.kept, packets, wanted, reopen)
-    with reopen() as fresh:
-        return _sample_all(fresh, video_packets(fresh), packets, wanted, reopen)
+def sample_indexed(reader: ClipReader) -> Sampled:
+    """From the index of an mp4, which is asked about as a whole."""
+    index = read_index(reader.video, reader.request.limits) if reader.request.is_whole else None
+    if index is None:
+        raise NotAsPlanned
+    video, picks = reader.rewound(), reader.request.sampler(index.frames).ravel().tolist()
+    result = decode_indexed(reader, video, index, picks)
+    *times, last = (
+        video.clock.seconds(tick, result.first_tick)
+        for tick in (*(result.ticks[n] for n in picks), result.last_tick)
+    )
+    frames = [result.taken[n] for n in picks]
+    return _sampled(video, frames, times, (index.frames, index.frames), last, result.last_duration)
 
 
-def _sample_planned(
-    video: OpenVideo, packets: PacketList, order: Schedule, wanted: Wanted, reopen: Reopen
-) -> Sampled | None:
-    """None where the plan would decode nearly everything: then everything is as good, and sure."""
-    times = shown_times(order.pts, video.time_base, video.frame_step_s)
-    picks = _picks(times, wanted)
+def sample_planned(reader: ClipReader) -> Sampled:
+    """From a list of packets that tells what each of them shows. A plan that would decode nearly
+    everything is none: then everything is as good, and sure.
+    """
+    video, packets = reader.listing
+    request = reader.request
+    order = schedule(packets)
+    if order is None:
+        raise NotAsPlanned
+    times = video.clock.shown_times(order.pts)
+    check_duration(times, request.limits)
+    picks = request.picks(times)
     numbers = [order.order[i] for i in picks]
     stretches = runs(packets, numbers)
     if sum(len(run.packets) for run in stretches) > WORTH_PLANNING * len(packets):
-        return None
+        raise NotAsPlanned
     if packets.kept is not None:
         coded = kept_packets(packets, stretches)
-        taken = decode_runs(video, packets, stretches, coded, _taker(video, wanted))
     else:
-        with reopen() as fresh:
-            coded = reread_packets(fresh, packets, stretches)
-            taken = decode_runs(fresh, packets, stretches, coded, _taker(fresh, wanted))
-    extent = _extent(packets, times, wanted)
-    return _sampled(video, extent, [times[i] for i in picks], [taken[n] for n in numbers])
+        video = reader.rewound()
+        coded = reread_packets(video, packets, stretches)
+    taken = decode_runs(video, packets, stretches, coded, reader.taker(video))
+    return _sampled_of(reader, times, picks, [taken[n] for n in numbers])
 
 
-def _sample_all(
-    video: OpenVideo,
-    coded: Iterable[Any],
-    packets: PacketList,
-    wanted: Wanted,
-    reopen: Reopen,
-) -> Sampled:
+def sample_all(reader: ClipReader) -> Sampled:
     """Decode the whole file. The frame count is known only afterwards, so the frames that the
     packet count calls for are kept on the way; a second pass is needed only where it was wrong.
     """
-    limits = wanted.limits
-    hoped = set(_hoped_for(video, packets, wanted))
-    ticks, taken = decode_all(video, coded, limits, hoped, _taker(video, wanted))
+    video, packets = reader.listing
+    request = reader.request
+    likely = set(_likely_picks(video, packets, request))
+    if packets.kept is not None and not video.context.is_open:
+        coded = iter(packets.kept)
+    else:
+        video = reader.rewound()
+        coded = packets_of(video)
+    ticks, taken = decode_all(video, coded, request.limits, likely, reader.taker(video))
     if not ticks:
         raise NoPicture
-    times = shown_times(ticks, video.time_base, video.frame_step_s)
-    picks = _picks(times, wanted)
+    times = video.clock.shown_times(ticks)
+    check_duration(times, request.limits)
+    picks = request.picks(times)
     if not taken.keys() >= set(picks):
-        with reopen() as fresh:
-            take = _taker(fresh, wanted)
-            _, taken = decode_all(fresh, video_packets(fresh), limits, set(picks), take)
-    extent = _extent(packets, times, wanted)
-    return _sampled(video, extent, [times[i] for i in picks], [taken[i] for i in picks])
+        again = reader.rewound()
+        take = reader.taker(again)
+        _, taken = decode_all(again, packets_of(again), request.limits, set(picks), take)
+    return _sampled_of(reader, times, picks, [taken[i] for i in picks])
 
 
-def _hoped_for(video: OpenVideo, packets: PacketList, wanted: Wanted) -> list[int]:
+def _likely_picks(video: OpenVideo, packets: PacketList, request: Request) -> list[int]:
     ticks = [t for t, gone in zip(packets.pts, packets.discarded, strict=True) if not gone]
     if not ticks:
         return []
-    times = shown_times(ticks, video.time_base, video.frame_step_s)
+    times = video.clock.shown_times(ticks)
+    check_duration(times, request.limits)
     with suppress(VideoError):
-        return _picks(times, wanted)
+        return request.picks(times)
     return []
 
 
-def _picks(times: Sequence[float], wanted: Wanted) -> list[int]:
-    """The numbers of the sampled frames, view by view."""
-    inside = select_range(times, wanted.start, wanted.end)
-    picks: list[int] = (wanted.sampler(len(inside)) + inside.start).ravel().tolist()
-    return picks
-
-
-def _taker(video: OpenVideo, wanted: Wanted) -> Callable[[Any], Taken]:
-    """Turn a decoder's picture into a finished frame."""
-
-    def take(frame: Any) -> Taken:
-        check_picture(frame.width, frame.height, wanted.limits)
-        displayed = displayed_size(frame, video.pixel_aspect)
-        if max(displayed) > wanted.limits.max_side:
-            raise ShownTooLarge(
-                width=displayed[1], height=displayed[0], max_side=wanted.limits.max_side
-            )
-        image = upright_rgb(frame)
-        height, width = displayed if wanted.pixel_aspect == "displayed" else image.shape[:2]
-        return Taken(wanted.finish(image, (height, width)), displayed)
-
-    return take
-
-
-def _extent(packets: PacketList, times: Sequence[float], wanted: Wanted) -> Extent:
-    inside = len(select_range(times, wanted.start, wanted.end))
-    return Extent(len(times), inside, times[-1], packets.last_duration)
+def _sampled_of(
+    reader: ClipReader, times: Sequence[float], picks: list[int], frames: list[Taken]
+) -> Sampled:
+    request = reader.request
+    inside = len(select_range(times, request.start, request.end))
+    counts = len(times), inside
+    picked = [times[i] for i in picks]
+    video, packets = reader.listing
+    return _sampled(video, frames, picked, counts, times[-1], packets.last_duration)
 
 
 def _sampled(
-    video: OpenVideo, extent: Extent, times: Sequence[float], frames: list[Taken]
+    video: OpenVideo,
+    frames: list[Taken],
+    times: Sequence[float],
+    counts: tuple[int, int],
+    last_time: float,
+    last_duration: int,
 ) -> Sampled:
-    last_frame = float(extent.last_duration * video.time_base) or video.frame_step_s
-    duration = extent.last_time + last_frame
+    """`counts` are the frames of the clip and those in the requested range; `last_duration` is in
+    ticks.
+    """
+    total, inside = counts
+    duration = last_time + video.clock.last_frame_s(last_duration, last_time, total)
     height, width = frames[0].displayed
     info = VideoInfo(
         duration_s=round(duration, 6),
-        fps=round(extent.frames / duration, 3) if duration > 0 else None,
+        fps=round(total / duration, 3) if duration > 0 else None,
         width=width,
         height=height,
         codec=video.codec,
-        frames=extent.inside,
+        frames=inside,
         frame_times_s=tuple(times),
+        warnings=video.warnings,
     )
     return Sampled(frames, info)

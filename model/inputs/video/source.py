@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 
 class SharedFile:
-    """A binary file that is read at places, from any thread."""
+    """A binary file that is read at any offset, from any thread."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
@@ -23,36 +23,36 @@ class SharedFile:
         plain = isinstance(getattr(source, "raw", source), io.FileIO)
         self._descriptor = source.fileno() if plain else None
 
-    def read_at(self, place: int, size: int) -> bytes:
-        """Up to `size` bytes from `place`."""
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`."""
         if self._descriptor is not None:
-            return os.pread(self._descriptor, size, place)
+            return os.pread(self._descriptor, size, offset)
         with self._lock:
-            self._source.seek(place)
+            self._source.seek(offset)
             return self._source.read(size)
 
 
 class FileView:
-    """One reader's place in a shared file: what PyAV is given."""
+    """One reader's position in a shared file: what PyAV is given."""
 
     def __init__(self, file: SharedFile) -> None:
         self._file = file
-        self._place = 0
+        self._offset = 0
 
     def read(self, size: int) -> bytes:
         """Read up to `size` bytes."""
-        data = self._file.read_at(self._place, size)
-        self._place += len(data)
+        data = self._file.read_at(self._offset, size)
+        self._offset += len(data)
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move, as a file does."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._file.size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._file.size}[whence]
         if base + offset < 0:
-            raise OSError("the file has no place before its beginning")
-        self._place = base + offset
-        return self._place
+            raise OSError("the file has nothing before its beginning")
+        self._offset = base + offset
+        return self._offset
 
     def tell(self) -> int:
-        """The place in the file."""
-        return self._place
+        """The offset in the file."""
+        return self._offset

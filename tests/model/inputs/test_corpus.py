@@ -51,7 +51,8 @@ def test_corpus_file_gives_what_its_manifest_says(
         assert STATUS[answer["code"]] in expect["http"], answer
         assert "/" not in answer["detail"], "a detail names no path"
     bounds = expect.get("bounded", {})
-    assert answer["wall_s"] <= bounds.get("wall_s", 10)
+    # Of the processor, so that a busy machine does not decide.
+    assert answer["busy_s"] <= bounds.get("wall_s", 10)
     assert answer["growth_mib"] <= bounds.get("rss_growth_mib", 300)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import model.inputs.video.clip_reader
 import model.inputs.video.frames
 import model.inputs.video.indexed
 import model.inputs.video.packets
@@ -146,7 +147,7 @@ def test_index_reads_little_of_a_long_file(make: Make, monkeypatch: pytest.Monke
         listed.append(arguments)
         return list_packets(*arguments)
 
-    monkeypatch.setattr(model.inputs.video.sample, "list_packets", noted)
+    monkeypatch.setattr(model.inputs.video.clip_reader, "list_packets", noted)
     decode_clip(make(("libx264", "mp4", {"preset": "veryfast", "g": "50"})), SPEC)
     assert not listed
 

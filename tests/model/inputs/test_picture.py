@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import struct
+import gc
+import io
+from collections.abc import Callable
 from fractions import Fraction
-from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
 import pytest
 
+import model.inputs.video.clip_reader
+import model.inputs.video.picture
+from model.inputs import InputSpec, decode_clip
 from model.inputs.video.picture import display_matrix, displayed_size, upright_rgb
 
 ONE = 1 << 16
-
-
-class Turned:
-    """A frame with a display matrix, which PyAV cannot attach to a frame."""
-
-    def __init__(self, frame: Any, matrix: tuple[int, int, int, int]) -> None:
-        a, b, c, d = (value * ONE for value in matrix)
-        packed = struct.pack("=9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-        self._frame = frame
-        self.side_data = [Side(packed)]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._frame, name)
-
-
-class Side(bytes):
-    """Side data: bytes with a type."""
-
-    type = SimpleNamespace(name="DISPLAYMATRIX")
+Matrix = tuple[int, int, int, int]
 
 
 def picture() -> np.ndarray:
@@ -41,6 +27,23 @@ def picture() -> np.ndarray:
 
 def frame() -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(picture(), format="rgb24")
+
+
+def turned(matrix: Matrix) -> Any:
+    """The frame as a decoder gives it from a file with this display matrix."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="mov") as output:
+        stream = output.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 10, 6, "rgb24"
+        a, b, c, d = (value * ONE for value in matrix)
+        stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        source = frame()
+        source.pts = 0
+        for packet in [*stream.encode(source), *stream.encode(None)]:
+            output.mux(packet)
+    target.seek(0)
+    with av.open(target) as container:
+        return next(container.decode(video=0))
 
 
 @pytest.mark.parametrize(
@@ -56,39 +59,59 @@ def frame() -> av.VideoFrame:
         ((0, -1, -1, 0), lambda p: np.rot90(p, 2).swapaxes(0, 1)),
     ],
 )
-def test_display_matrix_is_applied(matrix: tuple[int, int, int, int], expected: Any) -> None:
-    turned = Turned(frame(), matrix)
-    assert np.array_equal(upright_rgb(turned), expected(picture()))
+def test_display_matrix_is_applied(matrix: Matrix, expected: Any) -> None:
+    shown = turned(matrix)
+    assert np.array_equal(upright_rgb(shown), expected(picture()))
     height, width = expected(picture()).shape[:2]
-    assert displayed_size(turned, Fraction(1)) == (height, width)
+    assert displayed_size(shown, Fraction(1)) == (height, width)
 
 
 def test_pixel_aspect_stretches_the_width_before_the_turn() -> None:
     assert displayed_size(frame(), Fraction(4, 3)) == (6, 13)
-    assert displayed_size(Turned(frame(), (0, 1, -1, 0)), Fraction(4, 3)) == (13, 6)
+    assert displayed_size(turned((0, 1, -1, 0)), Fraction(4, 3)) == (13, 6)
 
 
 @pytest.mark.parametrize(
-    ("rotation", "quarters"), [(0, 0), (-90, -1), (180, 2), (-180, 2), (90, 1)]
+    ("matrix", "quarters"),
+    [((1, 0, 0, 1), 0), ((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
 )
-def test_turn_is_known_where_side_data_is_not(rotation: int, quarters: int) -> None:
-    class Odd(Turned):
-        """A frame with side data of a kind that PyAV has no name for."""
+def test_turn_is_known_where_side_data_is_not(
+    matrix: Matrix, quarters: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown_kind(_: Any) -> Any:
+        raise ValueError("37 is not a valid Type")
 
-        def __init__(self) -> None:
-            self._frame = frame()
-            self.rotation = rotation
-
-        @property
-        def side_data(self) -> Any:  # type: ignore[override]
-            raise ValueError("37 is not a valid Type")
-
-    assert np.array_equal(upright_rgb(Odd()), np.rot90(picture(), quarters))
+    shown = turned(matrix)
+    monkeypatch.setattr(model.inputs.video.picture, "SideData", unknown_kind)
+    assert np.array_equal(upright_rgb(shown), np.rot90(picture(), quarters))
 
 
 def test_no_matrix_no_turn() -> None:
     assert display_matrix(frame()) is None
     assert np.array_equal(upright_rgb(frame()), picture())
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
+def test_no_picture_outlives_its_taking(
+    codec: str, encode_video: Callable[..., io.BytesIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    video = encode_video(codec, 60, container="mov", pixels=pixels)
+    alive: list[int] = []
+
+    def counting(picture: Any) -> Any:
+        alive.append(sum(type(o) is av.VideoFrame for o in gc.get_objects()))
+        return upright_rgb(picture)
+
+    monkeypatch.setattr(model.inputs.video.clip_reader, "upright_rgb", counting)
+    gc.collect()
+    gc.disable()
+    try:
+        decode_clip(video, InputSpec(num_frames=40, image_size=32, resize_short_side=32))
+    finally:
+        gc.enable()
+    assert len(alive) == 40
+    assert max(alive) < 10  # what a decoder hands out at once
 
 
 def test_transparency_is_seen_on_black() -> None:

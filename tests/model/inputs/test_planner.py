@@ -38,7 +38,7 @@ def test_pictures_are_listed_in_the_order_shown() -> None:
 def test_only_references_and_the_wanted_are_decoded() -> None:
     (run,) = runs(two_groups(), [3])
     assert run.packets == (0, 1, 3)
-    assert run.wanted == {3}
+    assert run.targets == {3}
 
 
 def test_groups_without_a_wanted_picture_are_left_out() -> None:
@@ -95,6 +95,7 @@ def test_discarded_pictures_are_not_counted() -> None:
         listed([0, 1, 2], [KEY, P, P], guessed_times=True),
         listed([0, 1, 2, 3, 9, 10], [KEY, P, P, P, P, P], even_times=True),
         listed([*range(100, 130), 50], [KEY, *[P] * 30]),
+        listed([*range(30), 300, *range(31, 40)], [KEY, *[P] * 39]),
     ],
     ids=[
         "empty",
@@ -108,6 +109,7 @@ def test_discarded_pictures_are_not_counted() -> None:
         "times are guesses",
         "hole in a broadcast",
         "times fall back far",
+        "one time far away near the end",
     ],
 )
 def test_files_that_do_not_tell_are_decoded_whole(packets: PacketList) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from model.inputs import InputSpec, NotAVideo, VideoError
+from model.inputs import InputSpec, NotAVideo, VideoError, VideoWarning
 from model.inputs.errors import Fact
 from service.api.problems import STATUS
 from service.decode import DecodeCrashed, DecodePool, DecodeTimeout, TooDemanding
@@ -92,8 +92,8 @@ NONSENSE = {
     + json.dumps(HONEST).replace('"duration_s": 1.0', '"duration_s": 1e999'),
     "negative width": 'fields {"info.width": -1}',
     "absurd height": f'fields {{"info.height": {10**12}}}',
-    "a warning of two lines": 'fields {"info.warnings": ["a\\nb"]}',
-    "endless warnings": f'fields {{"info.warnings": {json.dumps(["x"] * 1000)}}}',
+    "a warning of its own": 'fields {"info.warnings": ["buy this"]}',
+    "endless warnings": f'fields {{"info.warnings": {json.dumps([VideoWarning.HDR] * 1000)}}}',
     "no frames": 'fields {"info.frames": 0}',
     "true is no number": 'fields {"info.width": true}',
     "a path as codec": 'fields {"info.codec": "/etc/passwd"}',

@@ -13,7 +13,7 @@ import pytest
 
 from export.bundle import Bundle, open_bundle
 from export.runtime import FakeRuntime
-from model.inputs import VideoInfo
+from model.inputs import VideoInfo, VideoWarning
 from service.cache.clips import EncodedClip
 from service.cache.redis.clip_record import ClipForm, pack_clip, unpack_clip
 from service.cache.redis.clip_store import MAX_CLIP_BYTES, SharedClips
@@ -42,7 +42,7 @@ def encoded(form: ClipForm = FORM, views: int = 2, seed: int = 0) -> EncodedClip
         codec="h264",
         frames=250,
         frame_times_s=times,
-        warnings=("a line for the sender",),
+        warnings=(VideoWarning.HDR,),
     )
     return EncodedClip(features, info)
 

@@ -1,0 +1,147 @@
+"""A clip that is being read: its file, opened as often as is needed, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+from model.inputs.clip import Pixels, VideoInfo
+from model.inputs.errors import ShownTooLarge
+from model.inputs.limits import VideoLimits
+from model.inputs.sampling import Indices
+from model.inputs.spec import PixelAspect
+from model.inputs.video.container import OpenVideo, check_picture, open_video
+from model.inputs.video.packets import PacketList, list_packets
+from model.inputs.video.picture import displayed_size, upright_rgb
+from model.inputs.video.source import SharedFile
+from model.inputs.video.timeline import select_range
+
+Size = tuple[int, int]
+Finish = Callable[[Pixels, Size], Pixels]
+Sampler = Callable[[int], Indices]
+Take = Callable[[Any], "Taken"]
+
+
+class NotAsPlanned(Exception):
+    """The file or the decoder is not what this way of reading needs: try the next one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which part of the clip to look at, where in it, and what to make of each frame.
+
+    Attributes:
+        start: Seconds from the first frame; None for the beginning.
+        end: Seconds from the first frame; None for the end.
+        sampler: Frame numbers, shape (views, T), for a number of frames.
+        finish: Makes of an upright picture and the (height, width) it is shown at what is kept.
+        pixel_aspect: Whether pixels that are not square are stretched.
+        limits: How large the clip may be.
+        shown_at: (height, width) for all pictures; None for that of each.
+    """
+
+    start: float | None
+    end: float | None
+    sampler: Sampler
+    finish: Finish
+    pixel_aspect: PixelAspect
+    limits: VideoLimits
+    shown_at: Size | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the clip is looked at from beginning to end."""
+        return self.start is None and self.end is None
+
+    def picks(self, times: Sequence[float]) -> list[int]:
+        """The numbers of the sampled frames, view by view."""
+        inside = select_range(times, self.start, self.end)
+        picks: list[int] = (self.sampler(len(inside)) + inside.start).ravel().tolist()
+        return picks
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One sampled frame, finished.
+
+    `displayed` is the (height, width) at which a player shows it, `shown_at` the one that it was
+    finished for.
+    """
+
+    pixels: Pixels
+    displayed: Size
+    shown_at: Size
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The sampled frames in order, and the facts of the clip."""
+
+    frames: list[Taken]
+    info: VideoInfo
+
+
+class ClipReader:
+    """One clip and what is asked of it; use as a context, the files are closed after."""
+
+    def __init__(self, source: SharedFile, request: Request, threads: int) -> None:
+        self.request = request
+        self.threads = threads
+        self._source = source
+        self._files = ExitStack()
+        self._is_unread = True
+
+    def __enter__(self) -> Self:
+        self.video = self._files.enter_context(
+            open_video(self._source, self.request.limits, self.threads)
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._files.__exit__(kind, error, traceback)
+
+    def opened(self) -> AbstractContextManager[OpenVideo]:
+        """The file opened once more."""
+        return open_video(self._source, self.request.limits, self.threads, self.video.choice)
+
+    def rewound(self) -> OpenVideo:
+        """The file at its first packet, with a decoder that has decoded nothing."""
+        if self._is_unread:
+            self._is_unread = False
+            return self.video
+        return self._files.enter_context(self.opened())
+
+    @cached_property
+    def listing(self) -> tuple[OpenVideo, PacketList]:
+        """All packets, listed at the first time of asking, and the file they were read from, whose
+        decoder has decoded nothing yet.
+        """
+        video = self.rewound()
+        return video, list_packets(video, self.request.limits)
+
+    def taker(self, video: OpenVideo) -> Take:
+        """A function that turns a picture of this decoder into a finished frame."""
+        request = self.request
+
+        def take(frame: Any) -> Taken:
+            check_picture(frame.width, frame.height, request.limits)
+            displayed = displayed_size(frame, video.pixel_aspect)
+            if max(displayed) > request.limits.max_side:
+                raise ShownTooLarge(
+                    width=displayed[1], height=displayed[0], max_side=request.limits.max_side
+                )
+            image = upright_rgb(frame)
+            size = displayed if request.pixel_aspect == "displayed" else image.shape[:2]
+            size = request.shown_at or size
+            return Taken(request.finish(image, size), displayed, size)
+
+        return take

@@ -1,0 +1,74 @@
+"""The boxes of an mp4, mov or HEIF file: what is there, and what is missing.
+
+FFmpeg's own errors do not tell a picture from a video, or a segment from a damaged file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from model.inputs.errors import (
+    IsPicture,
+    MissingBeginning,
+    MissingIndex,
+    TooManyStreams,
+    VideoError,
+)
+from model.inputs.limits import VideoLimits
+from model.inputs.video.source import SharedFile
+
+# More boxes than this before the index are not looked through.
+MOST_BOXES = 10_000
+HEADER, LONG_HEADER = 8, 16
+
+
+def check_not_a_picture(file: SharedFile) -> None:
+    """Refuse HEIC and AVIF stills: a `meta` box that lists items, and no track."""
+    kinds = _kinds(file)
+    if "meta" in kinds and not kinds & {"moov", "moof"}:
+        raise IsPicture
+
+
+def explain_failure(file: SharedFile, limits: VideoLimits) -> VideoError | None:
+    """Why this file could not be opened, if its boxes tell."""
+    kinds = _kinds(file)
+    if "moov" not in kinds:
+        if kinds & {"moof", "styp", "sidx"}:
+            return MissingBeginning()
+        return MissingIndex()
+    tracks = sum(kind == "trak" for kind in _inside(file, "moov"))
+    return TooManyStreams(max_streams=limits.max_streams) if tracks > limits.max_streams else None
+
+
+def _kinds(file: SharedFile) -> set[str]:
+    """The kinds of the outermost boxes, as far as the index."""
+    kinds: set[str] = set()
+    for kind, _, _ in _boxes(file, 0, file.size):
+        kinds.add(kind)
+        if kind == "moov":
+            break
+    return kinds
+
+
+def _inside(file: SharedFile, outer: str) -> Iterator[str]:
+    for kind, begin, end in _boxes(file, 0, file.size):
+        if kind == outer:
+            yield from (inner for inner, _, _ in _boxes(file, begin, end))
+            return
+
+
+def _boxes(file: SharedFile, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """The kind of each box between two offsets, and the offsets of its contents."""
+    for _ in range(MOST_BOXES):
+        head = file.read_at(begin, LONG_HEADER)
+        if begin + HEADER > end or len(head) < HEADER:
+            return
+        size, header = int.from_bytes(head[:4], "big"), HEADER
+        if size == 1:
+            size, header = int.from_bytes(head[8:16], "big"), LONG_HEADER
+        elif size == 0:
+            size = end - begin
+        if size < header:
+            return
+        yield head[4:8].decode("latin-1"), begin + header, min(begin + size, end)
+        begin += size
