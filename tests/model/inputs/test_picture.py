@@ -42,7 +42,7 @@ def turned(matrix: Matrix) -> Any:
         for packet in [*stream.encode(source), *stream.encode(None)]:
             output.mux(packet)
     target.seek(0)
-    with av.open(target) as container:
+    with av.open(target, "r") as container:
         return next(container.decode(video=0))
 
 
