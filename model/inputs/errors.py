@@ -74,7 +74,7 @@ class UnsupportedCodec(UnsupportedFormat):
     """A video whose codec is not on the allow-list."""
 
     sentence = (
-        "the codec of this video ({codec:s}) is not accepted; send H.264, HEVC, VP9, AV1 or MPEG-4"
+        "the codec of this video ({codec}) is not accepted; send H.264, HEVC, VP9, AV1 or MPEG-4"
     )
 
 
