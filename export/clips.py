@@ -44,14 +44,14 @@ def load_clips(paths: Sequence[Path], spec: InputSpec) -> ClipSamples:
 
 
 def generated_clips(spec: InputSpec) -> ClipSamples:
-    """Three scenes that differ in motion and texture, through a real encoder and our decoder."""
+    """Encode and decode three scenes that differ in motion and texture."""
     scenes = {"rolling-waves": _waves, "falling-tiles": _tiles, "growing-disc": _disc}
     clips = [decode_clip(io.BytesIO(_encode(scene)), spec).frames[0] for scene in scenes.values()]
     return ClipSamples(tuple(scenes), np.stack(clips), "generated")
 
 
 def _encode(scene: Callable[[float], NDArray[np.float64]]) -> bytes:
-    """A scene, a function of time in 0..1 to RGB (H,W,3) in 0..1, as an MP4 file."""
+    """Encode a scene, a function of time in 0..1 to RGB (H,W,3) in 0..1, as an MP4 file."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "23"})

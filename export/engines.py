@@ -12,8 +12,9 @@ from export.bundle import EngineInfo, GraphInfo, PrecisionBuild
 from export.bundle.manifest import GraphName, PrecisionName
 from export.errors import ExportError
 from export.runtime import RuntimeUnavailableError
+from export.runtime.contract import PAIRS_PER_RUN
 from export.runtime.gpu.device import gpu_architecture
-from export.runtime.gpu.profiles import MAX_CLIPS, PAIRS_PER_RUN, profile
+from export.runtime.gpu.profiles import MAX_CLIPS, profile
 from export.runtime.gpu.tensorrt_engines import load_libraries
 from model.progress import Steps
 
@@ -22,7 +23,7 @@ WORKSPACE_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _EngineRequest:
     """An engine to build: of which graph, from which file, computing in what."""
 
     graph: GraphName
@@ -38,7 +39,7 @@ def build_engines(
     steps: Steps,
     timing_cache: Path | None = None,
 ) -> tuple[EngineInfo, ...]:
-    """Engines of every graph, the video encoder's in each precision whose types a graph carries.
+    """Build an engine of every graph, of the video encoder one for each precision.
 
     `timing_cache` is a file that remembers how fast kernels were from one export to the next.
     `ExportError` where TensorRT or the GPU is missing: engines fit only the GPU they are built on.
@@ -48,11 +49,11 @@ def build_engines(
     here = (gpu_architecture(cuda), tensorrt.__version__)
     known = timing_cache.read_bytes() if timing_cache and timing_cache.exists() else b""
     built = []
-    for wanted in _wanted(graphs, builds):
-        name, precision = wanted.graph, wanted.precision
+    for request in _engine_requests(graphs, builds):
+        name, precision = request.graph, request.precision
         with steps.step(f"Building the {precision} {name} engine for {here[0]}"):
             shapes = profile(graphs[name], context_length)
-            plan, known = _plan(tensorrt, folder / wanted.file, shapes, known, steps)
+            plan, known = _plan(tensorrt, folder / request.file, shapes, known, steps)
         file = f"{FOLDER}/{name}.{precision}.{here[0]}.trt{here[1]}.engine"
         (folder / file).write_bytes(plan)
         built.append(
@@ -73,23 +74,23 @@ def build_engines(
 
 
 def find_tensorrt() -> tuple[Any, Any]:
-    """CUDA's runtime and TensorRT; `ExportError` says what is missing."""
+    """Import CUDA's bindings and TensorRT; ExportError names what is missing."""
     try:
         return load_libraries()
     except RuntimeUnavailableError as error:
         raise ExportError(f"no engines can be built here: {error}") from error
 
 
-def _wanted(
+def _engine_requests(
     graphs: Mapping[GraphName, GraphInfo], builds: tuple[PrecisionBuild, ...]
-) -> Iterable[_Wanted]:
-    """Text encoder and score head in fp32, the video encoder from each build's own graph."""
+) -> Iterable[_EngineRequest]:
+    """List text encoder and score head in fp32, and each build's own video encoder."""
     for name in ("text_encoder", "score_head"):
-        yield _Wanted(name, graphs[name].file, "fp32")
+        yield _EngineRequest(name, graphs[name].file, "fp32")
     for build in builds:
         if build.runs_on("onnxruntime-tensorrt"):
             file = build.graphs.get("video_encoder", graphs["video_encoder"].file)
-            yield _Wanted("video_encoder", file, build.precision)
+            yield _EngineRequest("video_encoder", file, build.precision)
 
 
 def _plan(
@@ -99,7 +100,7 @@ def _plan(
     known: bytes,
     steps: Steps,
 ) -> tuple[bytes, bytes]:
-    """The engine of a graph and the timings known after it."""
+    """Build the engine of a graph; return it with the timings known after it."""
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
     # Strongly typed: each operator in the types of the graph that was compared with torch. A flag
@@ -136,7 +137,7 @@ def _remember(config: Any, known: bytes) -> None:
 
 
 def _monitor(tensorrt: Any, steps: Steps) -> Any:
-    """What TensorRT tells of its phases, as notes of the running step."""
+    """Make a progress monitor that notes TensorRT's phases in the running step."""
 
     class Monitor(tensorrt.IProgressMonitor):
         """Called from the builder's threads; an exception must not leave it."""
@@ -148,11 +149,11 @@ def _monitor(tensorrt: Any, steps: Steps) -> Any:
             self._turn = threading.Lock()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            """Hear how many steps a phase has."""
+            """Note how many steps a phase has."""
             self._steps[phase_name] = num_steps
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            """Tell a step; False ends the build."""
+            """Note a step; returning False would end the build."""
             try:
                 with self._turn:
                     steps.note(f"{phase_name}, {step + 1} of {self._steps.get(phase_name, 0)}")

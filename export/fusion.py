@@ -18,12 +18,12 @@ DOMAIN = "com.microsoft"
 
 
 def fuse_attention(model: ir.Model) -> int:
-    """Rewrite every self-attention of a graph in place; how many there were.
+    """Rewrite every self-attention of a graph in place; return how many there were.
 
     The form is that of `model.network.transformer.SelfAttention`, unmasked: packed projection
     (N,S,3·D), heads split off, softmax(q·k)·v, heads joined to (N,S,D).
     """
-    found = 0
+    count = 0
     for split in list(model.graph):
         ends = _ends(split)
         if ends is None:
@@ -36,19 +36,19 @@ def fuse_attention(model: ir.Model) -> int:
             [*projection.inputs, bias],
             [ir.AttrInt64("num_heads", heads)],
             outputs=[ir.Value(name=f"{value.name}.fused", shape=value.shape, type=value.type)],
-            name=f"attention_{found}",
+            name=f"attention_{count}",
         )
         model.graph.insert_after(joined, fused)
         value.replace_all_uses_with(fused.outputs[0], replace_graph_outputs=True)
-        found += 1
-    if found:
+        count += 1
+    if count:
         model.opset_imports[DOMAIN] = 1
         drop_unused(model)
-    return found
+    return count
 
 
 def _ends(split: ir.Node) -> tuple[ir.Node, ir.Value, int, ir.Node] | None:
-    """Projection, its bias, heads and the last node of the attention whose heads `split` moves."""
+    """Match the attention around `split`: its projection, bias, heads and last node."""
     if split.op_type != "Transpose" or split.attributes.get_ints("perm") != (2, 0, 3, 1, 4):
         return None
     packed = split.inputs[0]
@@ -74,7 +74,7 @@ def _ends(split: ir.Node) -> tuple[ir.Node, ir.Value, int, ir.Node] | None:
 
 
 def _made_by(value: ir.Value | None, *operators: str) -> ir.Node | None:
-    """The node behind a chain of operators that ends in the value, nearest first."""
+    """Follow a chain of operators backwards from a value; return the first node of it."""
     node: ir.Node | None = None
     for operator in operators:
         node = value.producer() if value is not None else None
@@ -85,7 +85,7 @@ def _made_by(value: ir.Value | None, *operators: str) -> ir.Node | None:
 
 
 def _used_by(value: ir.Value, *operators: str) -> ir.Node | None:
-    """The last of a chain of operators, each the only user of the one before."""
+    """Follow a chain of operators, each the only user of the one before; return the last."""
     node: ir.Node | None = None
     for operator in operators:
         uses = list(value.uses())
@@ -97,7 +97,7 @@ def _used_by(value: ir.Value, *operators: str) -> ir.Node | None:
 
 
 def _following(node: ir.Node) -> Iterator[ir.Node]:
-    """What follows up to the softmax, which holds the weights of the attention."""
+    """Follow the operators up to the softmax."""
     coming, seen = [node], {node}
     while coming:
         node = coming.pop()

@@ -51,7 +51,7 @@ def write_half(folder: Path, fp32_file: str, precision: str) -> tuple[str, str]:
 
 
 def weights_file(graph_file: str) -> str:
-    """Where the large weights of a graph lie: both graphs of a precision have the same."""
+    """Name the file of a graph's large weights, which both graphs of a precision share."""
     return f"{graph_file.replace(FUSED, '')}.data"
 
 
@@ -60,12 +60,12 @@ def reduce_types(model: ir.Model, dtype: ir.DataType) -> None:
     tower = _tower(model)
     turned: dict[ir.Value, ir.Value] = {}
     for node in [node for node in model.graph if node in tower]:
-        for place, value in enumerate(node.inputs):
+        for index, value in enumerate(node.inputs):
             if value is None or value.dtype != FP32 or value.producer() in tower:
                 continue
             if value not in turned:
                 turned[value] = _turned(model, node, value, dtype)
-            node.replace_input_with(place, turned[value])
+            node.replace_input_with(index, turned[value])
     for node in tower:
         for value in node.outputs:
             if value.dtype == FP32:
@@ -77,7 +77,7 @@ def reduce_types(model: ir.Model, dtype: ir.DataType) -> None:
 
 
 def _tower(model: ir.Model) -> set[ir.Node]:
-    """The nodes between the pixels and the kept tail: what follows from the patch embedding."""
+    """Return the nodes between the pixels and the kept tail."""
     patches = [node for node in model.graph if node.op_type == "Conv"]
     kept = [
         node
@@ -90,22 +90,22 @@ def _tower(model: ir.Model) -> set[ir.Node]:
 
 
 def _followers(nodes: Iterable[ir.Node]) -> set[ir.Node]:
-    """The nodes and all that use their floating results, however far away."""
-    found: set[ir.Node] = set()
+    """Return the nodes and all that use their floating results, directly or not."""
+    reached: set[ir.Node] = set()
     coming = deque(nodes)
     while coming:
         node = coming.popleft()
-        if node in found:
+        if node in reached:
             continue
-        found.add(node)
+        reached.add(node)
         for value in node.outputs:
             if value.dtype == FP32:
                 coming.extend(use.node for use in value.uses())
-    return found
+    return reached
 
 
 def _turned(model: ir.Model, node: ir.Node, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-    """The value in another type: a weight stored in it, anything else cast before its first use."""
+    """Convert a value: store a weight in the type, cast anything else before its first use."""
     if value.const_value is not None:
         stored = _stored(value, dtype)
         model.graph.register_initializer(stored)

@@ -28,7 +28,7 @@ LIMITS: dict[PrecisionName, Allowed] = {
 
 
 def limits_text() -> str:
-    """The limits, a line each, for the help."""
+    """Format the limits for the help, a line each."""
     return "\n".join(
         f"  {name}  logits within {allowed.logit_error:g}, cosine at least {allowed.cosine:g}"
         for name, allowed in LIMITS.items()

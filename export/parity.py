@@ -42,29 +42,29 @@ def compare(
             text = runtime.encode_text(ids)
             _note(cosines, "text", cosine(text, expected.text[: len(ids)]))
             logits = runtime.score(features, np.broadcast_to(text, (clips, *text.shape)))
-            wanted = expected.logits[chosen, : len(ids)]
-            cases.append(_measure(logits, wanted, tokens=ids.shape[1]))
+            answer = expected.logits[chosen, : len(ids)]
+            cases.append(_measure(logits, answer, tokens=ids.shape[1]))
     return _summary(name, precision, expected, tuple(cases), cosines)
 
 
-def cosine(values: Vectors, wanted: Vectors) -> float:
-    """Smallest cosine between vectors along the last axis; 1 where there are none."""
+def cosine(values: Vectors, expected: Vectors) -> float:
+    """Return the smallest cosine between vectors along the last axis; 1 where there are none."""
     if not values.size:
         return 1.0
-    norms = np.linalg.norm(values, axis=-1) * np.linalg.norm(wanted, axis=-1)
-    return float(((values * wanted).sum(-1) / norms).min())
+    norms = np.linalg.norm(values, axis=-1) * np.linalg.norm(expected, axis=-1)
+    return float(((values * expected).sum(-1) / norms).min())
 
 
-def inverted_gap(logits: Vectors, wanted: Vectors) -> float:
-    """How far apart `wanted` puts two labels of a row that `logits` puts in the other order."""
+def inverted_gap(logits: Vectors, expected: Vectors) -> float:
+    """Measure how far apart `expected` puts two labels that `logits` puts in the other order."""
     order = np.argsort(-logits, axis=-1, kind="stable")
-    ranked = np.take_along_axis(wanted, order, axis=-1)
+    ranked = np.take_along_axis(expected, order, axis=-1)
     lowest_so_far = np.minimum.accumulate(ranked, axis=-1)
     return float((ranked - lowest_so_far).max())
 
 
 def _label_lists(token_ids: NDArray[np.int64], spec: InputSpec) -> Iterator[NDArray[np.int64]]:
-    """Lists of each length, cut to their longest label, and one at the full context."""
+    """Yield lists of each length, cut to their longest label, and one at the full context."""
     for count in LABEL_COUNTS:
         ids = token_ids[:count]
         longest = int(np.flatnonzero((ids != spec.pad_id).any(0))[-1]) + 1
@@ -72,16 +72,16 @@ def _label_lists(token_ids: NDArray[np.int64], spec: InputSpec) -> Iterator[NDAr
     yield token_ids[: LABEL_COUNTS[1]]
 
 
-def _measure(logits: Vectors, wanted: Vectors, tokens: int) -> ParityCase:
+def _measure(logits: Vectors, expected: Vectors, tokens: int) -> ParityCase:
     if not np.isfinite(logits).all():
         raise ValueError("the runtime gives logits that are no numbers; the graph is wrong")
     return ParityCase(
         clips=logits.shape[0],
         labels=logits.shape[1],
         token_length=tokens,
-        max_logit_error=float(np.abs(logits - wanted).max()),
-        inverted_gap=inverted_gap(logits, wanted),
-        top1_agreement=float((logits.argmax(1) == wanted.argmax(1)).mean()),
+        max_logit_error=float(np.abs(logits - expected).max()),
+        inverted_gap=inverted_gap(logits, expected),
+        top1_agreement=float((logits.argmax(1) == expected.argmax(1)).mean()),
     )
 
 

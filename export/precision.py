@@ -26,7 +26,7 @@ def make_builds(
     precisions: tuple[PrecisionName, ...],
     calibration: ClipSamples | None = None,
 ) -> tuple[PrecisionBuild, ...]:
-    """The builds of the wanted precisions, in their order; files go into the bundle folder.
+    """Make the builds of the requested precisions, in order; write files into the folder.
 
     With clips to calibrate on there is a second int8, for OpenVINO.
     """
@@ -51,7 +51,7 @@ def make_builds(
 def with_engines(
     builds: tuple[PrecisionBuild, ...], engines: tuple[EngineInfo, ...]
 ) -> tuple[PrecisionBuild, ...]:
-    """The builds, those that engines were built from allowed on TensorRT itself, too."""
+    """Allow TensorRT for the builds that engines were built from."""
     have = {engine.precision for engine in engines if engine.graph == "video_encoder"}
     return tuple(
         build.model_copy(update={"runtimes": ("tensorrt", *build.runtimes)})
@@ -62,7 +62,7 @@ def with_engines(
 
 
 def _half(folder: Path, fp32_file: str, precision: PrecisionName) -> list[PrecisionBuild]:
-    """The two graphs of a half precision: TensorRT fuses attention itself, CUDA's has it fused."""
+    """Make both graphs of a half precision: TensorRT fuses attention itself, CUDA's is fused."""
     plain, fused = write_half(folder, fp32_file, precision)
     how = f"types in the graph: tower in {precision}, LayerNorm, softmax and all after it in fp32"
     return [
@@ -93,7 +93,7 @@ def _bf16_openvino() -> PrecisionBuild:
 
 
 def _int8_dynamic(folder: Path, fp32_file: str) -> PrecisionBuild:
-    """Weights in int8 per channel, activations scaled as they come: needs no calibration clips."""
+    """Quantise weights per channel, and activations as they come: no calibration clips."""
     keep_quiet()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -126,7 +126,7 @@ def _weights_bytes(graph: Path) -> int:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """The quantiser advises a preparation step through the root logger; our graphs are folded."""
+    """Silence the quantiser, which advises preparing what is folded already."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)

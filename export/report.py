@@ -11,7 +11,7 @@ from export.bundle.manifest import GraphInfo, TensorInfo
 
 
 def print_bundle(bundle: Bundle, console: Console) -> None:
-    """Everything in the manifest, and the size of each file."""
+    """Print everything in the manifest, and the size of each file."""
     manifest = bundle.manifest
     console.print(_facts(bundle))
     console.print(_graphs(manifest))
@@ -25,7 +25,7 @@ def print_bundle(bundle: Bundle, console: Console) -> None:
 
 
 def print_parity(parity: Parity, console: Console) -> None:
-    """Every case that was measured, and the verdict."""
+    """Print every case that was measured, and the verdict."""
     table = Table(title=f"Against torch: {parity.runtime}, {parity.precision}")
     for column in ("clips", "labels", "tokens", "max logit error", "inverted gap", "top-1"):
         table.add_column(column, justify="right")
@@ -46,7 +46,7 @@ def print_parity(parity: Parity, console: Console) -> None:
 
 
 def verdict(parity: Parity) -> str:
-    """One line: the worst error, the limit, passed or not."""
+    """Say in one line the worst error, the limit, and passed or not."""
     order = "same order" if parity.same_order else "another order"
     word = "passed" if parity.passed else "FAILED, forced" if parity.forced else "FAILED"
     return (

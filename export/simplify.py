@@ -30,7 +30,7 @@ def simplify(model: Any) -> None:
 
 
 def drop_unused(model: Any) -> None:
-    """Take out what a rewriting has left without use, weights too."""
+    """Remove nodes and weights that a rewriting has left unused."""
     Sequential(passes.RemoveUnusedNodesPass())(model)
 
 

@@ -112,7 +112,7 @@ def _outputs(traced: Traced) -> tuple[TensorInfo, ...]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports its own deprecations and steps; ours to fix, not the user's to read."""
+    """Silence the exporter's reports of its own deprecations and steps."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

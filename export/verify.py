@@ -1,4 +1,4 @@
-"""A bundle's precisions, each run and measured against torch before the bundle is called made."""
+"""Run each precision of a bundle and measure it against torch before the bundle is made."""
 
 from __future__ import annotations
 
@@ -18,9 +18,20 @@ from model.progress import Steps
 def verify_builds(
     bundle: Bundle, expected: Reference, steps: Steps, *, force: bool = False
 ) -> tuple[PrecisionBuild, ...]:
-    """The bundle's builds with their measured parity; fails above a limit unless forced.
+    """Measure every build of a bundle that is being made.
 
-    Of a precision that is built for several runtimes, what cannot be measured here is left out.
+    Args:
+        bundle: The bundle, complete but for its parity.
+        expected: Torch's answers about the clips and labels to compare on.
+        steps: Where progress is reported.
+        force: Keep builds that are over a limit, marked `forced`.
+
+    Returns:
+        The builds with their measured parity. Of a precision that is built for several runtimes,
+        what cannot be measured here is left out.
+
+    Raises:
+        ExportError: A build is over its limit, or a precision cannot be measured here at all.
     """
     builds = []
     for build in bundle.manifest.precisions:
@@ -43,7 +54,7 @@ def verify_builds(
 
 
 def _check_engines(bundle: Bundle, build: PrecisionBuild, measured: list[Parity]) -> None:
-    """No engine is listed that has not been compared."""
+    """Refuse engines that were not compared."""
     if "tensorrt" not in _runtimes(bundle, build):
         return
     if not any(parity.runtime == "tensorrt" for parity in measured):
@@ -58,7 +69,7 @@ def _check_engines(bundle: Bundle, build: PrecisionBuild, measured: list[Parity]
 def verify_build(
     bundle: Bundle, build: PrecisionBuild, expected: Reference, steps: Steps
 ) -> list[Parity]:
-    """One build on each of its runtimes that works here.
+    """Measure one build on each of its runtimes that works here.
 
     Where none does, fp16 is measured on the processor, which rounds weights and inputs of its
     operators alike but may keep more between them: the graph is compared, not the card.
@@ -74,7 +85,7 @@ def verify_build(
 def _measure(
     bundle: Bundle, build: PrecisionBuild, name: RuntimeName, expected: Reference, steps: Steps
 ) -> Parity | None:
-    """A build on one runtime, None where that does not work here."""
+    """Measure a build on one runtime; None where that does not work here."""
     try:
         runtime = open_build(bundle, build, name)
     except RuntimeUnavailableError:
@@ -89,7 +100,21 @@ def _measure(
 def verify_bundle(
     bundle: Bundle, net: XClip, clips: tuple[Path, ...], steps: Steps
 ) -> list[Parity]:
-    """Every build of a finished bundle on every runtime that works here."""
+    """Measure every build of a finished bundle on every runtime that works here.
+
+    Args:
+        bundle: The finished bundle.
+        net: The network that it was made from.
+        clips: Video files to compare on; none compares on generated ones.
+        steps: Where progress is reported.
+
+    Returns:
+        A parity for each build and runtime, passed or not.
+
+    Raises:
+        BundleError: The bundle was made from another checkpoint.
+        ValueError: Names a clip that cannot be used.
+    """
     samples = load_clips(clips, bundle.manifest.inputs)
     if net.inputs != bundle.manifest.inputs:
         raise BundleError(
@@ -103,7 +128,7 @@ def verify_bundle(
 
 
 def refusal(parity: Parity) -> str:
-    """Why a build is not made, in one line."""
+    """Say in one line why a build is not made."""
     worst = min(parity.min_cosine, key=lambda name: parity.min_cosine[name])
     return (
         f"{parity.runtime} {parity.precision} is too far from torch: logits differ by "
@@ -115,7 +140,7 @@ def refusal(parity: Parity) -> str:
 
 
 def _runtimes(bundle: Bundle, build: PrecisionBuild) -> tuple[RuntimeName, ...]:
-    """Where a build is measured: where it was made for, or wherever it may run."""
+    """List where a build is measured: where it was made for, or wherever it may run."""
     if build.runtimes:
         return build.runtimes
     engines = {engine.precision for engine in bundle.manifest.engines}

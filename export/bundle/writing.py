@@ -14,7 +14,7 @@ from model.files import sha256_of
 
 @contextmanager
 def new_bundle_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A folder to fill; it becomes `output` when the block ends well and vanishes otherwise."""
+    """Yield a folder to fill; it becomes `output` when the block ends well, else it vanishes."""
     check_output(output, overwrite=overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the output, so that the last step is a rename within one file system.
@@ -39,7 +39,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below the folder but the manifest, by POSIX path."""
+    """Hash every file below the folder but the manifest (SHA-256), by POSIX path."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
         path.relative_to(folder).as_posix(): sha256_of(path)

@@ -18,6 +18,12 @@ from export.bundle.manifest import GraphName, PrecisionName
 from export.runtime.features import Features, Vectors, clip_count
 from model.inputs import InputSpec
 
+# Pairs of clip and label in one run of the score head. Labels never attend to each other, so any
+# cut is exact; this one keeps the widest activation in the cache and memory flat for any K.
+PAIRS_PER_RUN = 1024
+# Texts in one run of the text encoder: memory stays flat for a list of any length.
+TEXTS_PER_RUN = 256
+
 Array = NDArray[Any]
 # From named inputs, arrays or what the backend's `keep` made of them, to named outputs.
 GraphRun = Callable[[Mapping[str, Any]], Features]
@@ -41,21 +47,54 @@ class Runtime(Protocol):
         """
 
     def encode_video(self, frames: NDArray[np.uint8]) -> Features:
-        """Frames uint8 (B,T,H,W,3) RGB to named features, each (B,…); X-CLIP: video, context.
+        """Encode clips.
 
-        On a GPU they stay there until they are looked at, and `score` takes them from there.
+        Args:
+            frames: uint8 (B,T,H,W,3), RGB, 0 to 255; T, H and W are the network's own.
+
+        Returns:
+            The video encoder's outputs, float32 (B,…); X-CLIP: `video` (B,D), `context` (B,P,D).
+            On a GPU they stay there until they are read, and `score` takes them from there.
+
+        Raises:
+            ValueError: The frames have another type or shape, or the runtime is closed.
+            DeviceMemoryError: The batch does not fit the device; a smaller one may.
         """
 
     def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
-        """Token ids int64 (K,L) to label vectors (K,D)."""
+        """Encode prompts.
+
+        Args:
+            token_ids: int64 (K,L), padded at the end, L at most the network's context length.
+
+        Returns:
+            Label vectors, float32 (K,D), before any prompt of the video changes them.
+
+        Raises:
+            ValueError: The ids have another type or shape, or the runtime is closed.
+            DeviceMemoryError: The batch does not fit the device; a smaller one may.
+        """
 
     def score(self, features: Features, text: Vectors) -> Vectors:
-        """Features of B clips and label vectors (B,K,D) to logits (B,K)."""
+        """Score labels against clips, each pair for itself.
+
+        Args:
+            features: What `encode_video` gave for B clips.
+            text: float32 (B,K,D), the label vectors of each clip; may be a broadcast view.
+
+        Returns:
+            Logits, float32 (B,K): the cosine times the network's scale.
+
+        Raises:
+            ValueError: Features and vectors do not belong together, or the runtime is closed.
+            DeviceMemoryError: The batch does not fit the device; a smaller one may.
+        """
 
     def warm_up(self) -> Vectors:
         """Run every graph once, so that the first request is as fast as the second.
 
-        The logits (1,1) of what it ran: that they are numbers shows that the network works.
+        Returns:
+            The logits (1,1) of what it ran: that they are finite shows that the network works.
         """
 
     def close(self) -> None:
@@ -78,13 +117,13 @@ class Backend(Protocol):
     def open(
         self, name: GraphName, graph: GraphInfo, file: Path, precision: PrecisionName
     ) -> GraphRun:
-        """Load a graph; the result maps its named inputs to its named outputs.
+        """Load a graph; return a call from its named inputs to its named outputs.
 
         `precision` is what it is computed in; a file whose types say so already needs no more.
         """
 
     def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, Any]:
-        """Features where this backend's graphs read them best, for several runs."""
+        """Put features where this backend's graphs read them best, for several runs."""
 
     def close(self) -> None:
         """Give memory and threads back."""
@@ -92,10 +131,10 @@ class Backend(Protocol):
 
 def check_frames(frames: Array, spec: InputSpec) -> None:
     """Refuse what is not uint8 (B,T,H,W,3) of the network's own T, H and W."""
-    wanted = (spec.num_frames, spec.image_size, spec.image_size, 3)
-    if frames.dtype != np.uint8 or frames.shape[1:] != wanted or not frames.size:
+    expected = (spec.num_frames, spec.image_size, spec.image_size, 3)
+    if frames.dtype != np.uint8 or frames.shape[1:] != expected or not frames.size:
         raise ValueError(
-            f"frames must be uint8 (B, {', '.join(map(str, wanted))}) with B at least 1, "
+            f"frames must be uint8 (B, {', '.join(map(str, expected))}) with B at least 1, "
             f"not {frames.dtype} {frames.shape}"
         )
 
@@ -129,12 +168,12 @@ def check_pairs(features: Features, text: Array, names: tuple[str, ...], dim: in
 
 
 def in_host_memory(features: Features, names: tuple[str, ...]) -> Mapping[str, Array]:
-    """Features as a processor reads them."""
+    """Return features as contiguous arrays in host memory."""
     return {name: np.ascontiguousarray(features[name]) for name in names}
 
 
 def already_checked() -> None:
-    """Stands for the check of files that were checked before."""
+    """Do nothing: the files were checked before."""
 
 
 @dataclass(frozen=True)

@@ -82,14 +82,14 @@ class OnnxRuntimeCpu:
         return run
 
     def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, Array]:
-        """Features as arrays in one piece."""
+        """Return features as contiguous arrays."""
         return in_host_memory(features, names)
 
     def close(self) -> None:
-        """Sessions end with their graphs."""
+        """Do nothing: sessions end with their graphs."""
 
     def _share_memory(self) -> None:
-        """One pool of working memory for all graphs, grown by what is asked for.
+        """Register one pool of working memory for all graphs, grown by what is asked for.
 
         By default each graph keeps a pool of its own that grows by doubling: a fifth more memory
         for the three of B/32, and no faster.
@@ -103,7 +103,7 @@ class OnnxRuntimeCpu:
         library.create_and_register_allocator(where, pool)
 
     def _from_packed(self, file: Path) -> Any:
-        """The graph with its weights mapped from the cache; None without one that can be used."""
+        """Open the graph with its weights mapped from the cache; None where that cannot be done."""
         packed = self._packed and self._packed.packed(file, lambda path: self._pack(file, path))
         if not (self._packed and packed):
             return None

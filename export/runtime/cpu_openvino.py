@@ -59,15 +59,15 @@ class OpenVinoCpu:
         return _Requests(compiled, [tensor.name for tensor in graph.outputs])
 
     def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, Array]:
-        """Features as arrays in one piece."""
+        """Return features as contiguous arrays."""
         return in_host_memory(features, names)
 
     def has_bf16(self) -> bool:
-        """Whether this processor multiplies bf16."""
+        """Return whether this processor multiplies bf16."""
         return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def close(self) -> None:
-        """Compiled graphs end with their requests."""
+        """Do nothing: compiled graphs end with their requests."""
 
     def _settings(self, precision: str) -> dict[str, Any]:
         return {

@@ -11,14 +11,14 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def allowed_cpus() -> int:
-    """Processors in the affinity mask of this process, at least 1."""
+    """Count the processors in the affinity mask of this process, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def available_cpus(cgroups: Path = CGROUPS, own_groups: Path = OWN_GROUPS) -> int:
-    """Processors in the affinity mask, cut to the container's CPU quota (rounded up), at least 1.
+    """Count the processors of the affinity mask, cut to the CPU quota rounded up, at least 1.
 
     `os.cpu_count` sees the whole machine: a container with 2 of 64 cores would start 64 threads
     and be throttled.
@@ -28,8 +28,8 @@ def available_cpus(cgroups: Path = CGROUPS, own_groups: Path = OWN_GROUPS) -> in
 
 
 def _quotas(cgroups: Path, own_groups: Path) -> list[float]:
-    """CPU quotas of this process's group and all groups above it, version 1 and 2."""
-    found: list[float | None] = []
+    """Read the CPU quotas of this process's cgroup and all above it, version 1 and 2."""
+    quotas: list[float | None] = []
     for line in _read(own_groups).splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
@@ -37,9 +37,9 @@ def _quotas(cgroups: Path, own_groups: Path) -> list[float]:
         root = cgroups / "cpu" if controllers else cgroups
         folder = root / group.lstrip("/")
         # Inside a container the group's own path may not be mounted; the root then is the group.
-        places = {root, folder, *(p for p in folder.parents if p.is_relative_to(root))}
-        found += [_quota_v1(place) if controllers else _quota_v2(place) for place in places]
-    return [quota for quota in found if quota is not None]
+        groups = {root, folder, *(p for p in folder.parents if p.is_relative_to(root))}
+        quotas += [_quota_v1(group) if controllers else _quota_v2(group) for group in groups]
+    return [quota for quota in quotas if quota is not None]
 
 
 def _quota_v2(folder: Path) -> float | None:

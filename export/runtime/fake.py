@@ -31,7 +31,7 @@ class FakeRuntime:
         self._open = True
 
     def encode_video(self, frames: NDArray[np.uint8]) -> dict[str, Vectors]:
-        """Frames to `video` (B,D) and `context` (B,P,D)."""
+        """Draw `video` (B,D) and `context` (B,P,D) from each clip's hash."""
         self._record("encode_video", frames)
         check_frames(frames, self._spec)
         drawn = [_draw(clip.tobytes(), (self._patches + 1, self._dim)) for clip in frames]
@@ -39,13 +39,13 @@ class FakeRuntime:
         return {"video": both[:, 0].copy(), "context": both[:, 1:].copy()}
 
     def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
-        """Token ids to vectors; padding behind the last token does not count."""
+        """Draw a vector from each row's hash; padding behind the last token does not count."""
         self._record("encode_text", token_ids)
         check_token_ids(token_ids, self._spec)
         return np.stack([self._label(row) for row in token_ids])
 
     def score(self, features: Features, text: Vectors) -> Vectors:
-        """Scaled cosine of each label with the clip's vector, bent by the mean of its context."""
+        """Scale the cosine of each label with the clip's vector plus the mean of its context."""
         self._record("score", text)
         check_pairs(features, text, ("video", "context"), self._dim)
         clip = _unit(features["video"] + features["context"].mean(1))[:, None]
@@ -53,12 +53,12 @@ class FakeRuntime:
         return logits
 
     def warm_up(self) -> Vectors:
-        """Nothing to warm."""
+        """Record the call; there is nothing to warm."""
         self._record("warm_up", np.empty(0))
         return np.zeros((1, 1), np.float32)
 
     def close(self) -> None:
-        """After this every call is refused."""
+        """Refuse every later call."""
         self._open = False
 
     def _label(self, row: NDArray[np.int64]) -> Vectors:
@@ -77,7 +77,7 @@ def _draw(data: bytes, shape: tuple[int, ...]) -> Vectors:
 
 
 def _unit(vectors: Vectors) -> Vectors:
-    """Unit vectors; padding, which is zero, stays zero."""
+    """Normalise the vectors; padding, which is zero, stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: Vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
     return unit

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from export.bundle import Bundle, PrecisionBuild
 from export.bundle.manifest import GraphName
 from export.runtime.contract import (
+    PAIRS_PER_RUN,
+    TEXTS_PER_RUN,
     Backend,
     GraphRun,
     check_frames,
@@ -17,7 +19,6 @@ from export.runtime.contract import (
     check_token_ids,
 )
 from export.runtime.features import Features, Vectors, join_features, split_features
-from export.runtime.gpu.profiles import PAIRS_PER_RUN, TEXTS_PER_RUN
 
 
 class GraphRuntime:
@@ -42,7 +43,7 @@ class GraphRuntime:
         self._feature_names = tuple(name for name in score_inputs if name != "text")
 
     def encode_video(self, frames: NDArray[np.uint8]) -> Features:
-        """Frames uint8 (B,T,H,W,3) RGB to the video encoder's named outputs."""
+        """Encode frames uint8 (B,T,H,W,3) RGB, at most `clips_per_run` clips at a time."""
         check_frames(frames, self._manifest.inputs)
         run = self._graph("video_encoder")
         step = self._clips_per_run or len(frames)
@@ -50,7 +51,7 @@ class GraphRuntime:
         return join_features([run({"frames": frames[i : i + step]}) for i in starts])
 
     def encode_text(self, token_ids: NDArray[np.int64]) -> Vectors:
-        """Token ids int64 (K,L) to label vectors (K,D)."""
+        """Encode token ids int64 (K,L) to label vectors (K,D), `TEXTS_PER_RUN` at a time."""
         check_token_ids(token_ids, self._manifest.inputs)
         run = self._graph("text_encoder")
         step = TEXTS_PER_RUN
@@ -58,7 +59,7 @@ class GraphRuntime:
         return np.concatenate([run({"token_ids": part})["text"] for part in parts])
 
     def score(self, features: Features, text: Vectors) -> Vectors:
-        """Features and label vectors (B,K,D) to logits (B,K), run by run for many labels."""
+        """Score clips against label vectors (B,K,D), at most `PAIRS_PER_RUN` pairs at a time."""
         check_pairs(features, text, self._feature_names, self._manifest.text_dim)
         head = self._graph("score_head")
         clips, labels, _ = text.shape
@@ -77,7 +78,7 @@ class GraphRuntime:
         return logits
 
     def warm_up(self) -> Vectors:
-        """Run every graph on one blank clip and one label; their logits (1,1)."""
+        """Run every graph on one blank clip and one label; return their logits (1,1)."""
         spec = self._manifest.inputs
         size = spec.image_size
         frames = np.zeros((1, spec.num_frames, size, size, 3), np.uint8)
@@ -97,7 +98,7 @@ class GraphRuntime:
 
 
 def _opened(bundle: Bundle, build: PrecisionBuild, backend: Backend) -> dict[str, GraphRun]:
-    """Every graph of the bundle, loaded side by side where the backend can."""
+    """Load every graph of the bundle, side by side where the backend can."""
     graphs = bundle.manifest.graphs
 
     def opened(name: GraphName) -> tuple[str, GraphRun]:

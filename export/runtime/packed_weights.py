@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-KEPT = 12  # entries, one a graph: a few bundles, while one takes the place of another
+KEPT = 12  # entries, one a graph: a few bundles, while one replaces another
 DRAFT = "draft-"  # begins the names of what is being made or removed
 LEFT_S = 3600  # after which nobody is at a draft any more: who made it was killed
 CPU_INFO = Path("/proc/cpuinfo")
@@ -41,7 +41,7 @@ class PackedWeights:
     version: str
 
     def packed(self, file: Path, pack: Callable[[Path], object]) -> Path | None:
-        """The packed form of a graph file, made by `pack(path)` if it is not there yet.
+        """Return the packed form of a graph file, made by `pack(path)` if it is not there yet.
 
         None where it cannot be made, which is logged: the graph is then used as it is.
         """
@@ -56,7 +56,7 @@ class PackedWeights:
         return entry / file.name
 
     def forget(self, file: Path) -> None:
-        """Take away an entry that cannot be used."""
+        """Remove an entry that cannot be used."""
         with suppress(OSError):
             shutil.rmtree(self.folder / self._key(file))
 
@@ -69,7 +69,7 @@ class PackedWeights:
         return hashlib.sha256(json.dumps([own, self.version, processor()]).encode()).hexdigest()
 
     def _make(self, entry: Path, name: str, pack: Callable[[Path], object]) -> None:
-        """Pack beside it and rename: what has an entry's name is whole."""
+        """Pack into a temporary folder and rename it: what has an entry's name is complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=self.folder))
         try:
@@ -87,7 +87,7 @@ class PackedWeights:
         self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        """Processes that have a dropped file mapped keep it until they end."""
+        """Remove all but the entries used last; processes that have one mapped keep it."""
         used: dict[Path, float] = {}
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError):  # another process drops them as well
@@ -105,7 +105,7 @@ class PackedWeights:
 
 
 def processor() -> list[str]:
-    """What tells processors apart whose packed weights may differ."""
+    """Return what tells processors apart whose packed weights may differ."""
     try:
         lines = CPU_INFO.read_text().split("\n\n")[0].splitlines()
     except OSError:

@@ -66,33 +66,33 @@ def open_runtime(
     """Open a bundle in a runtime.
 
     Args:
-        bundle: an open bundle, or the path of its folder.
-        runtime: a name, or `auto` for the best that works here; `.selection` then says why.
+        bundle: An open bundle, or the path of its folder.
+        runtime: A name, or `auto` for the best that works here; `.selection` then says why.
         precision: `fp32`, `fp16`, `bf16` or `int8`; None is the bundle's first.
-        options: what the runtime may use; None is what there is.
+        options: What the runtime may use; None is what there is.
 
     Returns:
         The runtime, its graphs loaded; the caller closes it.
 
     Raises:
-        RuntimeUnavailableError: the runtime cannot work here.
-        BundleError: the bundle has no such precision, or a file of it is broken.
-        ValueError: there is no runtime of this name.
+        RuntimeUnavailableError: The runtime cannot work here.
+        BundleError: The bundle has no such precision, or a file of it is broken.
+        ValueError: There is no runtime of this name.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     names = _candidates(runtime)
-    wanted = precision or opened.manifest.default_precision
-    builds = [build for build in opened.manifest.precisions if build.precision == wanted]
+    requested = precision or opened.manifest.default_precision
+    builds = [build for build in opened.manifest.precisions if build.precision == requested]
     if not builds:
         have = ", ".join(sorted({build.precision for build in opened.manifest.precisions}))
         raise BundleError(
-            f"{opened.path} holds no precision {wanted!r}, only {have}; "
-            f"export it with --precision {wanted}"
+            f"{opened.path} holds no precision {requested!r}, only {have}; "
+            f"export it with --precision {requested}"
         )
     if runtime == "fake":
         return FakeRuntime(opened.manifest.inputs, dim=opened.manifest.text_dim)
     reasons = [
-        f"{name}: the bundle holds no {wanted} for it"
+        f"{name}: the bundle holds no {requested} for it"
         for name in names
         if not any(build.runs_on(name) for build in builds)
     ]

@@ -12,7 +12,7 @@ SWITCH = "ORT_DISABLE_TELEMETRY"
 
 
 def keep_quiet() -> None:
-    """To be called before `onnxruntime` is imported: it looks then, and never again.
+    """Switch reporting off; call it before `onnxruntime` is imported, which looks only then.
 
     What the operator has set stays.
     """

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from export.bundle import Bundle, LabelSet
 from export.runtime import Runtime
-from export.runtime.gpu.profiles import PAIRS_PER_RUN
+from export.runtime.contract import PAIRS_PER_RUN
 from service.cache.clips import EncodedClip, FeatureCache, FeatureStore
 from service.cache.labels import LabelCache, LabelStore, LabelVectors
 from service.contract.answer import (

@@ -27,7 +27,7 @@ from export.bundle import Bundle, LabelSet, open_bundle
 from export.bundle.labels import write_label_set
 from export.bundle.writing import write_manifest
 from export.runtime import FakeRuntime, open_runtime
-from export.runtime.gpu.profiles import PAIRS_PER_RUN
+from export.runtime.contract import PAIRS_PER_RUN
 from model.files import sha256_of
 from service.api.json_stream import AT_ONCE, write_answer
 from service.cache.clips import EncodedClip

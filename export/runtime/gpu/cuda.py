@@ -16,9 +16,10 @@ from export.bundle import Bundle, BundleError, GraphInfo
 from export.bundle.manifest import GraphName, PrecisionName
 from export.runtime.contract import Array, GraphRun, RuntimeOptions
 from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
-from export.runtime.features import DeviceFeatures, Features, on_device
+from export.runtime.features import Features
 from export.runtime.gpu.cuda_graphs import CapturedRuns
 from export.runtime.gpu.device import DEVICE, Device, DeviceArray, load_cuda
+from export.runtime.gpu.device_features import DeviceFeatures, on_device
 from export.runtime.gpu.profiles import profile
 from export.runtime.telemetry import keep_quiet
 
@@ -87,11 +88,11 @@ class OnnxRuntimeCuda:
         return _BoundGraph(self._device, session, names, captured)
 
     def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, DeviceArray]:
-        """Features on the device: where the video encoder left them, or brought up once."""
+        """Return features on the device: as the video encoder left them, or uploaded once."""
         return on_device(self._device, features, names)
 
     def close(self) -> None:
-        """Sessions end with their graphs."""
+        """Do nothing: sessions end with their graphs."""
         self._device.close()
 
     def _session(
@@ -144,7 +145,7 @@ class OnnxRuntimeCuda:
         return options
 
     def _share_memory(self) -> None:
-        """One pool of device memory for all graphs, so that the limit is for them together.
+        """Register one pool of device memory for all graphs, so that they share its limit.
 
         By default each session has a pool, and a limit, of its own.
         """
@@ -162,7 +163,7 @@ class OnnxRuntimeCuda:
             )
 
     def _missing_library(self) -> str:
-        """The loader's own words about the provider's library, which names what it lacks."""
+        """Load the provider's library; return the loader's message, which names what it lacks."""
         folder = Path(getattr(self._library, "__file__", "") or ".").parent / "capi"
         try:
             ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
@@ -206,13 +207,13 @@ class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
         return [(self.provider, options), *super()._providers(graph, precision)]
 
     def _shapes(self, graph: GraphInfo) -> dict[str, str]:
-        """One engine for all sizes; without it the provider builds anew for each that it meets."""
+        """Return the profile of all sizes; without one the provider rebuilds for each new size."""
         shapes = profile(graph, self._context_length)
         return {
             f"trt_profile_{end}_shapes": ",".join(
-                f"{name}:{'x'.join(map(str, sizes[place]))}" for name, sizes in shapes.items()
+                f"{name}:{'x'.join(map(str, sizes[index]))}" for name, sizes in shapes.items()
             )
-            for place, end in enumerate(("min", "opt", "max"))
+            for index, end in enumerate(("min", "opt", "max"))
         }
 
     def _caches(self, precision: str) -> dict[str, str]:
@@ -267,7 +268,7 @@ class _BoundGraph:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of the library, which has no type for it, is about memory."""
+    """Return whether an error of the library, which has no type for it, is about memory."""
     if isinstance(error, DeviceMemoryError):
         return True
     return any(words in str(error).lower() for words in OUT_OF_MEMORY)

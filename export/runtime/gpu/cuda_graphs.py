@@ -2,7 +2,7 @@
 
 ONNX Runtime captures a session's kernels the first times that it runs under a `gpu_graph_id`, and
 from then on replays them. A capture is of sizes and addresses, so the clip and what is made of it
-have places of their own; batches of other sizes run as ever.
+have buffers of their own; batches of other sizes run as ever.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ class CapturedRuns:
         self._outputs: dict[str, DeviceArray] = {}
 
     def fits(self, inputs: Mapping[str, Array | DeviceArray]) -> bool:
-        """Whether this is the size that is captured: one clip."""
+        """Return whether this is the size that is captured: one clip."""
         return all(array.shape[0] == 1 for array in inputs.values())
 
     def run(self, inputs: Mapping[str, Array | DeviceArray]) -> dict[str, DeviceArray]:
-        """The outputs for one clip, in memory of their own."""
+        """Replay the graph for one clip; return copies of its outputs."""
         if self._binding is None:
             self._bind(inputs)
         self._device.upload(inputs, self._inputs)
         self._session.run_with_iobinding(self._binding, self._captured)
-        # The next clip's go to the same places.
-        copies = {name: self._device.join([place]) for name, place in self._outputs.items()}
+        # The next clip's go to the same buffers.
+        copies = {name: self._device.join([buffer]) for name, buffer in self._outputs.items()}
         self._device.synchronize()
         return copies
 
     def _bind(self, inputs: Mapping[str, Array | DeviceArray]) -> None:
         binding = self._session.io_binding()
         for name, array in inputs.items():
-            place = self._inputs[name] = self._device.empty(array.shape, array.dtype)
-            binding.bind_input(name, "cuda", DEVICE, place.dtype, place.shape, place.pointer)
+            buffer = self._inputs[name] = self._device.empty(array.shape, array.dtype)
+            binding.bind_input(name, "cuda", DEVICE, buffer.dtype, buffer.shape, buffer.pointer)
         for tensor in self._graph.outputs:
             shape = tuple(size if isinstance(size, int) else 1 for size in tensor.shape)
-            place = self._outputs[tensor.name] = self._device.empty(shape)
+            buffer = self._outputs[tensor.name] = self._device.empty(shape)
             binding.bind_output(
-                tensor.name, "cuda", DEVICE, place.dtype, place.shape, place.pointer
+                tensor.name, "cuda", DEVICE, buffer.dtype, buffer.shape, buffer.pointer
             )
         self._binding = binding
 

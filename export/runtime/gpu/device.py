@@ -43,7 +43,7 @@ class DeviceArray:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def rows(self, first: int, last: int) -> DeviceArray:
-        """Entries of the first axis, in the same memory."""
+        """Slice the first axis; the memory is shared."""
         row = self.nbytes // max(1, self.shape[0])
         shape = (last - first, *self.shape[1:])
         return DeviceArray(self.pointer + first * row, shape, self.dtype, self.owner)
@@ -74,7 +74,7 @@ class Device:
         return self._held
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
-        """Memory for an array; DeviceMemoryError where there is none left."""
+        """Allocate an array; DeviceMemoryError where there is no memory left."""
         kind = np.dtype(dtype)
         nbytes = max(1, math.prod(shape) * kind.itemsize)
         with self._counting:
@@ -101,47 +101,47 @@ class Device:
     def upload(
         self,
         arrays: Mapping[str, Array | DeviceArray],
-        places: Mapping[str, DeviceArray] | None = None,
+        targets: Mapping[str, DeviceArray] | None = None,
     ) -> dict[str, DeviceArray]:
-        """The arrays on the device: what lies there already as it is, the rest through one copy.
+        """Copy to the device, through pinned memory, the arrays that are not there yet.
 
-        To `places` of the same sizes, or to new memory.
+        To `targets` of the same sizes, or to new memory.
         """
         host = {name: a for name, a in arrays.items() if not isinstance(a, DeviceArray)}
-        there = places or {name: self.empty(a.shape, a.dtype) for name, a in host.items()}
-        place = self._staging(sum(_padded(array.nbytes) for array in host.values()))
+        on_device = targets or {name: self.empty(a.shape, a.dtype) for name, a in host.items()}
+        address = self._staging(sum(_padded(array.nbytes) for array in host.values()))
         for name, array in host.items():
             # Straight into pinned memory, also from a broadcast view, which is never made whole.
-            np.copyto(_view(place, array.shape, array.dtype), array)
-            self._copy(there[name].pointer, place, array.nbytes, "cudaMemcpyHostToDevice")
-            place += _padded(array.nbytes)
+            np.copyto(_view(address, array.shape, array.dtype), array)
+            self._copy(on_device[name].pointer, address, array.nbytes, "cudaMemcpyHostToDevice")
+            address += _padded(array.nbytes)
         return {
-            name: a if isinstance(a, DeviceArray) else there[name] for name, a in arrays.items()
+            name: a if isinstance(a, DeviceArray) else on_device[name] for name, a in arrays.items()
         }
 
     def download(self, arrays: Mapping[str, DeviceArray]) -> dict[str, Array]:
-        """The arrays in host memory of their own."""
+        """Copy the arrays to host memory, through pinned memory."""
         with self.turn:
-            start = place = self._staging(sum(_padded(a.nbytes) for a in arrays.values()))
+            start = address = self._staging(sum(_padded(a.nbytes) for a in arrays.values()))
             for array in arrays.values():
-                self._copy(place, array.pointer, array.nbytes, "cudaMemcpyDeviceToHost")
-                place += _padded(array.nbytes)
+                self._copy(address, array.pointer, array.nbytes, "cudaMemcpyDeviceToHost")
+                address += _padded(array.nbytes)
             self.synchronize()
-            found = {}
+            result = {}
             for name, array in arrays.items():
-                found[name] = _view(start, array.shape, array.dtype).copy()
+                result[name] = _view(start, array.shape, array.dtype).copy()
                 start += _padded(array.nbytes)
-            return found
+            return result
 
     def join(self, parts: Iterable[DeviceArray]) -> DeviceArray:
-        """Arrays one after another along the first axis, without leaving the device."""
+        """Concatenate arrays along the first axis, on the device."""
         listed = list(parts)
         rows = sum(part.shape[0] for part in listed)
         whole = self.empty((rows, *listed[0].shape[1:]), listed[0].dtype)
-        place = whole.pointer
+        address = whole.pointer
         for part in listed:
-            self._copy(place, part.pointer, part.nbytes, "cudaMemcpyDeviceToDevice")
-            place += part.nbytes
+            self._copy(address, part.pointer, part.nbytes, "cudaMemcpyDeviceToDevice")
+            address += part.nbytes
         return whole
 
     def synchronize(self) -> None:
@@ -150,7 +150,7 @@ class Device:
         self._copying = False
 
     def close(self) -> None:
-        """Give pinned memory back; arrays that are still held end with their holders."""
+        """Free the pinned memory; arrays that are still held are freed with their holders."""
         with self.turn:
             self.synchronize()
             if self._pinned:
@@ -158,7 +158,7 @@ class Device:
             self._pinned, self._pinned_bytes = 0, 0
 
     def _staging(self, nbytes: int) -> int:
-        """Pinned memory that nothing is being copied from or to; kept for the next call."""
+        """Return pinned memory that no copy uses; it is kept for the next call."""
         if self._copying:
             self.synchronize()
         if nbytes > self._pinned_bytes:
@@ -181,7 +181,7 @@ class Device:
         self._cuda.cudaFreeAsync(pointer, self.stream)
 
     def _do(self, call: str, *arguments: Any) -> Any:
-        """The value of a CUDA call, whose first item is its status."""
+        """Call CUDA; return the value, or raise what its status says."""
         status, *values = getattr(self._cuda, call)(*arguments)
         if status.value == OUT_OF_MEMORY:
             raise _full(arguments[0] if isinstance(arguments[0], int) else 0, f"{call} says")
@@ -195,7 +195,7 @@ class _Owner:
 
 
 def load_cuda() -> Any:
-    """CUDA's runtime bindings, with a GPU behind them; RuntimeUnavailableError says what is not."""
+    """Import CUDA's runtime bindings and check that a GPU answers."""
     try:
         from cuda.bindings import runtime as cuda
     except (ImportError, OSError) as error:
@@ -218,7 +218,7 @@ def load_cuda() -> Any:
 
 
 def gpu_architecture(cuda: Any) -> str:
-    """The first GPU's compute capability, as `sm_90`."""
+    """Return the first GPU's compute capability, as `sm_90`."""
     status, properties = cuda.cudaGetDeviceProperties(DEVICE)
     if status.value:
         raise RuntimeUnavailableError(f"the NVIDIA GPU does not answer ({status.name})")
@@ -226,7 +226,7 @@ def gpu_architecture(cuda: Any) -> str:
 
 
 def _driver(cuda: Any) -> str:
-    """What is wrong with the driver: missing, or older than the libraries."""
+    """Say what is wrong with the driver: missing, or older than the libraries."""
     driver, needed = cuda.cudaDriverGetVersion()[1], cuda.cudaRuntimeGetVersion()[1]
     if not driver:
         return "no NVIDIA driver is installed here; install one, or choose onnxruntime-cpu"
@@ -251,7 +251,7 @@ def _padded(nbytes: int) -> int:
 
 
 def _view(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Host memory at an address as an array."""
+    """Return host memory at an address as an array."""
     nbytes = math.prod(shape) * dtype.itemsize
     if not nbytes:
         return np.empty(shape, dtype)

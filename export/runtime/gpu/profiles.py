@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from export.bundle import GraphInfo
+from export.runtime.contract import PAIRS_PER_RUN, TEXTS_PER_RUN
 
-# Pairs of clip and label in one run of the score head. Labels never attend to each other, so any
-# cut is exact; this one keeps the widest activation in the cache and memory flat for any K.
-PAIRS_PER_RUN = 1024
-# Texts in one run of the text encoder: memory stays flat for a list of any length.
-TEXTS_PER_RUN = 256
 MAX_CLIPS = 64
 Range = tuple[int, int, int]
 RANGES: Mapping[str, Range] = {"B": (1, 8, MAX_CLIPS), "K": (1, 64, PAIRS_PER_RUN)}
@@ -21,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 def profile(graph: GraphInfo, context_length: int) -> dict[str, tuple[Shape, Shape, Shape]]:
-    """Smallest, usual and largest shape of each input of a graph."""
+    """Return the smallest, usual and largest shape of each input of a graph."""
     return {
         tensor.name: (
             _shape(tensor.shape, 0, graph, context_length),

@@ -10,8 +10,9 @@ from export.bundle import Bundle, EngineInfo, GraphInfo
 from export.bundle.manifest import GraphName, PrecisionName
 from export.runtime.contract import Array, GraphRun, RuntimeOptions
 from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
-from export.runtime.features import DeviceFeatures, Features, on_device
+from export.runtime.features import Features
 from export.runtime.gpu.device import ALIGNMENT, Device, DeviceArray, gpu_architecture, load_cuda
+from export.runtime.gpu.device_features import DeviceFeatures, on_device
 
 AGAIN = "build engines on this machine with `python -m export … --tensorrt`"
 
@@ -63,11 +64,11 @@ class TensorRt:
         return _Engine(self._device, context, graph)
 
     def keep(self, features: Features, names: tuple[str, ...]) -> Mapping[str, DeviceArray]:
-        """Features on the device: where the video encoder left them, or brought up once."""
+        """Return features on the device: as the video encoder left them, or uploaded once."""
         return on_device(self._device, features, names)
 
     def close(self) -> None:
-        """Engines end with their graphs."""
+        """Free the pinned memory; engines end with their graphs."""
         self._device.close()
 
 
@@ -107,12 +108,12 @@ class _Engine:
         return outputs
 
     def _aligned(self, array: DeviceArray) -> DeviceArray:
-        """The array where TensorRT takes it: rows of a batch may begin anywhere."""
+        """Copy an array whose address TensorRT does not take: rows of a batch begin anywhere."""
         return self._device.join([array]) if array.pointer % ALIGNMENT else array
 
 
 def load_libraries() -> tuple[Any, Any]:
-    """CUDA's runtime and TensorRT; `RuntimeUnavailableError` says what is missing."""
+    """Import CUDA's bindings and TensorRT; RuntimeUnavailableError names what is missing."""
     try:
         import tensorrt
     except (ImportError, OSError) as error:

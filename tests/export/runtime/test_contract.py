@@ -16,7 +16,7 @@ import pytest
 
 from export.bundle import Bundle
 from export.runtime import Runtime, RuntimeOptions, join_features, open_runtime, split_features
-from export.runtime.gpu.profiles import PAIRS_PER_RUN
+from export.runtime.contract import PAIRS_PER_RUN
 from tests.export.runtime.gpu_standins import card
 
 RUNTIMES = ["onnxruntime-cpu", "openvino", "fake"]
