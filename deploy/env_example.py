@@ -40,6 +40,8 @@ ENV_FILE=.env
 #UPLOAD_SPACE=1g
 # memory for label vectors and clips: for the B models 2.3 KiB a label, 0.1 to 0.4 MiB a clip
 #REDIS_MAXMEMORY=256mb
+# where bundles lie: a volume, or a folder of this machine such as ./bundles
+#BUNDLES=bundles
 # profile export: what to make a bundle from, and its name in the volume
 #EXPORT_CHECKPOINT=microsoft/xclip-base-patch16-zero-shot
 #EXPORT_NAME=current

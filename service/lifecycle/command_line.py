@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
+from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
@@ -39,9 +41,7 @@ def read_settings(arguments: list[str]) -> Settings:
     except SettingsError as error:
         what = str(error).splitlines()[0].removeprefix("error parsing CLI: ")
         raise Mistake(f"{what}; see python -m service --help") from None
-    folder = settings.upload_dir
-    if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
-        raise Mistake(f"upload_dir {folder} is no folder that can be written to")
+    _check_upload_folder(settings.upload_dir)
     if settings.api_keys_file is not None:
         from service.access.api_keys import read_keys
 
@@ -63,6 +63,19 @@ def _pass_over_service_variables() -> None:
         )
     for name in names:
         del os.environ[name]
+
+
+def _check_upload_folder(folder: Path | None) -> None:
+    """Store something, as every upload will be. Mistake where nothing can be."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"clip")
+    except OSError as error:
+        place = f"upload_dir {folder}" if folder else "the folder for temporary files"
+        raise Mistake(
+            f"uploads cannot be stored in {place} ({error.strerror}): name one that can be written "
+            "to with --upload-dir; in a container with a read-only root, mount a tmpfs at /tmp"
+        ) from None
 
 
 def listen(settings: Settings) -> socket.socket:

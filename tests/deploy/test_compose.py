@@ -69,7 +69,8 @@ def test_shared_volumes_are_declared_alike() -> None:
         for name, volume in load(file).get("volumes", {}).items():
             assert seen.setdefault(name, volume) == volume
         for service in load(file)["services"].values():
-            sources = [v.partition(":")[0] for v in service.get("volumes", [])]
+            volumes = [VARIABLE.sub(r"\2", volume) for volume in service.get("volumes", [])]
+            sources = [volume.partition(":")[0] for volume in volumes]
             named = {source for source in sources if not source.startswith(".")}
             assert named <= set(load(file)["volumes"])
             assert all((ROOT / s).exists() for s in sources if s.startswith("."))

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -268,6 +269,20 @@ def test_root_path_as_people_write_it(given: str, path: str) -> None:
 def test_what_is_no_root_path_is_refused() -> None:
     with pytest.raises(Mistake, match="root_path"):
         read_settings(["--root-path", "https://example.com/x"])
+
+
+# --- where uploads lie --------------------------------------------------------------------------
+
+
+def test_a_folder_that_takes_no_uploads_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = tmp_path / "absent"
+    with pytest.raises(Mistake, match=r"upload_dir .*absent .*--upload-dir"):
+        read_settings(["--upload-dir", str(absent)])
+    monkeypatch.setattr(tempfile, "tempdir", str(absent))  # as with a read-only root without /tmp
+    with pytest.raises(Mistake, match=r"temporary files \(No such .*tmpfs"):
+        read_settings([])
 
 
 # --- what is said of the service --------------------------------------------------------------
