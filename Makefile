@@ -12,6 +12,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BUNDLE ?=
 PYTEST_ARGS ?=
+SUITE := -n 2 --dist loadfile
 FUZZ_FILES ?= 20000
 FUZZ_REQUESTS ?= 10000
 FUZZ_SEED ?= 6
@@ -36,8 +37,11 @@ serve: $(SERVE_VENV)/.installed ## Start the server on 127.0.0.1:8000 (HOST=, PO
 ##@ Develop
 install: $(VENV)/.installed ## Full environment in .venv (model, export, service, tests)
 
-test: $(VENV)/.installed system-packages ## Run the test suite
-	$(PY) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+test: $(VENV)/.installed system-packages ## Run the test suite, and say which branches it took
+	$(PY) -m pytest $(SUITE) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+test-busy: $(VENV)/.installed system-packages ## Run the suite beside a loop that keeps one core busy
+	$(PY) tests/one_core_busy.py & $(PY) -m pytest $(SUITE) $(PYTEST_ARGS)
 
 test-long: $(VENV)/.installed system-packages ## Run the tests that take minutes (load, soak, large models)
 	$(PY) -m pytest -m "long" --timeout 3600 $(PYTEST_ARGS)
@@ -104,4 +108,4 @@ system-packages:
 	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace prometheus:prometheus faketime:faketime \
 		curl:curl openssl:openssl /usr/sbin/nginx:nginx
 
-.PHONY: demo serve install test test-long fuzz check format bench gpu-check lock audit sbom clean help system-packages
+.PHONY: demo serve install test test-busy test-long fuzz check format bench gpu-check lock audit sbom clean help system-packages
