@@ -10,15 +10,14 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, Request, Response, Security
 
 from service.access.auth import KEY_SCHEMES
-from service.api.form import Form, FormLimits, read_form
+from service.api.form import FormLimits, read_form
 from service.api.json_stream import write_answer
 from service.api.openapi import classify_body, problem_responses
 from service.api.problems import STATUS
 from service.api.request import FILE_FIELD, TEXT_FIELDS, parse_request
 from service.contract.answer import Classification, LabelSetFacts, LabelSetLabels
 from service.contract.errors import ApiError
-from service.contract.request import ClassifyRequest
-from service.inference.engine import Engine
+from service.contract.request import LinkedClip, UploadedClip
 from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
 
@@ -49,14 +48,24 @@ def make_routes(server: ServiceState) -> APIRouter:
     async def classify(request: Request) -> Response:
         """A clip and labels in, ranked labels out."""
         await server.access.identify(request)
-        _ = server.engine  # there before a request is counted, or anything is uploaded
+        server.check_started()  # before the request is counted, or anything uploaded
         client = await server.access.admit(request)
-        with server.admission.upload(client):
-            wanted, form = await _received(request, server, limits)
-        with contextlib.closing(form), server.admission.work(), server.engine.use() as engine:
-            work = _answer(wanted, form, engine)
-            answer = await _unless_gone(request, _in_time(work, timeout_s))
-        return Response(answer, media_type="application/json")
+        with contextlib.ExitStack() as stack:
+            with server.admission.upload(client):
+                form = await read_form(request.stream(), request.headers, limits)
+                stack.callback(form.close)
+                # in a thread: ten thousand labels would hold up everybody else
+                asked = await asyncio.to_thread(parse_request, form, server.settings)
+                clip = asked.clip
+                if isinstance(clip, LinkedClip):
+                    assert server.fetcher is not None  # or the address would have been refused
+                    upload = await _unless_gone(request, server.fetcher.fetch(clip.url))
+                    stack.callback(upload.close)
+                    clip = UploadedClip(upload, clip.sampling)
+            with server.admission.work(), server.engine.use() as engine:
+                work = engine.classify(clip, asked.question)
+                answer = await _unless_gone(request, work, timeout_s)
+        return Response(await write_answer(answer), media_type="application/json")
 
     @open_router.get("/healthz", summary="The process lives")
     async def healthz() -> dict[str, str]:
@@ -109,8 +118,8 @@ def make_routes(server: ServiceState) -> APIRouter:
         """The labels of a list, in class order."""
         stored = server.engine.label_set(name)
         # Written here: the framework would look at each of a hundred thousand texts once more.
-        found = LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
-        return Response(found.model_dump_json(), media_type="application/json")
+        answer = LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
+        return Response(answer.model_dump_json(), media_type="application/json")
 
     open_router.include_router(router)
     return open_router
@@ -130,48 +139,21 @@ def form_limits(settings: Settings) -> FormLimits:
     )
 
 
-async def _received(
-    request: Request, server: ServiceState, limits: FormLimits
-) -> tuple[ClassifyRequest, Form]:
-    """What is wanted, and the form with its clip, uploaded or fetched; the caller closes it."""
-    form = await read_form(request.stream(), request.headers, limits)
-    try:
-        # in a thread: ten thousand labels would hold up everybody else
-        wanted = await asyncio.to_thread(parse_request, form, server.settings)
-        if wanted.video_url is not None:
-            assert server.fetcher is not None  # or the address would have been refused
-            form.upload = await _unless_gone(request, server.fetcher.fetch(wanted.video_url))
-    except BaseException:
-        form.close()
-        raise
-    return wanted, form
-
-
-async def _answer(wanted: ClassifyRequest, form: Form, engine: Engine) -> bytes:
-    """Classify, write the answer out."""
-    return await write_answer(await engine.classify(wanted, form.upload))
-
-
-async def _in_time(work: Awaitable[Result], timeout_s: float) -> Result:
-    """The result, or 504 once the deadline has passed."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await work
-    except TimeoutError:
-        raise ApiError(
-            "deadline_passed", f"the answer was not ready within {timeout_s:g} s", retry_after_s=5
-        ) from None
-
-
-async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
-    """The result; the work is cancelled when the client hangs up."""
+async def _unless_gone(
+    request: Request, work: Awaitable[Result], timeout_s: float | None = None
+) -> Result:
+    """Await work; cancel it when the client hangs up, or once the time is over."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
             raise ApiError("client_disconnected", "the client has hung up")
-        return task.result()
+        raise ApiError(
+            "deadline_passed", f"the answer was not ready within {timeout_s:g} s", retry_after_s=5
+        )
     finally:
         for pending in (task, gone):
             pending.cancel()

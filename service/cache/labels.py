@@ -15,6 +15,8 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from service.cache.single_flight import SingleFlight
+
 Vector = NDArray[np.float32]
 PART = 512  # texts computed before they are shared and the store is asked again
 STACKED_IN_THREAD_FROM = 1000  # prompts; about a millisecond
@@ -53,79 +55,62 @@ class LabelCache:
     ) -> None:
         self._encode, self._store, self._check = encode, store, check
         self._known: LRUCache[str, Vector] = LRUCache(entries)
-        self._coming: dict[str, asyncio.Future[Vector]] = {}
+        self._flights: SingleFlight[str, Vector] = SingleFlight()
         self._order = random.Random()  # noqa: S311 (no secret; another order in each process)
 
     def __len__(self) -> int:
         return len(self._known)
 
     async def get(self, prompts: Sequence[str], each: int = 1) -> LabelVectors:
-        """Vectors of the prompts, in order; of every `each` prompts in a row, their mean."""
+        """Return vectors of the prompts, in order; of every `each` prompts in a row, their mean.
+
+        Raises whatever `check` raises for prompts that are not known, or encoding them.
+        """
         unique = list(dict.fromkeys(prompts))
-        found: dict[str, Vector] = {}
-        for first in range(0, len(unique), PART):
-            if first:
+        vectors: dict[str, Vector] = {}
+        for number, part in enumerate(_parts(unique)):
+            if number:
                 await asyncio.sleep(0)  # others go on: there may be ten thousand
-            part = unique[first : first + PART]
-            known = {p: self._known[p] for p in part if p in self._known}
-            found |= known | await self._stored([p for p in part if p not in known])
-        misses = [p for p in unique if p not in found]
+            vectors |= await self._held(part)
+        misses = [prompt for prompt in unique if prompt not in vectors]
         self._check(misses)
-        found |= await self._compute(misses)
+        vectors |= await self._encoded(misses)
         if len(prompts) < STACKED_IN_THREAD_FROM:
-            vectors = _means(prompts, found, each)
+            means = _means(prompts, vectors, each)
         else:
-            vectors = await asyncio.to_thread(_means, prompts, found, each)
-        return LabelVectors(vectors, len(unique) - len(misses), len(misses))
+            means = await asyncio.to_thread(_means, prompts, vectors, each)
+        return LabelVectors(means, len(unique) - len(misses), len(misses))
 
-    async def _compute(self, prompts: list[str]) -> dict[str, Vector]:
-        """Compute what nobody is computing yet, wait for the rest; a waiter never depends on
-        whether the one who computes stays.
+    async def _held(self, prompts: Sequence[str], *, ask_store: bool = True) -> dict[str, Vector]:
+        """Vectors of the prompts that are known here, or that other servers have computed."""
+        vectors = {p: self._known[p] for p in prompts if p in self._known}
+        missing = [p for p in prompts if p not in vectors]
+        if self._store is None or not missing or not ask_store:
+            return vectors
+        stored = await self._store.get_many(missing)
+        new = {p: v for p, v in zip(missing, stored, strict=True) if v is not None}
+        self._known.update(new)
+        return vectors | new
+
+    async def _encoded(self, prompts: Sequence[str]) -> dict[str, Vector]:
+        """Compute vectors a part at a time: what is done stays known if the rest is given up.
+
+        The order of the parts is drawn, and before each further one it is asked again what is
+        known, so that requests and servers which were given the same new list share the work.
         """
-        others = {p: self._coming[p] for p in prompts if p in self._coming}
-        own = [p for p in prompts if p not in others]
         vectors: dict[str, Vector] = {}
-        if own:
-            vectors = await self._compute_own(own)
-        for prompt, future in others.items():
-            try:
-                vectors[prompt] = await asyncio.shield(future)
-            except asyncio.CancelledError:
-                if not future.cancelled():
-                    raise
-        abandoned = [p for p in others if p not in vectors]
-        if abandoned:
-            vectors |= await self._compute(abandoned)
-        return vectors
-
-    async def _compute_own(self, prompts: list[str]) -> dict[str, Vector]:
-        """Compute a long list a part at a time: what is done stays known if the rest is given up.
-
-        The order of the parts is drawn, and the store is asked again before each further one, so
-        that servers which were given the same new list at once share the work.
-        """
-        loop = asyncio.get_running_loop()
-        futures = {p: loop.create_future() for p in prompts}
-        self._coming |= futures
-        vectors: dict[str, Vector] = {}
-        parts = [prompts[first : first + PART] for first in range(0, len(prompts), PART)]
+        parts = _parts(prompts)
         self._order.shuffle(parts)
-        try:
-            for number, part in enumerate(parts):
-                found = await self._stored(part) if number else {}
-                computed = await self._compute_part([p for p in part if p not in found])
-                for prompt, vector in (found | computed).items():
-                    vectors[prompt] = vector
-                    futures[prompt].set_result(vector)
-        finally:
-            for prompt, future in futures.items():
-                self._coming.pop(prompt, None)
-                future.cancel()
+        for number, part in enumerate(parts):
+            known = await self._held(part, ask_store=number > 0)
+            rest = [prompt for prompt in part if prompt not in known]
+            vectors |= known | await self._flights.run(rest, self._start)
         return vectors
 
-    async def _compute_part(self, prompts: list[str]) -> dict[str, Vector]:
-        if not prompts:
-            return {}
+    def _start(self, prompts: list[str]) -> asyncio.Task[Mapping[str, Vector]]:
+        return asyncio.create_task(self._encode_and_keep(prompts))
+
+    async def _encode_and_keep(self, prompts: list[str]) -> Mapping[str, Vector]:
         encoded = await self._encode(prompts)
         # copies: a kept row would keep the whole array that it was computed in
         vectors = {p: vector.copy() for p, vector in zip(prompts, encoded, strict=True)}
@@ -134,26 +119,21 @@ class LabelCache:
             await self._store.put_many(vectors)
         return vectors
 
-    async def _stored(self, prompts: list[str]) -> dict[str, Vector]:
-        """Those that other servers have computed."""
-        if self._store is None or not prompts:
-            return {}
-        stored = await self._store.get_many(prompts)
-        found = {p: v for p, v in zip(prompts, stored, strict=True) if v is not None}
-        self._known.update(found)
-        return found
+
+def _parts(prompts: Sequence[str]) -> list[Sequence[str]]:
+    return [prompts[first : first + PART] for first in range(0, len(prompts), PART)]
 
 
-def _means(prompts: Sequence[str], found: Mapping[str, Vector], each: int) -> Vector:
+def _means(prompts: Sequence[str], known: Mapping[str, Vector], each: int) -> Vector:
     """Vectors (K,D) of the prompts, of every `each` in a row the mean.
 
     Means of what the encoder gives, not of unit vectors: the prompt head reads their length.
     """
-    dim = len(found[prompts[0]])
+    dim = len(known[prompts[0]])
     if each == 1:
-        return np.concatenate([found[prompt] for prompt in prompts]).reshape(-1, dim)
+        return np.concatenate([known[prompt] for prompt in prompts]).reshape(-1, dim)
     means = np.empty((len(prompts) // each, dim), np.float32)
-    for place in range(len(means)):
-        label = [found[prompt] for prompt in prompts[place * each : (place + 1) * each]]
-        means[place] = np.mean(label, axis=0)
+    for index in range(len(means)):
+        label = [known[prompt] for prompt in prompts[index * each : (index + 1) * each]]
+        means[index] = np.mean(label, axis=0)
     return means

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from model.inputs import VideoInfo
+
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -31,17 +33,6 @@ class Prediction:
     score: float
     logit: float
     similarity: float
-
-
-class VideoFacts(_Answer):
-    """The clip as it was read, sizes as displayed, and when the frames used were shown."""
-
-    duration_s: float | None
-    fps: float | None
-    width: int
-    height: int
-    codec: str
-    frame_times_s: tuple[float, ...]
 
 
 class Timing(_Answer):
@@ -78,7 +69,7 @@ class Classification(_Answer):
     model: ModelName
     video_id: str
     predictions: tuple[Prediction, ...]
-    video: VideoFacts
+    video: VideoInfo
     timing_ms: Timing
     cache: CacheUse
     shortlist: Shortlist | None = None

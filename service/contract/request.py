@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from service.contract.upload import Upload
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which part of the clip is looked at, and how often."""
+    """Which part of a clip is looked at, in seconds, and how often."""
 
     views: int = 1
     start: float | None = None
@@ -15,19 +17,50 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class ClassifyRequest:
-    """A valid request. Exactly one of `labels` and `label_set`; at most one of `video_id` and
-    `video_url`, neither means an upload.
+class UploadedClip:
+    """A clip whose bytes are here."""
 
-    `prompts` holds, for each label, the texts whose vectors are averaged. `shortlist` is how many
-    labels, best by plain cosine, are scored; None scores all.
+    upload: Upload
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class LinkedClip:
+    """A clip at an address that the client names; to be fetched."""
+
+    url: str
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class KnownClip:
+    """The clip of an earlier answer. How it is sampled was chosen then."""
+
+    video_id: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a clip.
+
+    Attributes:
+        labels: Cleaned, in the order given; empty where `label_set` names them.
+        label_set: Name of a list stored in the bundle, or None.
+        templates: Prompts with one `{}` each, averaged; empty for the bundle's own.
+        top_k: How many of the best labels to answer; None for all.
+        shortlist: How many labels, nearest by plain cosine, to score; None for all.
     """
 
     labels: tuple[str, ...]
-    prompts: tuple[tuple[str, ...], ...]
-    label_set: str | None
-    top_k: int | None
-    shortlist: int | None
-    sampling: Sampling
-    video_id: str | None
-    video_url: str | None = None
+    label_set: str | None = None
+    templates: tuple[str, ...] = ()
+    top_k: int | None = None
+    shortlist: int | None = None
+
+
+@dataclass(frozen=True)
+class ClassifyRequest:
+    """A valid request: a question about one clip."""
+
+    clip: UploadedClip | LinkedClip | KnownClip
+    question: Question

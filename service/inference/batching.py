@@ -131,7 +131,7 @@ class VideoBatcher:
         thread: InferenceThread,
         encode: Callable[[Frames], Features],
         max_clips: int,
-        on_batch: Callable[[float], None] = lambda _: None,
+        on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._encode, self._on_batch = encode, on_batch
         self._batches = Batcher(thread, self._run, _clips, max_clips)

@@ -3,80 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from model.inputs import Clip, VideoInfo
 from service.cache.clips import EncodedClip, FeatureCache, video_id
+from service.cache.single_flight import SingleFlight
 from service.contract.errors import ApiError
-from service.contract.request import Sampling
-from service.contract.upload import Upload
+from service.contract.request import KnownClip, Sampling, UploadedClip
 from service.decode import DecodePool, DecodeUnavailable
 from service.inference.batching import VideoBatcher
-from service.inference.single_flight import SingleFlight
+from service.inference.doubts import clip_doubts
 from service.inference.stage_timer import StageTimer
+
+MAX_WARNINGS = 16  # as VideoInfo takes them
+
+CacheResult = Literal["hit", "miss"]
 
 
 @dataclass(frozen=True)
-class FoundClip:
+class IdentifiedClip:
     """An encoded clip, its id, and whether it was known before."""
 
     video_id: str
     clip: EncodedClip
-    known: bool
+    cache: CacheResult
 
 
-class Clips:
+class ClipPipeline:
     """The clips of one bundle in one precision (`network` tells both from all others)."""
 
     def __init__(
         self, network: str, pool: DecodePool, batcher: VideoBatcher, cache: FeatureCache
     ) -> None:
         self._network, self._pool, self._batcher, self._cache = network, pool, batcher, cache
-        self._coming: SingleFlight[str, FoundClip] = SingleFlight()
+        self._flights: SingleFlight[str, IdentifiedClip] = SingleFlight()
 
-    async def held(self, identity: str) -> FoundClip:
-        """The clip of an earlier answer; ApiError where it has been forgotten."""
+    async def encoded(self, clip: UploadedClip | KnownClip, timer: StageTimer) -> IdentifiedClip:
+        """Return the encoded clip; one upload is encoded once, however many send it at a time.
+
+        Raises:
+            VideoError: The clip cannot be used.
+            ApiError: `unknown_video_id`, or `not_ready` where no decode worker can be had.
+        """
+        if isinstance(clip, KnownClip):
+            return await self._known(clip.video_id)
+        upload, sampling = clip.upload, clip.sampling
+        identity = video_id(upload.sha256, sampling, self._network)
+
+        def start(_: list[str]) -> asyncio.Task[Mapping[str, IdentifiedClip]]:
+            source = upload.duplicate()  # others may wait for this clip longer than its sender
+            task = asyncio.create_task(self._encode(identity, source.fileno(), sampling, timer))
+            task.add_done_callback(lambda _: source.close())
+            return task
+
+        return (await self._flights.run([identity], start))[identity]
+
+    async def _known(self, identity: str) -> IdentifiedClip:
         clip = await self._cache.get(identity)
         if clip is None:
             raise ApiError(
                 "unknown_video_id", "this video_id is no longer held; upload the clip again"
             )
-        return FoundClip(identity, clip, known=True)
+        return IdentifiedClip(identity, clip, "hit")
 
-    async def uploaded(self, upload: Upload, sampling: Sampling, watch: StageTimer) -> FoundClip:
-        """The clip of an upload; decoded and encoded once, however many ask at the same time."""
-        identity = video_id(upload.sha256, sampling, self._network)
-
-        def start() -> asyncio.Task[FoundClip]:
-            source = upload.duplicate()  # others may wait for this clip longer than its sender
-            task = asyncio.create_task(self._find(identity, source.fileno(), sampling, watch))
-            task.add_done_callback(lambda _: source.close())
-            return task
-
-        return await self._coming.run(identity, start)
-
-    async def _find(
-        self, identity: str, source: int, sampling: Sampling, watch: StageTimer
-    ) -> FoundClip:
-        clip = await self._cache.get(identity)
-        if clip is not None:
-            return FoundClip(identity, clip, known=True)
-        clip = await self._encode(source, sampling, watch)
-        await self._cache.put(identity, clip)
-        return FoundClip(identity, clip, known=False)
-
-    async def _encode(self, source: int, sampling: Sampling, watch: StageTimer) -> EncodedClip:
-        started = time.perf_counter()
+    async def _encode(
+        self, identity: str, source: int, sampling: Sampling, timer: StageTimer
+    ) -> Mapping[str, IdentifiedClip]:
+        known = await self._cache.get(identity)
+        if known is not None:
+            return {identity: IdentifiedClip(identity, known, "hit")}
         try:
-            decoded = await self._pool.decode(
-                source, views=sampling.views, start=sampling.start, end=sampling.end
-            )
+            with timer.stage("decode"):
+                decoded = await self._pool.decode(
+                    source, views=sampling.views, start=sampling.start, end=sampling.end
+                )
         except DecodeUnavailable:
             raise ApiError(
                 "not_ready", "no decode worker can be had; ask again", retry_after_s=5
             ) from None
-        watch.add("decode", time.perf_counter() - started)
         encoded = await self._batcher.encode(decoded.frames)
-        watch.add("queue", encoded.queued_s)
-        watch.add("encode", encoded.ran_s)
-        return EncodedClip(encoded.answer, decoded.info)
+        timer.add("queue", encoded.queued_s)
+        timer.add("encode", encoded.ran_s)
+        clip = EncodedClip(encoded.answer, _info(decoded))
+        await self._cache.put(identity, clip)
+        return {identity: IdentifiedClip(identity, clip, "miss")}
+
+
+def _info(clip: Clip) -> VideoInfo:
+    """The facts of a clip as answers give them: times to the millisecond, and what is doubtful."""
+    info = clip.info
+    times = tuple(round(time, 3) for time in info.frame_times_s)
+    warnings = (*clip_doubts(clip), *info.warnings)[:MAX_WARNINGS]
+    return info.model_copy(update={"frame_times_s": times, "warnings": warnings})

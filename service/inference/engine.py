@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +18,16 @@ from numpy.typing import NDArray
 from export.bundle import Bundle, LabelSet
 from export.runtime import Runtime
 from export.runtime.contract import PAIRS_PER_RUN
+from model.inputs import fill_template
 from service.cache.clips import EncodedClip, FeatureCache, FeatureStore
 from service.cache.labels import LabelCache, LabelStore, LabelVectors
-from service.contract.answer import (
-    CacheUse,
-    Classification,
-    ModelName,
-    Prediction,
-    Shortlist,
-    VideoFacts,
-)
+from service.contract.answer import CacheUse, Classification, ModelName, Prediction, Shortlist
 from service.contract.errors import ApiError
-from service.contract.request import ClassifyRequest
-from service.contract.upload import Upload
+from service.contract.request import KnownClip, Question, UploadedClip
 from service.decode import DecodePool
 from service.inference.batching import VideoBatcher
-from service.inference.clip_pipeline import Clips, FoundClip
+from service.inference.clip_pipeline import ClipPipeline
+from service.inference.doubts import label_doubts
 from service.inference.inference_thread import InferenceThread
 from service.inference.ranking import rank
 from service.inference.score_batching import ScoreBatcher
@@ -41,13 +35,21 @@ from service.inference.shortlist import VIDEO, can_compare, nearest
 from service.inference.stage_timer import StageTimer
 from service.inference.text_batching import TextEncoder
 from service.settings import Settings
-from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import NoTracing, Tracing
+from service.telemetry.engine_telemetry import EngineTelemetry
 
 GPU_BATCH = 16  # clips
 ALONE = 1  # the size of a batch that nothing else fits into
 RANKED_IN_THREAD_FROM = 1000  # labels; about a millisecond
+PROMPTED_IN_THREAD_FROM = 100  # labels; about a millisecond
 BYTES_BESIDE_VECTOR = 400  # prompt, array header and bookkeeping of a kept label
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What is shared between servers; None where nothing is."""
+
+    labels: LabelStore | None = None
+    clips: FeatureStore | None = None
 
 
 class Engine:
@@ -59,34 +61,28 @@ class Engine:
         runtime: Runtime,
         pool: DecodePool,
         settings: Settings,
-        metrics: Metrics,
-        label_store: LabelStore | None = None,
-        clip_store: FeatureStore | None = None,
-        tracing: Tracing | None = None,
+        telemetry: EngineTelemetry,
+        stores: Stores = Stores(),
     ) -> None:
         manifest = bundle.manifest
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
         self.thread = InferenceThread()
         self.features = FeatureCache(
-            settings.video_cache_bytes, settings.video_cache_ttl_s, clip_store
+            settings.video_cache_bytes, settings.video_cache_ttl_s, stores.clips
         )
-        batcher = VideoBatcher(
-            self.thread,
-            runtime.encode_video,
-            _clips_at_once(settings, runtime),
-            metrics.batch_clips.observe,
-        )
-        self._clips = Clips(f"{bundle.hash} {runtime.precision}", pool, batcher, self.features)
-        tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
         together = runtime.prefers_batches
-        encoder = TextEncoder(
-            runtime, tokenizer, manifest.inputs, self.thread, limit_s, together=together
+        max_clips = settings.max_batch_clips or (GPU_BATCH if together else ALONE)
+        batcher = VideoBatcher(self.thread, runtime.encode_video, max_clips, telemetry.batch_ran)
+        self._clips = ClipPipeline(
+            f"{bundle.hash} {runtime.precision}", pool, batcher, self.features
         )
+        tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
+        encoder = TextEncoder(runtime, tokenizer, manifest.inputs, self.thread, limit_s)
         self._scores = ScoreBatcher(self.thread, runtime, PAIRS_PER_RUN if together else ALONE)
         entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
-        self.labels = LabelCache(encoder.encode, max(1, entries), label_store, encoder.check_time)
+        self.labels = LabelCache(encoder.encode, max(1, entries), stores.labels, encoder.check_time)
         self._probe_ids = tokenizer.encode(["a"])
-        self._metrics, self._tracing = metrics, tracing or NoTracing()
+        self._telemetry = telemetry
         # Now, while they are what the manifest says: the folder may be replaced while we serve.
         self._sets = {name: bundle.label_set(name) for name in manifest.labels}
         self._users = 0
@@ -99,7 +95,7 @@ class Engine:
         )
 
     def close(self) -> None:
-        """End the thread and the runtime; the pool is the caller's."""
+        """End the inference thread and the runtime; the pool is the caller's."""
         self.thread.close()
         self.runtime.close()
 
@@ -121,7 +117,7 @@ class Engine:
             await self._idle.wait()
 
     def label_set(self, name: str) -> LabelSet:
-        """A stored list; ApiError where there is none."""
+        """Return a stored list; ApiError `unknown_label_set` where there is none."""
         if name not in self._sets:
             known = ", ".join(sorted(self._sets)) or "none in this bundle"
             raise ApiError(
@@ -129,46 +125,66 @@ class Engine:
             )
         return self._sets[name]
 
-    async def classify(self, request: ClassifyRequest, upload: Upload | None) -> Classification:
-        """The answer to a request. VideoError or ApiError where there is none."""
-        if request.shortlist is not None and not can_compare(self.bundle.manifest):
+    async def classify(self, clip: UploadedClip | KnownClip, question: Question) -> Classification:
+        """Rank labels for a clip.
+
+        Args:
+            clip: The bytes of a clip with how to sample them, or the id of an earlier one. The
+                upload stays the caller's to close.
+            question: The labels and what is wanted of their scores.
+
+        Returns:
+            The predictions, best first, with the facts of the clip and what it cost.
+
+        Raises:
+            VideoError: The clip cannot be used; its `code` and `detail` say why.
+            ApiError: The question does not fit this bundle, or the server cannot answer it now.
+        """
+        if question.shortlist is not None and not can_compare(self.bundle.manifest):
             raise ApiError(
                 "bad_field",
                 "shortlist compares labels with the clip's vector, and this network gives none of "
                 "their length; leave it out",
             )
-        watch = StageTimer(self._tracing.stage)
-        text = asyncio.create_task(self._text(request, watch))
-        video = asyncio.create_task(self._video(request, upload, watch))
+        timer = StageTimer(self._telemetry.stage_ended)
+        text = asyncio.create_task(self._text(question, timer))
+        video = asyncio.create_task(self._clips.encoded(clip, timer))
         try:
-            (labels, vectors), found = await asyncio.gather(text, video)
+            (labels, vectors), encoded = await asyncio.gather(text, video)
         finally:
-            await _give_up(text, video)
-        asked = len(labels)
-        labels, candidates = await self._shortlisted(
-            request.shortlist, found.clip, labels, vectors.vectors, watch
-        )
-        logits = await self._score(found.clip, candidates, watch)
-        known: Literal["hit", "miss"] = "hit" if found.known else "miss"
-        self._count(watch, known, vectors)
-        scale = self.bundle.manifest.logit_scale
+            await _cancel(text, video)
+        all_labels, candidates = labels, vectors.vectors
+        if question.shortlist is not None and question.shortlist < len(labels):
+            labels, candidates = await self._shortlist(
+                question.shortlist, encoded.clip, labels, candidates, timer
+            )
+        logits = await self._score(encoded.clip, candidates, timer)
+        predictions = await self._ranked(labels, logits, question.top_k)
+        self._telemetry.answered(timer.seconds, encoded.cache, vectors.hits, vectors.misses)
+        info = encoded.clip.info
         return Classification(
             model=self._name,
-            video_id=found.video_id,
-            predictions=await _ranked(labels, logits, scale, request.top_k),
-            video=_facts(found.clip),
-            timing_ms=watch.timing(),
-            cache=CacheUse(video=known, text_hits=vectors.hits, text_misses=vectors.misses),
-            shortlist=Shortlist(compared=asked, scored=len(labels)) if request.shortlist else None,
-            warnings=self.bundle.manifest.warnings,
+            video_id=encoded.video_id,
+            predictions=predictions,
+            video=info,
+            timing_ms=timer.timing(),
+            cache=CacheUse(video=encoded.cache, text_hits=vectors.hits, text_misses=vectors.misses),
+            shortlist=Shortlist(compared=len(all_labels), scored=len(labels))
+            if question.shortlist
+            else None,
+            warnings=(
+                *self.bundle.manifest.warnings,
+                *label_doubts(all_labels),
+                *info.warnings,
+            ),
         )
 
     async def warm_up(self) -> None:
-        """Every graph run once, which is the first probe, too; raises what is wrong."""
-        await self._tried(self.runtime.warm_up)
+        """Run every graph once, which is the first probe, too; raises what is wrong."""
+        await self._run_finite(self.runtime.warm_up)
 
     async def probe(self) -> None:
-        """A real, tiny inference through thread and runtime; raises what is wrong."""
+        """Run a real, tiny inference through thread and runtime; raises what is wrong."""
         spec = self.bundle.manifest.inputs
         side = spec.image_size
         frames = np.zeros((1, spec.num_frames, side, side, 3), np.uint8)
@@ -177,38 +193,48 @@ class Engine:
             text = self.runtime.encode_text(self._probe_ids)
             return self.runtime.score(self.runtime.encode_video(frames), text[None])
 
-        await self._tried(run)
+        await self._run_finite(run)
 
-    async def _tried(self, run: Callable[[], NDArray[np.float32]]) -> None:
-        logits, _, _ = await self.thread.run(run)
-        if not np.isfinite(logits).all():
+    async def _run_finite(self, run: Callable[[], NDArray[np.float32]]) -> None:
+        if not np.isfinite(await self.thread.run(run)).all():
             raise ArithmeticError("the network gives no finite number")
 
     # --- stages ------------------------------------------------------------------------------
 
     async def _text(
-        self, request: ClassifyRequest, watch: StageTimer
+        self, question: Question, timer: StageTimer
     ) -> tuple[Sequence[str], LabelVectors]:
         """The labels and their vectors, one each, with how many prompts were known."""
-        if request.label_set is not None:
-            stored = self.label_set(request.label_set)
-            return stored.labels, LabelVectors(stored.vectors, len(stored.labels), 0)
-        started = time.perf_counter()
-        prompts = [prompt for label in request.prompts for prompt in label]
-        found = await self.labels.get(prompts, each=len(request.prompts[0]))
-        watch.add("text", time.perf_counter() - started)
-        return request.labels, found
+        labels: Sequence[str] = question.labels
+        if question.label_set is not None:
+            stored = self.label_set(question.label_set)
+            if not question.templates:
+                return stored.labels, LabelVectors(stored.vectors, len(stored.labels), 0)
+            labels = stored.labels
+        with timer.stage("text"):
+            templates = question.templates
+            if len(labels) * len(templates) < PROMPTED_IN_THREAD_FROM:
+                prompts = _prompts(labels, templates)
+            else:
+                prompts = await asyncio.to_thread(_prompts, labels, templates)
+            vectors = await self.labels.get(prompts, each=max(1, len(templates)))
+        return labels, vectors
 
-    async def _video(
-        self, request: ClassifyRequest, upload: Upload | None, watch: StageTimer
-    ) -> FoundClip:
-        if upload is not None:
-            return await self._clips.uploaded(upload, request.sampling, watch)
-        assert request.video_id is not None
-        return await self._clips.held(request.video_id)
+    async def _shortlist(
+        self,
+        count: int,
+        clip: EncodedClip,
+        labels: Sequence[str],
+        vectors: NDArray[np.float32],
+        timer: StageTimer,
+    ) -> tuple[Sequence[str], NDArray[np.float32]]:
+        """The `count` labels nearest to the clip, and their vectors."""
+        with timer.stage("score"):
+            indices = await asyncio.to_thread(nearest, clip.features[VIDEO], vectors, count)
+        return [labels[index] for index in indices], vectors[indices]
 
     async def _score(
-        self, clip: EncodedClip, vectors: NDArray[np.float32], watch: StageTimer
+        self, clip: EncodedClip, vectors: NDArray[np.float32], timer: StageTimer
     ) -> NDArray[np.float32]:
         """Logits (V,K) of every view and label, one turn of the thread for each PAIRS_PER_RUN.
 
@@ -220,60 +246,30 @@ class Engine:
         for first in range(0, len(vectors), step):
             part = vectors[first : first + step]
             scored = await self._scores.score(clip.features, views, part)
-            watch.add("queue", scored.queued_s)
-            watch.add("score", scored.ran_s)
+            timer.add("queue", scored.queued_s)
+            timer.add("score", scored.ran_s)
             parts.append(scored.answer)
         return np.concatenate(parts, axis=1)
 
-    async def _shortlisted(
-        self,
-        count: int | None,
-        clip: EncodedClip,
-        labels: Sequence[str],
-        vectors: NDArray[np.float32],
-        watch: StageTimer,
-    ) -> tuple[Sequence[str], NDArray[np.float32]]:
-        """The `count` labels nearest to the clip and their vectors; all where that is no fewer."""
-        if count is None or count >= len(labels):
-            return labels, vectors
-        started = time.perf_counter()
-        places = await asyncio.to_thread(nearest, clip.features[VIDEO], vectors, count)
-        watch.add("score", time.perf_counter() - started)
-        return [labels[place] for place in places], vectors[places]
-
-    def _count(self, watch: StageTimer, video: Literal["hit", "miss"], text: LabelVectors) -> None:
-        for stage, seconds in watch.seconds.items():
-            self._metrics.stage_seconds.labels(stage).observe(seconds)
-        self._metrics.count_caches(video, text.hits, text.misses)
+    async def _ranked(
+        self, labels: Sequence[str], logits: NDArray[np.float32], top_k: int | None
+    ) -> tuple[Prediction, ...]:
+        """Ranked predictions; in a thread where there are so many that others would be held up."""
+        scale = self.bundle.manifest.logit_scale
+        if len(labels) < RANKED_IN_THREAD_FROM:
+            return rank(labels, logits, scale, top_k)
+        return await asyncio.to_thread(rank, labels, logits, scale, top_k)
 
 
-async def _give_up(*tasks: asyncio.Task[Any]) -> None:
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel what still runs, and wait until it has let go of what it uses."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _ranked(
-    labels: Sequence[str], logits: NDArray[np.float32], scale: float, top_k: int | None
-) -> tuple[Prediction, ...]:
-    """Ranked predictions; in a thread where there are so many that others would be held up."""
-    if len(labels) < RANKED_IN_THREAD_FROM:
-        return rank(labels, logits, scale, top_k)
-    return await asyncio.to_thread(rank, labels, logits, scale, top_k)
-
-
-def _facts(clip: EncodedClip) -> VideoFacts:
-    info = clip.info
-    return VideoFacts(
-        duration_s=info.duration_s,
-        fps=info.fps,
-        width=info.width,
-        height=info.height,
-        codec=info.codec,
-        frame_times_s=tuple(round(t, 3) for t in info.frame_times_s),
-    )
-
-
-def _clips_at_once(settings: Settings, runtime: Runtime) -> int:
-    return settings.max_batch_clips or (GPU_BATCH if runtime.prefers_batches else ALONE)
+def _prompts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """The texts that the network reads: of each label, one for every template."""
+    if not templates:
+        return list(labels)
+    return [fill_template(template, label).text for label in labels for template in templates]

@@ -33,24 +33,23 @@ class InferenceThread:
         since = self._running_since
         return 0.0 if since is None else time.perf_counter() - since
 
-    async def run(self, call: Callable[[], Result]) -> tuple[Result, float, float]:
-        """The result, the seconds it waited and the seconds it ran."""
-        asked = time.perf_counter()
+    async def run(self, call: Callable[[], Result]) -> Result:
+        """Return what the call returns, once all calls before it have run."""
 
-        def timed() -> tuple[Result, float, float]:
-            self._running_since = started = time.perf_counter()
+        def run() -> Result:
+            self._running_since = time.perf_counter()
             self.failing += 1  # until it has gone well
             try:
                 result = call()
             finally:
                 self._running_since = None
             self.failing = 0
-            return result, started - asked, time.perf_counter() - started
+            return result
 
         context = contextvars.copy_context()
         self.waiting += 1
         try:
-            return await asyncio.wrap_future(self._thread.submit(context.run, timed))
+            return await asyncio.wrap_future(self._thread.submit(context.run, run))
         finally:
             self.waiting -= 1
 

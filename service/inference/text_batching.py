@@ -33,9 +33,8 @@ class TextEncoder:
         spec: InputSpec,
         thread: InferenceThread,
         limit_s: float,
-        *,
-        together: bool = False,
     ) -> None:
+        together = runtime.prefers_batches
         self._runtime, self._tokenizer, self._spec = runtime, tokenizer, spec
         self._limit_s = limit_s
         self._tokens_per_run = GPU_TOKENS_PER_RUN if together else TOKENS_PER_RUN

@@ -12,16 +12,13 @@ from export.runtime import Runtime, available_cpus
 from model.inputs import InputSpec, VideoLimits
 from service.contract.errors import ApiError
 from service.decode import DecodePool, PoolOptions
-from service.inference.engine import Engine
+from service.inference.engine import Engine, Stores
 from service.lifecycle.bundle_preload import BundlePreload, checked_runtime, served_bundle
 from service.lifecycle.warm_labels import read_warm_labels
 from service.settings import Settings
-from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import Tracing
+from service.telemetry.engine_telemetry import EngineTelemetry
 
 if TYPE_CHECKING:
-    from service.cache.clips import FeatureStore
-    from service.cache.labels import LabelStore
     from service.cache.redis.client import SharedCache
 
 
@@ -30,10 +27,9 @@ class EngineLoader:
     """Makes engines of one server. `given_runtime` stands for the bundle's own in tests."""
 
     settings: Settings
-    metrics: Metrics
+    telemetry: EngineTelemetry
     cache: SharedCache | None = None
     given_runtime: Runtime | None = None
-    tracing: Tracing | None = None
 
     async def read_bundle(self) -> Bundle:
         """What the settings name now, by its manifest; its files are checked by `load`."""
@@ -107,23 +103,19 @@ class EngineLoader:
         return self.given_runtime
 
     def _make_engine(self, bundle: Bundle, runtime: Runtime, pool: DecodePool) -> Engine:
-        labels, clips = self._stores(bundle, runtime)
-        return Engine(
-            bundle, runtime, pool, self.settings, self.metrics, labels, clips, self.tracing
-        )
+        stores = self._stores(bundle, runtime)
+        return Engine(bundle, runtime, pool, self.settings, self.telemetry, stores)
 
-    def _stores(
-        self, bundle: Bundle, runtime: Runtime
-    ) -> tuple[LabelStore | None, FeatureStore | None]:
+    def _stores(self, bundle: Bundle, runtime: Runtime) -> Stores:
         """What is shared through Redis, loaded only where there is one."""
         cache, clip_ttl_s = self.cache, self.settings.redis_clip_ttl_s
         if cache is None:
-            return None, None
+            return Stores()
         from service.cache.redis.clip_store import SharedClips
         from service.cache.redis.label_store import SharedLabels
 
         clips = SharedClips(cache, bundle, runtime, clip_ttl_s) if clip_ttl_s else None
-        return SharedLabels(cache, bundle, runtime), clips
+        return Stores(SharedLabels(cache, bundle, runtime), clips)
 
     def _make_pool(self, inputs: InputSpec) -> DecodePool:
         s = self.settings

@@ -19,6 +19,7 @@ from service.lifecycle.engine_loader import EngineLoader
 from service.lifecycle.gauges import watch_server
 from service.lifecycle.readiness import Readiness
 from service.settings import Settings
+from service.telemetry.engine_telemetry import EngineTelemetry
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import open_tracing
 
@@ -54,17 +55,24 @@ class ServiceState:
         self.last_reload = ""  # what became of the last SIGHUP
         self.cache = _shared_cache(settings)
         self.tracing = open_tracing()
-        self.loader = EngineLoader(settings, self.metrics, self.cache, runtime, self.tracing)
+        self.loader = EngineLoader(
+            settings, EngineTelemetry(self.metrics, self.tracing), self.cache, runtime
+        )
         self._engine: Engine | None = None
         self._starting: asyncio.Task[None] | None = None
 
     @property
     def engine(self) -> Engine:
-        """The engine; ApiError 503 until it is there."""
+        """The engine; ApiError `not_ready` until it is there."""
+        self.check_started()
+        assert self._engine is not None
+        return self._engine
+
+    def check_started(self) -> None:
+        """Refuse with ApiError `not_ready` until the bundle is loaded."""
         if self._engine is None:
             what = "could not load its bundle" if self.failure else "is starting"
             raise ApiError("not_ready", f"the server {what}", retry_after_s=2)
-        return self._engine
 
     def begin(self) -> None:
         """Load in the background; the server listens meanwhile and answers 503."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import io
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -29,6 +32,20 @@ def expected_logits(path: Path, labels: list[str], views: int = 1) -> np.ndarray
     logits = runtime.score(runtime.encode_video(frames), text)
     runtime.close()
     return logits
+
+
+def drawn_clip(colours: Sequence[tuple[int, int, int]]) -> bytes:
+    """An mp4 file of plain pictures, one for each colour."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for colour in colours:
+            picture = np.full((64, 64, 3), colour, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    return file.getvalue()
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -169,3 +186,74 @@ def test_identical_uploads_at_once_are_encoded_once(clip: bytes) -> None:
     probes = 6  # readiness runs the network too, at most once in a while
     assert 1 <= len(encoded) <= 1 + probes
     assert server.server.engine.pool.stats.decoded == 1
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[RunningServer]:
+    with running(fake_runtime()) as server:
+        yield server
+
+
+EMPTY = dict.fromkeys(
+    ["video_id", "video_url", "label_set", "template", "top_k", "shortlist", "start", "end",
+     "views"], ""
+)  # fmt: skip
+
+
+def test_empty_fields_are_absent(plain: RunningServer) -> None:
+    bare = plain.classify(clip_bytes(1), labels=["cat", "dog"])
+    cleared = plain.classify(clip_bytes(1), labels=["cat", "dog", ""], **EMPTY)
+    assert cleared.status_code == 200, cleared.text
+    assert cleared.json()["predictions"] == bare.json()["predictions"]
+    assert cleared.json()["video_id"] == bare.json()["video_id"]
+
+
+def test_an_empty_file_field_beside_an_id_is_absent(plain: RunningServer) -> None:
+    known = plain.classify(clip_bytes(1), labels=["cat"]).json()["video_id"]
+    assert plain.classify(b"", labels=["cat", "dog"], video_id=known).status_code == 200
+
+
+def test_numbers_as_forms_write_them(plain: RunningServer) -> None:
+    numbers = {"top_k": "2.0", "views": " 1 ", "start": "0.", "end": "1e0"}
+    answer = plain.classify(clip_bytes(1), labels=["a", "b", "c"], **numbers)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "warned"),
+    [("cat, dog", "looks like a list"), ("a zebra", "there is one label:"), ("cat\ndog", "")],
+)
+def test_one_label_is_answered_with_a_warning(
+    plain: RunningServer, labels: str, warned: str
+) -> None:
+    warnings = plain.classify(clip_bytes(1), labels=labels).json()["warnings"]
+    assert any(warned in line for line in warnings) if warned else not warnings
+
+
+def test_a_clip_without_motion_or_light_is_answered_with_a_warning(plain: RunningServer) -> None:
+    still = plain.classify(drawn_clip([(200, 0, 0)]), labels=["a", "b"]).json()
+    assert [line for line in still["warnings"] if "one frame" in line]
+    black = plain.classify(drawn_clip([(0, 0, 0)] * 9), labels=["a", "b"]).json()
+    assert [line for line in black["warnings"] if "black" in line]
+    again = plain.classify(None, video_id=black["video_id"], labels=["a", "b"]).json()
+    assert again["warnings"] == black["warnings"]
+
+
+def test_an_id_says_why_it_takes_no_start(plain: RunningServer) -> None:
+    known = plain.classify(clip_bytes(1), labels=["cat", "dog"]).json()["video_id"]
+    answer = plain.classify(None, video_id=known, labels=["cat", "dog"], start="0.5")
+    assert answer.status_code == 422
+    assert "its bytes are not kept" in answer.json()["detail"]
+
+
+def test_a_template_takes_the_place_of_a_stored_list_s_own() -> None:
+    with running() as server:
+        name = server.client.get("/labels").json()[0]["name"]
+        labels = server.client.get(f"/labels/{name}").json()["labels"]
+        template = "seen from above: {}"
+        stored = server.classify(clip_bytes(1), label_set=name, template=template).json()
+        given = server.classify(clip_bytes(1), labels=json.dumps(labels), template=template).json()
+        assert stored["predictions"] == given["predictions"]
+        plain_set = server.classify(clip_bytes(1), label_set=name).json()
+        assert stored["predictions"] != plain_set["predictions"]

@@ -29,6 +29,7 @@ from export.bundle.writing import write_manifest
 from export.runtime import FakeRuntime, open_runtime
 from export.runtime.contract import PAIRS_PER_RUN
 from model.files import sha256_of
+from model.inputs import VideoInfo
 from service.api.json_stream import AT_ONCE, write_answer
 from service.cache.clips import EncodedClip
 from service.cache.labels import PART, LabelCache
@@ -39,7 +40,6 @@ from service.contract.answer import (
     Prediction,
     Shortlist,
     Timing,
-    VideoFacts,
 )
 from service.inference import engine as engine_module
 from service.inference.ranking import rank
@@ -247,8 +247,14 @@ def test_answers_are_written_as_the_schema_has_them(count: int) -> None:
         model=ModelName(name="n", bundle="b", precision="p", runtime="r"),
         video_id="v",
         predictions=predictions,
-        video=VideoFacts(
-            duration_s=None, fps=1.0, width=1, height=1, codec="c", frame_times_s=(0.5,)
+        video=VideoInfo(
+            duration_s=None,
+            fps=1.0,
+            width=1,
+            height=1,
+            codec="c",
+            frames=1,
+            frame_times_s=(0.5,),
         ),
         timing_ms=Timing(),
         cache=CacheUse(video="hit", text_hits=1, text_misses=0),

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from service.inference.single_flight import SingleFlight
+from service.cache.single_flight import SingleFlight
+
+Flight = SingleFlight[str, int]
 
 
 class Work:
-    """Tasks that wait to be told how they end."""
+    """Tasks that wait to be told how they end: with this value for each of their keys."""
 
     def __init__(self) -> None:
-        self.started = 0
+        self.started: list[list[str]] = []
         self.cancelled = 0
         self.result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    def start(self) -> asyncio.Task[int]:
-        self.started += 1
-        return asyncio.create_task(self._run())
+    def start(self, keys: list[str]) -> asyncio.Task[Mapping[str, int]]:
+        self.started.append(keys)
+        return asyncio.create_task(self._run(keys))
 
-    async def _run(self) -> int:
+    async def _run(self, keys: list[str]) -> Mapping[str, int]:
         try:
-            return await asyncio.shield(self.result)
+            return dict.fromkeys(keys, await asyncio.shield(self.result))
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -39,14 +42,14 @@ async def settle() -> None:
 
 def test_one_task_serves_all() -> None:
     async def run() -> None:
-        flight: SingleFlight[str, int] = SingleFlight()
+        flight: Flight = SingleFlight()
         work = Work()
-        waiters = [asyncio.create_task(flight.run("key", work.start)) for _ in range(5)]
-        other = asyncio.create_task(flight.run("other", work.start))
+        waiters = [asyncio.create_task(flight.run(["key"], work.start)) for _ in range(5)]
+        other = asyncio.create_task(flight.run(["other"], work.start))
         await settle()
         work.result.set_result(7)
-        assert await asyncio.gather(*waiters, other) == [7] * 6
-        assert work.started == 2
+        assert await asyncio.gather(*waiters, other) == [{"key": 7}] * 5 + [{"other": 7}]
+        assert work.started == [["key"], ["other"]]
 
     asyncio.run(run())
 
@@ -54,51 +57,51 @@ def test_one_task_serves_all() -> None:
 @pytest.mark.parametrize("leaving", [0, 1, 2])
 def test_whoever_leaves_the_others_are_served(leaving: int) -> None:
     async def run() -> None:
-        flight: SingleFlight[str, int] = SingleFlight()
+        flight: Flight = SingleFlight()
         work = Work()
-        waiters = [asyncio.create_task(flight.run("key", work.start)) for _ in range(3)]
+        waiters = [asyncio.create_task(flight.run(["key"], work.start)) for _ in range(3)]
         await settle()
         waiters.pop(leaving).cancel()
         await settle()
         work.result.set_result(7)
-        assert await asyncio.gather(*waiters) == [7, 7]
-        assert (work.started, work.cancelled) == (1, 0)
+        assert await asyncio.gather(*waiters) == [{"key": 7}] * 2
+        assert (len(work.started), work.cancelled) == (1, 0)
 
     asyncio.run(run())
 
 
 def test_the_last_to_leave_ends_it_and_the_next_begins_anew() -> None:
     async def run() -> None:
-        flight: SingleFlight[str, int] = SingleFlight()
+        flight: Flight = SingleFlight()
         first, second = Work(), Work()
-        waiters = [asyncio.create_task(flight.run("key", first.start)) for _ in range(2)]
+        waiters = [asyncio.create_task(flight.run(["key"], first.start)) for _ in range(2)]
         await settle()
         for waiter in waiters:
             waiter.cancel()
         # in the same moment, before the cancelled task has had its turn
-        late = [asyncio.create_task(flight.run("key", second.start))]
+        late = [asyncio.create_task(flight.run(["key"], second.start))]
         await settle()
-        late.append(asyncio.create_task(flight.run("key", second.start)))
+        late.append(asyncio.create_task(flight.run(["key"], second.start)))
         await settle()
         assert first.cancelled == 1
         second.result.set_result(7)
-        assert await asyncio.gather(*late) == [7, 7]
-        assert second.started == 1
+        assert await asyncio.gather(*late) == [{"key": 7}] * 2
+        assert len(second.started) == 1
 
     asyncio.run(run())
 
 
 def test_a_failure_is_told_to_all_and_not_remembered() -> None:
     async def run() -> None:
-        flight: SingleFlight[str, int] = SingleFlight()
+        flight: Flight = SingleFlight()
         bad, good = Work(), Work()
-        waiters = [asyncio.create_task(flight.run("key", bad.start)) for _ in range(2)]
+        waiters = [asyncio.create_task(flight.run(["key"], bad.start)) for _ in range(2)]
         await settle()
         bad.result.set_exception(ValueError("no"))
         answers = await asyncio.gather(*waiters, return_exceptions=True)
         assert [str(a) for a in answers] == ["no", "no"]
         good.result.set_result(7)
-        assert await flight.run("key", good.start) == 7
+        assert await flight.run(["key"], good.start) == {"key": 7}
 
     asyncio.run(run())
 
@@ -106,17 +109,17 @@ def test_a_failure_is_told_to_all_and_not_remembered() -> None:
 def test_a_failure_that_nobody_waits_for_is_silent() -> None:
     complaints: list[dict[str, Any]] = []
 
-    async def stubborn() -> int:
+    async def stubborn() -> Mapping[str, int]:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             raise ValueError("while giving up") from None
-        return 0
+        return {}
 
     async def run() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, c: complaints.append(c))
-        flight: SingleFlight[str, int] = SingleFlight()
-        waiter = asyncio.create_task(flight.run("key", lambda: asyncio.create_task(stubborn())))
+        flight: Flight = SingleFlight()
+        waiter = asyncio.create_task(flight.run(["key"], lambda _: asyncio.create_task(stubborn())))
         await settle()
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
@@ -125,3 +128,37 @@ def test_a_failure_that_nobody_waits_for_is_silent() -> None:
 
     asyncio.run(run())
     assert complaints == []
+
+
+def test_of_overlapping_lists_each_key_is_computed_once() -> None:
+    async def run() -> None:
+        flight: Flight = SingleFlight()
+        work = Work()
+        first = asyncio.create_task(flight.run(["a", "b"], work.start))
+        await settle()
+        second = asyncio.create_task(flight.run(["c", "b"], work.start))
+        await settle()
+        work.result.set_result(7)
+        assert await first == {"a": 7, "b": 7}
+        assert await second == {"b": 7, "c": 7}
+        assert work.started == [["a", "b"], ["c"]]
+
+    asyncio.run(run())
+
+
+def test_a_failure_for_somebody_elses_keys_is_not_ours() -> None:
+    async def run() -> None:
+        flight: Flight = SingleFlight()
+        bad, good = Work(), Work()
+        first = asyncio.create_task(flight.run(["bad", "b"], bad.start))
+        await settle()
+        second = asyncio.create_task(flight.run(["b", "c"], good.start))
+        await settle()
+        bad.result.set_exception(ValueError("no"))
+        good.result.set_result(7)
+        with pytest.raises(ValueError, match="no"):
+            await first
+        assert await second == {"b": 7, "c": 7}
+        assert good.started == [["c"], ["b"]]
+
+    asyncio.run(run())

@@ -1,0 +1,115 @@
+"""The labels of a form, in every way that people and programs write a list."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from model.inputs import clean_label, label_key
+from service.contract.errors import ApiError
+
+BYTE_ORDER_MARK = "\ufeff"
+ENCODED_ARRAY = re.compile(r"\s*%5b", re.IGNORECASE)
+HOW_TO_LIST = "repeat the field, write one label a line, or send one JSON array"
+
+
+def parse_labels(fields: Sequence[str], max_labels: int, max_label_chars: int) -> tuple[str, ...]:
+    """Read labels: one a field, one a line, or JSON arrays of strings.
+
+    Args:
+        fields: The values of the field `labels`, in order.
+        max_labels: Most labels taken.
+        max_label_chars: Most characters of one label.
+
+    Returns:
+        Cleaned labels, at least one, no two alike to the network.
+
+    Raises:
+        ApiError: The labels are none, too many, too long, empty or alike; which one, in `detail`.
+    """
+    labels = _listed(fields)
+    if not labels:
+        raise ApiError("empty_labels", f"give labels ({HOW_TO_LIST}) or the name of a label_set")
+    if len(labels) > max_labels:
+        raise ApiError(
+            "too_many_labels", f"labels has {len(labels)} entries, the limit is {max_labels}"
+        )
+    cleaned = [_clean(label, n, max_label_chars) for n, label in enumerate(labels, start=1)]
+    _check_different(cleaned)
+    return tuple(cleaned)
+
+
+def _listed(fields: Sequence[str]) -> list[str]:
+    fields = [field.lstrip(BYTE_ORDER_MARK) for field in fields]
+    while fields and not fields[-1]:
+        fields.pop()  # the empty last row of a form
+    if len(fields) == 1:
+        return _from_one_field(fields[0])
+    labels: list[str] = []
+    for field in fields:
+        try:
+            labels += _json_array(field)
+        except ValueError:
+            labels += _lines(field)
+    return labels
+
+
+def _from_one_field(field: str) -> list[str]:
+    if ENCODED_ARRAY.match(field):
+        field = unquote(field)
+    text = field.lstrip()
+    if text.startswith("{"):
+        raise ApiError("bad_field", "labels is a JSON object; send the array of labels alone")
+    if not text.startswith("["):
+        return _lines(field)
+    try:
+        return _json_array(text)
+    except ValueError as error:
+        hint = "; JSON has double quotes" if text[1:].lstrip().startswith("'") else ""
+        raise ApiError("bad_field", f"{error}{hint}") from None
+
+
+def _json_array(text: str) -> list[str]:
+    """The strings of a JSON array; ValueError where the text is none."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(
+            "labels begins like a JSON array but is none; check quotes and commas"
+        ) from None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("labels must be a JSON array of strings")
+    return values
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text that are not empty; a text without any is one empty label."""
+    return [line for line in re.split(r"[\r\n]+", text) if line.strip()] or [text]
+
+
+def _clean(label: str, number: int, max_chars: int) -> str:
+    if len(label) > max_chars:
+        raise ApiError(
+            "label_too_long",
+            f"label {number} has {len(label)} characters, the limit is {max_chars}",
+        )
+    try:
+        label.encode("utf-8")
+        return clean_label(label)
+    except UnicodeEncodeError:
+        raise ApiError("bad_field", f"label {number} holds half a surrogate pair") from None
+    except ValueError:
+        raise ApiError("empty_label", f"label {number} is empty; write a word or phrase") from None
+
+
+def _check_different(labels: Sequence[str]) -> None:
+    seen: dict[str, int] = {}
+    for number, label in enumerate(labels, start=1):
+        first = seen.setdefault(label_key(label), number)
+        if first != number:
+            raise ApiError(
+                "duplicate_label",
+                f"labels {first} and {number} are the same ({label[:60]!r}); give each label once",
+            )

@@ -1,0 +1,60 @@
+"""A list of labels, in the ways that people and programs write one."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import pytest
+
+from service.api.label_fields import parse_labels
+from service.contract.errors import ApiError
+
+THREE = ("cat", "dog", "bird")
+ARRAY = json.dumps(THREE)
+BOM = "\ufeff"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        list(THREE),
+        [*THREE, ""],
+        [*THREE, "", ""],
+        [f"{BOM}cat", "dog", "bird"],
+        [ARRAY],
+        [f"\n {json.dumps(THREE, indent=1)}\n"],
+        [BOM + ARRAY],
+        [quote(ARRAY)],
+        [quote(ARRAY).lower().replace("%5b", "%5B")],
+        ['["cat", "dog"]', '["bird"]'],
+        ['["cat", "dog"]', "bird"],
+        [ARRAY, ""],
+        ["cat\ndog\nbird"],
+        [f"{BOM}cat\r\ndog\r\n\r\nbird\r\n"],
+        ["cat\rdog\rbird"],
+        ["cat\n", "dog\nbird"],
+    ],
+)
+def test_these_are_three_labels(fields: list[str]) -> None:
+    assert parse_labels(fields, 3, 300) == THREE
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["cat, dog", "cat|dog", "a; b", '"a", "b"', "100 % wool", "50%5B", "man [laughing]", "{a} b"],
+)
+def test_this_is_one_label(label: str) -> None:
+    if label.startswith("{"):
+        with pytest.raises(ApiError, match="array of labels alone"):
+            parse_labels([label], 3, 300)
+    else:
+        assert parse_labels([label], 3, 300) == (label,)
+
+
+def test_brackets_are_no_list_among_others() -> None:
+    assert parse_labels(["[laughter]", "[applause]"], 3, 300) == ("[laughter]", "[applause]")
+
+
+def test_line_breaks_within_json_stay_in_their_label() -> None:
+    assert parse_labels(['["a\\nb", "c"]'], 3, 300) == ("a b", "c")
