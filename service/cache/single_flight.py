@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -61,7 +61,7 @@ class SingleFlight(Generic[Key, Value]):
         self, keys: list[Key], start: Callable[[list[Key]], asyncio.Task[Mapping[Key, Value]]]
     ) -> list[_Flight[Key, Value]]:
         """Wait for the flights of all keys, from now on; start one for those that have none."""
-        rest = [key for key in keys if key not in self._flights]
+        rest = [key for key in keys if not self._is_computed(key)]
         if rest:
             flight = _Flight(start(rest), frozenset(rest))
             self._flights |= dict.fromkeys(rest, flight)
@@ -70,6 +70,11 @@ class SingleFlight(Generic[Key, Value]):
         for flight in flights:
             flight.waiting += 1
         return flights
+
+    def _is_computed(self, key: Key) -> bool:
+        """Whether a task is at this key. One that has failed stays listed for a moment."""
+        flight = self._flights.get(key)
+        return flight is not None and not _has_failed(flight.task)
 
     def _leave(self, flight: _Flight[Key, Value]) -> None:
         flight.waiting -= 1
@@ -87,3 +92,7 @@ class SingleFlight(Generic[Key, Value]):
         for key in flight.keys:
             if self._flights.get(key) is flight:
                 del self._flights[key]
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -162,3 +162,25 @@ def test_a_failure_for_somebody_elses_keys_is_not_ours() -> None:
         assert good.started == [["c"], ["b"]]
 
     asyncio.run(run())
+
+
+def test_whoever_comes_in_the_moment_of_somebody_elses_failure_begins_anew() -> None:
+    async def run() -> None:
+        flight: Flight = SingleFlight()
+        bad, good = Work(), Work()
+
+        async def late(turns: int) -> dict[str, int]:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return await flight.run(["b"], good.start)
+
+        first = asyncio.create_task(flight.run(["bad", "b"], bad.start))
+        await settle()
+        bad.result.set_exception(ValueError("no"))
+        good.result.set_result(7)
+        answers = await asyncio.gather(*(late(turns) for turns in range(8)))
+        assert answers == [{"b": 7}] * 8
+        with pytest.raises(ValueError, match="no"):
+            await first
+
+    asyncio.run(run())
