@@ -27,6 +27,8 @@ class VideoWarning(StrEnum):
         "the file has several video streams: the one that holds most was taken (its size and "
         "length are in the answer), the others were left out"
     )
+    ONE_FRAME = "the clip has one frame: there is no motion to be seen in it"
+    BLACK = "every frame that was looked at is black"
     HDR = (
         "the video is HDR and is not tone-mapped: it looks paler than on a screen; export it as "
         "SDR if the labels depend on colours"

@@ -17,8 +17,6 @@ from service.inference.batching import VideoBatcher
 from service.inference.doubts import clip_doubts
 from service.inference.stage_timer import StageTimer
 
-MAX_WARNINGS = 16  # as VideoInfo takes them
-
 CacheResult = Literal["hit", "miss"]
 
 
@@ -95,5 +93,5 @@ def _info(clip: Clip) -> VideoInfo:
     """The facts of a clip as answers give them: times to the millisecond, and what is doubtful."""
     info = clip.info
     times = tuple(round(time, 3) for time in info.frame_times_s)
-    warnings = (*clip_doubts(clip), *info.warnings)[:MAX_WARNINGS]
+    warnings = (*clip_doubts(clip), *info.warnings)
     return info.model_copy(update={"frame_times_s": times, "warnings": warnings})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from model.inputs import Clip
+from model.inputs.clip import Clip, VideoWarning
 
 SEPARATORS = re.compile(r"[,;|]")
 BLACK = 16  # of 255; the darkest that video with headroom can mean
@@ -22,11 +22,11 @@ def label_doubts(labels: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def clip_doubts(clip: Clip) -> tuple[str, ...]:
+def clip_doubts(clip: Clip) -> tuple[VideoWarning, ...]:
     """Say so where the network has seen no motion, or nothing at all."""
     doubts = []
     if clip.info.frames == 1:
-        doubts.append("the clip has one frame: there is no motion to be seen in it")
+        doubts.append(VideoWarning.ONE_FRAME)
     if clip.frames.max() <= BLACK:
-        doubts.append("every frame that was looked at is black")
+        doubts.append(VideoWarning.BLACK)
     return tuple(doubts)
