@@ -1,6 +1,6 @@
 """Which frames of a clip are looked at: pure index arithmetic.
 
-`N` frames can be shown, `T` are wanted. Sampling is sparse over the whole clip and knows no
+`N` frames can be shown, `T` are taken. Sampling is sparse over the whole clip and knows no
 frame rate (X-CLIP paper, section 4.1).
 """
 

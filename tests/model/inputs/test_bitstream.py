@@ -181,7 +181,7 @@ def test_mpeg4(data: str, key: bool, expected: Role | None) -> None:
     assert role("mpeg4", b"", bytes.fromhex(data), key) == expected
 
 
-@pytest.mark.parametrize("codec", ["ffvhuff", "prores", "rawvideo"])
+@pytest.mark.parametrize("codec", ["ffvhuff", "dnxhd", "rawvideo"])
 def test_pictures_that_stand_alone(codec: str) -> None:
     assert role(codec, b"", b"\1\2", key=True) == ENTRY
     assert role(codec, b"", b"", key=True) is None
@@ -198,3 +198,10 @@ def test_jpeg_pictures_must_have_an_end(data: str, expected: Role | None) -> Non
 
 def test_other_codecs_have_no_inspector() -> None:
     assert inspector_for("cinepak", None) is None
+
+
+def test_prores_pictures_state_their_size() -> None:
+    whole = (12).to_bytes(4, "big") + b"icpf" + b"\x01\x02\x03\x04"
+    assert role("prores", b"", whole, key=True) == ENTRY
+    assert role("prores", b"", whole[:-1], key=True) is None
+    assert role("prores", b"", whole[1:] + b"\0", key=True) is None

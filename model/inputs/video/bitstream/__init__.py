@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from model.inputs.video.bitstream.h264 import H264Inspector
 from model.inputs.video.bitstream.hevc import HevcInspector
-from model.inputs.video.bitstream.intra import IntraInspector, JpegInspector
+from model.inputs.video.bitstream.intra import IntraInspector, JpegInspector, ProResInspector
 from model.inputs.video.bitstream.mpeg import Mpeg4Inspector, MpegInspector
 from model.inputs.video.bitstream.role import Inspector, Role
 from model.inputs.video.bitstream.vpx import Av1Inspector, Vp8Inspector, Vp9Inspector
 
 __all__ = ["Inspector", "Role", "inspector_for"]
 
-INTRA_ONLY = frozenset(("prores", "dnxhd", "huffyuv", "ffvhuff", "rawvideo"))
+INTRA_ONLY = frozenset(("dnxhd", "huffyuv", "ffvhuff", "rawvideo"))
 
 
 def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
@@ -23,6 +23,8 @@ def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
     header = extradata or b""
     if codec in INTRA_ONLY:
         return IntraInspector()
+    if codec == "prores":
+        return ProResInspector()
     if codec == "mjpeg":
         return JpegInspector()
     if codec == "h264":

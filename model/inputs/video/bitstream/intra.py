@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model.inputs.video.bitstream.role import ENTRY, Inspector, Role
 
+PRORES_FRAME = b"icpf"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
@@ -13,6 +14,17 @@ class IntraInspector(Inspector):
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
         """The role of one picture."""
         return ENTRY if key and len(packet) else None
+
+
+class ProResInspector(IntraInspector):
+    """ProRes: a picture states its own size, which tells one that is cut off or shifted."""
+
+    def __call__(self, packet: memoryview, key: bool) -> Role | None:
+        """The role of one picture."""
+        size = int.from_bytes(packet[:4], "big")
+        if size != len(packet) or packet[4:8] != PRORES_FRAME:
+            return None
+        return super().__call__(packet, key)
 
 
 class JpegInspector(IntraInspector):

@@ -1,7 +1,7 @@
 """VP8, VP9 and AV1: hidden pictures, and key frames that start afresh.
 
 Even a picture that nothing shows or copies from may carry statistics which later ones are coded
-with, so none of these may be left out between an entry and what is wanted.
+with, so none of these may be left out between an entry and a sampled picture.
 """
 
 from __future__ import annotations
