@@ -56,7 +56,7 @@ def _run(
 
 
 def _greet(server: ServiceState, listener: socket.socket) -> None:
-    """Say where the server is and what it serves."""
+    """Print where the server listens and what it serves."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     engine = server.engine

@@ -1,4 +1,4 @@
-"""The application, wired by hand: settings in, ASGI app out."""
+"""Wire the application: settings in, ASGI app out."""
 
 from __future__ import annotations
 
@@ -34,12 +34,16 @@ def create_app(
     ops_listener: socket.socket | None = None,
     preload: BundlePreload | None = None,
 ) -> FastAPI:
-    """The app for these settings; `runtime` stands for the bundle's own in tests.
+    """Make the ASGI app; loading the bundle begins in the background, with its lifespan.
 
-    `ops_listener` is where /metrics and /docs are served instead of beside the API. `preload` is
-    the bundle where it is being opened already.
+    Args:
+        settings: All of the server's.
+        runtime: Runs the graphs in place of the bundle's own runtime, in tests.
+        ops_listener: Where /metrics and /docs are served instead of beside the API.
+        preload: The bundle, where it is being opened already.
 
-    `app.state.server` is its ServiceState. Loading begins in the background, with the lifespan.
+    Returns:
+        The app. `app.state.server` is its ServiceState, `app.state.reloader` its Reloader.
     """
     server = ServiceState(settings, runtime, preload)
     reloader = Reloader(server)
@@ -104,7 +108,7 @@ def _version() -> str:
 
 
 def _add_page(app: FastAPI) -> None:
-    """The page for people, at the root."""
+    """Serve the page for people at the root."""
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
     @app.get("/", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""A classification as JSON, written a part at a time: a hundred thousand labels hold up nobody."""
+"""Serialise a classification in parts, so that long label lists do not block the event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PREDICTIONS = TypeAdapter(tuple[Prediction, ...])
 
 
 async def write_answer(answer: Classification) -> bytes:
-    """The answer as the schema has it, field by field in its order."""
+    """Return the answer as JSON, its fields in the order of the schema."""
     head = answer.model_dump_json(include=BEFORE).encode()
     tail = answer.model_dump_json(exclude=BEFORE | {"predictions"}).encode()
     parts = []

@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, its metrics, safe headers, an answer in any case."""
+"""Request id, log line, metrics, security headers, and an answer in any case."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAFE_HEADERS = {
 
 
 class RequestContext:
-    """ASGI middleware, no copy of any body: the response passes through as it comes."""
+    """ASGI middleware around every request; bodies pass through uncopied."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class RequestContext:
         self._tracing = tracing or NoTracing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -79,7 +79,7 @@ class RequestContext:
 
 
 class _Exchange:
-    """One request and its response, looked at as they pass."""
+    """One request and its response, observed as their messages pass."""
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, draining: Callable[[], bool]
@@ -114,7 +114,7 @@ class _Exchange:
         await self._send(message)
 
     async def fail(self, error: BaseException) -> None:
-        """Answer what nobody else did; where an answer has begun, it is cut off."""
+        """Answer an error that nobody handled; cut off an answer that has begun."""
         if self.status:
             raise error
         response = answer_error(Request(self._scope), error)

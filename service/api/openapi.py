@@ -1,4 +1,4 @@
-"""What the OpenAPI document says that types alone do not: the form, and the errors."""
+"""Parts of the OpenAPI document that types alone do not give: the form and the errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLE_LABELS = ["a red circle moving left", "a red circle moving right"]
 
 
 def classify_body(settings: Settings) -> dict[str, Any]:
-    """The form of POST /classify with the bounds that hold here."""
+    """Describe the form of POST /classify, with the bounds of these settings."""
     phrase = {**TEXT, "minLength": 1}
     count = {"type": "integer", "minimum": 1, "maximum": settings.max_labels}
     fields: dict[str, dict[str, Any]] = {
@@ -78,7 +78,7 @@ def classify_body(settings: Settings) -> dict[str, Any]:
 
 
 def problem_responses(codes: Iterable[ErrorCode]) -> dict[int | str, dict[str, Any]]:
-    """The error responses of a route, codes listed by status."""
+    """Describe the error responses of a route, codes listed by status."""
     by_status: dict[int, list[str]] = defaultdict(list)
     for code in codes:
         by_status[STATUS[code]].append(code)

@@ -1,4 +1,4 @@
-"""What operators read: /metrics, and /docs with the OpenAPI document.
+"""Routes for operators: /metrics, and /docs with the OpenAPI document.
 
 They stand beside the API, or on a port of their own (XCLIP_OPS_PORT) that clients cannot reach.
 """
@@ -21,7 +21,7 @@ ASSETS = "docs/assets"  # relative, as all addresses here: a proxy may put a pre
 
 
 def add_ops(app: FastAPI, server: ServiceState, document: Callable[[], dict[str, Any]]) -> None:
-    """Add what the settings ask for; `document` gives the API's OpenAPI document.
+    """Add the routes that the settings ask for; `document` gives the API's OpenAPI document.
 
     Beside the API /metrics asks for a key where there are keys; the document holds no secret.
     """
@@ -42,7 +42,7 @@ def add_ops(app: FastAPI, server: ServiceState, document: Callable[[], dict[str,
 
 
 def _add_docs(router: APIRouter, document: Callable[[], dict[str, Any]]) -> None:
-    """Swagger UI from files in the environment: no other host is asked for anything."""
+    """Serve Swagger UI from files in the environment: no other host is asked for anything."""
 
     @router.get("/openapi.json")
     async def openapi() -> JSONResponse:

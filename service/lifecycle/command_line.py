@@ -1,4 +1,4 @@
-"""Before the first request: settings are read, the door is opened, mistakes told in one line."""
+"""The start of the command: read settings, bind sockets, report mistakes in one line."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ UNSENT_TIMEOUT_MS = 60_000
 
 
 class Mistake(Exception):
-    """Something the person who starts the server can put right; one line."""
+    """A mistake in how the server was started; its text is one line that says what to do."""
 
 
 def read_settings(arguments: list[str]) -> Settings:
-    """Read flags, over the environment, over defaults. Mistake names the setting."""
+    """Read the settings: flags over environment over defaults.
+
+    Raises:
+        Mistake: Names the setting that is unknown, ill-typed or cannot work here.
+    """
     _pass_over_service_variables()
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = (name.upper() for name in os.environ)
@@ -53,7 +57,7 @@ def read_settings(arguments: list[str]) -> Settings:
 
 
 def _pass_over_service_variables() -> None:
-    """Take what Kubernetes says of services out of the environment, and say so."""
+    """Remove Kubernetes' service variables from the environment, with one line."""
     names = service_variables(os.environ)
     if names:
         print(
@@ -66,7 +70,7 @@ def _pass_over_service_variables() -> None:
 
 
 def _check_upload_folder(folder: Path | None) -> None:
-    """Store something, as every upload will be. Mistake where nothing can be."""
+    """Store a few bytes as uploads are stored. Mistake where that fails."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"clip")
@@ -79,12 +83,12 @@ def _check_upload_folder(folder: Path | None) -> None:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The listening socket. Mistake where the address cannot be had."""
+    """Bind the API's socket. Mistake where the address cannot be had."""
     return _listen(settings.host, settings.port, "--port or --host")
 
 
 def listen_for_ops(settings: Settings) -> socket.socket | None:
-    """The one for /metrics and /docs, where they have a port of their own."""
+    """Bind the operators' socket, where /metrics and /docs have a port of their own."""
     if settings.ops_port is None:
         return None
     return _listen(settings.ops_host or settings.host, settings.ops_port, "--ops-port")

@@ -1,1 +1,1 @@
-"""Connections: limits, closing, draining, and the operators' port."""
+"""Connections: parsing, limits, closing, graceful shutdown, and the operators' port."""

@@ -1,4 +1,4 @@
-"""One client connection: how much, how slowly and how badly it may speak before it is heard.
+"""Bounds on one client connection, before a request reaches the application.
 
 uvicorn parses HTTP and runs the application. Around it stand the bounds that it has not got: on the
 number of connections, on the size of a request's head and the time it may take to arrive, and on
@@ -26,7 +26,7 @@ ConnectionFactory = Callable[..., "Connection"]
 
 
 def connections(settings: Settings) -> ConnectionFactory:
-    """What uvicorn makes a connection with (its `http` option)."""
+    """Return the factory that uvicorn makes connections with (its `http` option)."""
 
     def connect(
         config: Config,
@@ -43,7 +43,10 @@ def connections(settings: Settings) -> ConnectionFactory:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Passes to uvicorn's protocol what is within bounds."""
+    """Pass to uvicorn's protocol what is within bounds.
+
+    A buffered protocol, so that the size of each read is ours: nothing is read that nobody wants.
+    """
 
     def __init__(
         self, parser: RequestParser, head_timeout_s: float, most_bytes: int, *, full: bool
@@ -55,7 +58,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected: its first head is due."""
+        """Take a connection, and start the clock of its first head."""
         parser = self._parser
         self._transport = LingeringTransport(
             cast(asyncio.Transport, transport),
@@ -72,12 +75,12 @@ class Connection(asyncio.BufferedProtocol):
         self._watch_head()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go."""
+        """Return the buffer for the next read."""
         room = self._transport.left if self._transport.lingering else READ_BYTES
         return memoryview(self._buffer)[: max(1, room)]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes have arrived."""
+        """Parse what was read, and stop reading while the application is behind."""
         parser = self._parser
         if self._transport.lingering:
             self._transport.threw_away(nbytes)
@@ -99,28 +102,28 @@ class Connection(asyncio.BufferedProtocol):
         self._watch_head()
 
     def _bore_nothing(self) -> bool:
-        """Whether what has arrived is only piling up: an unfinished head, or one of a trailer."""
+        """Return whether what was read only piles up: an unfinished head or trailer."""
         parser = self._parser
         if parser.head_open or parser.cycle is None:
             return True
         return parser.cycle.more_body and not parser.cycle.body
 
     def eof_received(self) -> bool:
-        """The client sends no more; half-open connections are not kept."""
+        """Close: half-open connections are not kept."""
         self._parser.eof_received()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
+        """Cancel what waits for the client."""
         self._stop_watching()
         self._parser.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """Stop writing while the client does not read."""
         self._parser.pause_writing()
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Write again."""
         self._parser.resume_writing()
 
     # --- the head's time ---------------------------------------------------------------------

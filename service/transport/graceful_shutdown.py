@@ -1,4 +1,4 @@
-"""An orderly end: finish what was accepted, refuse what is new, then close.
+"""Graceful shutdown: finish what was accepted, refuse what is new, then close.
 
 On SIGTERM or Ctrl-C the server goes on listening and answers new requests with 503 `draining`,
 which a load balancer sends elsewhere; readiness says the same. It closes once nothing is in flight
@@ -25,7 +25,7 @@ CLOSE_TIMEOUT_S = 2  # for connections without a request
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, which by itself would close the door before it tells anybody."""
+    """uvicorn's server, which alone would stop listening before load balancers notice."""
 
     def __init__(self, config: uvicorn.Config, server: ServiceState, grace_s: float) -> None:
         super().__init__(config)
@@ -35,12 +35,12 @@ class DrainingServer(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Remember the loop that signals are brought to."""
+        """Start, and keep the event loop for the signal handler."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain; the second time, stop."""
+        """Begin to drain at the first signal, stop at the second."""
         if self._loop is None or self._server.admission.draining:
             super().handle_exit(sig, frame)
             return
@@ -61,7 +61,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
-    """The HTTP server around the application, with its bounds on connections."""
+    """Make the HTTP server around the application, with its bounds on connections."""
     config = uvicorn.Config(
         app,
         http=connections(settings),  # type: ignore[arg-type]  # a factory does

@@ -27,7 +27,7 @@ HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+;=%-]*)(:\d*)?", re.ASCII)
 
 
 class RequestParser(HttpToolsProtocol):
-    """uvicorn's protocol, strict, and answering what it refuses as the application would."""
+    """Parse as uvicorn does, but strictly, and answer refusals in the API's form."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -162,7 +162,7 @@ class RequestParser(HttpToolsProtocol):
 
     @property
     def body_unread(self) -> bool:
-        """Whether the client may still be sending what nobody will read."""
+        """Return whether the client may still be sending what nobody will read."""
         return self.broken or (self.cycle is not None and self.cycle.more_body)
 
 
@@ -177,7 +177,7 @@ def _as_ipv4(address: Address) -> Address:
 
 
 def _path_and_query(target: bytes) -> bytes:
-    """The part of the absolute form (`GET http://host/path`) that says what is asked for."""
+    """Return path and query of a target, which may be absolute (`GET http://host/path`)."""
     try:
         url = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError:
@@ -186,7 +186,7 @@ def _path_and_query(target: bytes) -> bytes:
 
 
 def _as_bytes(error: ApiError) -> bytes:
-    """A problem on the wire, for where there is no application."""
+    """Return a problem as bytes on the wire, for where there is no application."""
     response = problem(error, "")
     phrase = http.HTTPStatus(response.status_code).phrase
     lines = [f"HTTP/1.1 {response.status_code} {phrase}", "Connection: close"]

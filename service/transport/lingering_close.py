@@ -1,4 +1,4 @@
-"""Closing a connection on which the client is still speaking, so that it hears the answer.
+"""Lingering close: a client that is still sending gets to read the answer.
 
 A socket that is closed with bytes unread resets the connection, and a client that is still sending
 may lose what was said to it before. So our side is closed first, and what comes is read and thrown
@@ -15,7 +15,7 @@ LONGEST_S = 5.0
 
 
 class LingeringTransport:
-    """The transport of a connection, whose `close` lingers where something is unread.
+    """Wrap the transport of a connection: `close` lingers where something is unread.
 
     `unread` says whether more may come, `allowance` how many bytes may still be read.
     """
@@ -36,16 +36,16 @@ class LingeringTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send; nothing more after the close."""
+        """Send, unless closed already."""
         if not self.lingering:
             self._transport.write(data)
 
     def is_closing(self) -> bool:
-        """Whether it is closed as far as anybody else is concerned."""
+        """Return whether it is closed, or lingers: nobody else may use it then."""
         return self.lingering or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close: at once where all has been read."""
+        """Close at once where all has been read, else linger."""
         if self.lingering:
             return
         if self._unread():
@@ -54,7 +54,7 @@ class LingeringTransport:
             self._transport.close()
 
     def linger(self) -> None:
-        """Close our side, and the other when nothing more comes."""
+        """Close the sending side; the receiving one when nothing more comes."""
         if self.is_closing():
             return
         self.left = self._allowance()
@@ -68,7 +68,7 @@ class LingeringTransport:
         self._loop.call_later(LONGEST_S, self._transport.close)
 
     def threw_away(self, nbytes: int) -> None:
-        """So much more has come and gone."""
+        """Count bytes that were read and dropped; close when there were too many."""
         self.left -= nbytes
         if self.left <= 0:
             self._transport.close()

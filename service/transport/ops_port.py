@@ -1,4 +1,4 @@
-"""A port of its own for what operators read, which clients of the API cannot reach."""
+"""A second listener for what operators read, which clients of the API cannot reach."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def ops_port(
 
 
 class _SecondServer(uvicorn.Server):
-    """One that leaves the signals to the first."""
+    """A server that leaves the signals to the first."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

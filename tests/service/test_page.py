@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from service.api.openapi import EXAMPLE_LABELS
 from tests.conftest import missing
 from tests.service.conftest import RunningServer, clip_bytes, running
 
@@ -75,6 +76,39 @@ def test_the_documents_render_without_any_other_host(page: Page, server: Running
     page.goto(f"http://127.0.0.1:{server.port}/docs")
     expect(page.get_by_text("Rank labels for a clip")).to_be_visible()
     assert all(u.startswith((f"http://127.0.0.1:{server.port}/", "data:")) for u in asked)
+
+
+@pytest.mark.parametrize("prefix", ["", "/video/api"])
+def test_the_example_of_the_documents_works_as_it_stands(
+    page: Page, tmp_path: Path, prefix: str
+) -> None:
+    """Try it out, choose a clip, Execute: nothing else is touched."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(clip_bytes(shade=3))
+    with running(root_path="/video/api") as server:
+        page.goto(f"{server.base_url}{prefix}/docs")
+        classify = page.locator(".opblock-post")
+        classify.locator(".opblock-summary-control").click()
+        classify.locator(".try-out__btn").click()
+        classify.locator("input[type=file]").set_input_files(clip)
+        with page.expect_response(f"{server.base_url}{prefix}/classify") as answered:
+            classify.locator("button.execute").click()
+        assert answered.value.status == 200, answered.value.text()
+        labels = {row["label"] for row in answered.value.json()["predictions"]}
+    assert labels == set(EXAMPLE_LABELS)
+
+
+def test_the_page_works_under_a_prefix(page: Page, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(clip_bytes(shade=3))
+    with running(root_path="/video/api") as server:
+        page.goto(f"{server.base_url}/video/api")
+        expect(page.get_by_label("Labels")).not_to_have_value("")  # of the bundle that is served
+        page.locator("#video").set_input_files(clip)
+        page.locator("#go").click()
+        expect(page.locator("#results li")).to_have_count(6)
+        page.get_by_role("link", name="API").click()
+        expect(page.get_by_text("Rank labels for a clip")).to_be_visible()
 
 
 def test_the_page_asks_for_a_key_where_there_are_keys(page: Page, tmp_path: Path) -> None:
