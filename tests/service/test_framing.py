@@ -279,6 +279,7 @@ def test_behind_a_proxy_nobody_gets_the_answer_to_anothers_body(
         )
         upgrade = UPGRADES[name].replace(b"Connection", b"X-Connection")
         (answer,) = through(proxy, head + upgrade + b"\r\n" + body)
-        assert answer.status == (200 if body == form else 400)
+        # A request before the form is its preamble, and means nothing.
+        assert answer.status == (400 if body == INNER else 200)
         (after,) = through(proxy, LAST)  # somebody else, maybe on the same connection to the server
         assert (after.status, after.body) == (200, b'{"status":"ok"}')
