@@ -54,7 +54,14 @@ def parser() -> argparse.ArgumentParser:
     add("--max-broken", type=share, default=0.01, help="share of clips that may be broken (0.01)")
     add("--batch", type=whole(1), default=8, help="views that go through together (8)")
     add("--workers", type=whole(0), default=2, help="decoding processes (2)")
-    add("--json", type=new_file, metavar="FILE", help="also write the figures here")
+    add("--json", type=new_file, metavar="FILE", help="also write the figures here, by class")
+    add(
+        "--output",
+        type=new_file,
+        metavar="FILE",
+        help="also write a row for each clip here: what it is, what it was taken for, with which "
+        "score (.csv or .json)",
+    )
     return p
 
 
@@ -64,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Torch comes in here, so that --help and typing mistakes answer at once.
         from model.evaluate.command import measure
+        from model.evaluate.details import write_clips
         from model.evaluate.report import as_json, print_result
 
         measured = measure(options)
@@ -71,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             text = json.dumps(as_json(measured, sys.argv[1:]), indent=1)
             options.json.write_text(text + "\n", encoding="utf-8")
+        if options.output:
+            parts = measured.result.parts
+            write_clips(options.output, [clip for part in parts for clip in part.per_clip])
     except (ValueError, OSError) as error:
         print(f"model.evaluate: {one_line(error)}", file=sys.stderr)
         return 1

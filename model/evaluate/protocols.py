@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from model.data.lists.cliplist import ClipList
+from model.evaluate.details import ClassResult, ClipResult, class_results, clip_results
 from model.evaluate.paper import Protocol
 from model.evaluate.scores import Scores
 
@@ -23,7 +24,10 @@ Measure = Callable[[ClipList], Scores]
 
 @dataclass(frozen=True)
 class Part:
-    """One list: the clips that were scored, those right at once, the figures in percent."""
+    """One list: the clips that were scored, those right at once, the figures in percent.
+
+    Classes and clips one by one are in `per_class` and `per_clip`.
+    """
 
     name: str
     labels: int
@@ -32,6 +36,8 @@ class Part:
     right: int
     top1: float
     top5: float
+    per_class: tuple[ClassResult, ...] = ()
+    per_clip: tuple[ClipResult, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,11 @@ class Result:
     figures: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
-        """For files."""
-        return asdict(self)
+        """Give the figures for a file, without the single clips."""
+        parts = [asdict(replace(part, per_clip=())) for part in self.parts]
+        for part in parts:
+            del part["per_clip"]
+        return {"protocol": self.protocol, "parts": parts, "figures": self.figures}
 
 
 def part(name: str, clips: ClipList, scores: Scores) -> Part:
@@ -58,6 +67,8 @@ def part(name: str, clips: ClipList, scores: Scores) -> Part:
         int((scores.predicted == scores.truth).sum()),
         100 * scores.top(1),
         100 * scores.top(5),
+        class_results(scores, clips.labels.names),
+        clip_results(name, scores, clips),
     )
 
 

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from model.evaluate.command import Measured
 
+HARDEST = 5  # classes that are named
+
 
 def print_result(measured: Measured) -> None:
     """The lists, then the protocol's figures beside the paper's."""
@@ -22,6 +24,7 @@ def print_result(measured: Measured) -> None:
         counts = (str(p.labels), str(p.clips), str(p.broken), str(p.right))
         parts.add_row(p.name, *counts, f"{p.top1:.2f}", f"{p.top5:.2f}")
     console.print(parts)
+    _print_hardest(console, measured)
     figures = Table(box=None, pad_edge=False)
     for column in (measured.result.protocol, "ours %", "paper %"):
         figures.add_column(column, justify="right" if column.endswith("%") else "left")
@@ -39,6 +42,15 @@ def print_result(measured: Measured) -> None:
         console.print(
             "no figure of the paper for this (see --dataset, --shots; the network counts too)"
         )
+
+
+def _print_hardest(console: Console, measured: Measured) -> None:
+    """The classes with most mistakes; all of them are in --json."""
+    classes = [c for part in measured.result.parts for c in part.per_class if c.right < c.clips]
+    hardest = sorted(classes, key=lambda c: (c.top1, -c.clips))[:HARDEST]
+    if hardest:
+        named = ", ".join(f"{c.label} {c.right} of {c.clips}" for c in hardest)
+        console.print(f"hardest: {named}", markup=False)
 
 
 def as_json(measured: Measured, arguments: Sequence[str]) -> dict[str, Any]:

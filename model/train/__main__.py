@@ -23,6 +23,8 @@ def main(arguments: Sequence[str]) -> int:
         train(config)
     except Interrupted as stop:
         return _refuse(stop, everywhere=True, status=130)
+    except KeyboardInterrupt:
+        return _refuse(Interrupted("stopped before it began"), everywhere=True, status=130)
     except TrainError as error:
         return _refuse(error, everywhere=error.everywhere)
     except (ValueError, OSError) as error:

@@ -178,6 +178,8 @@ class EvaluateConfig(Section):
 
     every_epochs: Positive = 1
     """Always also at the end."""
+    at_start: bool = True
+    """Also before the first update: what the network knew already."""
     batch: Positive = 8
     """Views at a time."""
     views: Positive = 1

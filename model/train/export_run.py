@@ -7,8 +7,10 @@ from pathlib import Path
 from model.checkpoints.native import save_checkpoint
 from model.evaluate.scores import Scores
 from model.train.progress import Display
+from model.train.record import METRICS, read_metrics
 from model.train.report import write_report
 from model.train.run import Run
+from model.train.standstill import standstill
 
 CHECKPOINT, REPORT, BROKEN = "checkpoint", "report", "broken.csv"
 
@@ -28,9 +30,14 @@ def finish(run: Run, scores: Scores | None, display: Display) -> Path:
     report = run.config.output / REPORT
     report.mkdir(exist_ok=True)
     run.broken.write(report / BROKEN)
-    write_report(report, run.config.output, run.training.clips.labels.names, scores)
+    lines = read_metrics(run.config.output / METRICS)
+    still = standstill(lines, run.config)
+    warnings = [still] if still else []
+    write_report(report, lines, run.training.clips.labels.names, scores, warnings)
     display.say(f"checkpoint: {place} (next: python -m export {place} --output BUNDLE)")
     display.say(f"report: {report}")
+    for warning in warnings:
+        display.say(f"warning: {warning}")
     if run.broken.reasons:
         count = len(run.broken.reasons)
         display.say(f"{count} training clips could not be decoded: {report / BROKEN}")

@@ -24,6 +24,8 @@ from model.train.record import Record
 from model.train.resume import save, write_config
 from model.train.run import Run, prepare
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Interrupted(Exception):
     """The run was asked to stop, and stands saved."""
@@ -57,6 +59,8 @@ def _go_through(
 ) -> Scores | None:
     """All updates that are left; the scores of the last evaluation."""
     scores, pace = None, Pace(run.plan.batch)
+    if run.first == 0 and run.validation is not None and run.config.evaluate.at_start:
+        _evaluate(run, display, record, 0)
     batches = _Batches(run)
     for number in range(run.first, run.updates):
         began = time.perf_counter()
@@ -136,9 +140,9 @@ def _evaluate(run: Run, display: Display, record: Record | None, done: int) -> S
             run.validation,
         )
     net.train()
+    when = f"after update {done}" if done else "before the first update"
     display.say(
-        f"after update {done}: top-1 {scores.top(1):.2%}, top-5 {scores.top(5):.2%} "
-        f"of {len(scores.truth)} clips"
+        f"{when}: top-1 {scores.top(1):.2%}, top-5 {scores.top(5):.2%} of {len(scores.truth)} clips"
     )
     if record:
         record.write(done - 1, val_top1=scores.top(1), val_top5=scores.top(5))
@@ -154,13 +158,17 @@ def _record(run: Run) -> Record | nullcontext[None]:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """Signals that came in: the run ends after the update at hand, saved."""
+    """Yield the signals that come in: the run ends after the update at hand, saved.
+
+    A signal that is ignored from outside stays so: that is what nohup does with SIGHUP.
+    """
     asked: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         asked.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [n for n in STOPS if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield asked
     finally:

@@ -22,7 +22,7 @@ class Record:
 
     def __init__(self, folder: Path, start: int, tensorboard: bool) -> None:
         self.file = folder / METRICS
-        kept = [line for line in read_metrics(self.file) if line["update"] < start]
+        kept = [line for line in read_metrics(self.file) if start and line["update"] < start]
         draft = self.file.with_suffix(".draft")
         draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(draft, self.file)

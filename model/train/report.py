@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model.evaluate.scores import Scores
-from model.train.record import METRICS, read_metrics
+from model.train.standstill import accuracies
 
 MAX_NAMED = 110  # labels of a confusion matrix that can still be read
 MAX_COUNTED = 40  # … that leave room for numbers in its cells
@@ -19,15 +19,23 @@ SMOOTHED_PARTS = 50  # the mean of the loss is taken over so small a part of the
 
 
 def write_report(
-    folder: Path, run_folder: Path, labels: Sequence[str], scores: Scores | None
+    folder: Path,
+    lines: Sequence[dict[str, Any]],
+    labels: Sequence[str],
+    scores: Scores | None,
+    warnings: Sequence[str] = (),
 ) -> None:
-    """`curves.png`, and where accuracy was measured `confusion.png`, `confused.png` and
-    `report.json`.
+    """Write `curves.png` and `report.json`; where accuracy was measured, pictures of confusions.
+
+    `lines` are those of `metrics.jsonl`, `scores` those of the last evaluation.
     """
     plt = _pyplot()
-    lines = read_metrics(run_folder / METRICS)
     _save(_curves(plt, lines), folder / "curves.png")
-    content: dict[str, Any] = {"updates": 1 + max((line["update"] for line in lines), default=-1)}
+    content: dict[str, Any] = {
+        "updates": 1 + max((line["update"] for line in lines), default=-1),
+        "warnings": list(warnings),
+        "accuracy": accuracies(lines),
+    }
     if scores is not None and len(scores.truth):
         _save(_confusion(plt, scores, labels), folder / "confusion.png")
         _save(_confused(plt, scores, labels), folder / "confused.png")

@@ -24,6 +24,7 @@ from model.train.initial_model import Start, make_start
 from model.train.objective import Comparison, Objective, Texts, tokenised
 from model.train.resume import check_same_run, restore, templates_of
 from model.train.schedule import Schedule
+from model.train.small_sets import fit_batch
 from model.train.snapshots import Snapshots
 from model.train.update import Updater
 
@@ -103,6 +104,7 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
     clips = read_clips(config.data.train, config.data.root, labels)
     if config.loss.over == "labels":
         _check_labels(clips)
+    config, fitted = fit_batch(config, len(clips), processes.count)
     plan = _plan(config, len(clips), processes)
     _check_mixing(config, plan)
     start = make_start(config.start, config.seed)
@@ -122,7 +124,7 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
         snapshots,
         BrokenClips(len(clips), config.data.max_broken_share, known),
         first,
-        (*start.notes, *warnings),
+        (*start.notes, *([fitted] if fitted else []), *warnings),
     )
 
 
@@ -184,6 +186,11 @@ def _updater(
     if config.vision == "frozen":
         freeze_vision(net)
     groups = parameter_groups(net, config.optim)
+    if not groups:
+        raise TrainError(
+            "nothing is left to train: text and vision are frozen, and the network has no other "
+            "parts; set text or vision to trainable"
+        )
     comparison: nn.Module = Comparison(net)
     if config.compute.compile:
         comparison = torch.compile(comparison)  # type: ignore[assignment]

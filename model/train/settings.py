@@ -46,6 +46,7 @@ def read_config(arguments: Sequence[str]) -> TrainConfig:
             cli_prog_name=PROGRAM,
             cli_hide_none_type=True,
             cli_avoid_json=True,
+            cli_parse_none_str="null",
         )
         given = source()
     except SettingsError as error:

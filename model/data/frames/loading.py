@@ -110,7 +110,12 @@ def worker_options(config: DataConfig) -> dict[str, Any]:
 
 
 def _settle_in(parent: int, _worker: int) -> None:
-    """One thread each; Ctrl-C is for the run, which ends its workers when it is ready."""
+    """Take one thread, and leave signals to the run, which ends its workers when it is ready.
+
+    In a process group of their own they hear neither Ctrl-C nor what is sent to the run's group.
+    """
     end_with(parent)
+    os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # not the run's own, which the fork copied
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -76,6 +77,32 @@ def test_a_bundle_of_a_network_of_the_paper_stands_beside_its_figure(
     found = measured(clip_set, tmp_path, "--bundle", str(published), *options)
     assert found["paper"] == {"top1": 80.4, "top5": 95.0}
     assert "80.4" in capsys.readouterr().out
+
+
+def test_every_clip_and_every_class_by_itself(
+    clip_set: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(f"{c} clip 6.mp4", f"{c} clip") for c in ("red", "blue", "dark")]
+    table = write_table(tmp_path / "val.csv", [*rows, ("none.mp4", "red clip")])
+    options = ("--protocol", "few-shot", "--max-broken", "0.5", "--list", str(table))
+    files = (tmp_path / "clips.csv", tmp_path / "clips.json")
+    for file in files:
+        found = measured(clip_set, tmp_path, str(checkpoint), *options, "--output", str(file))
+    (part,) = found["parts"]
+    clips = json.loads(files[1].read_text())
+    assert [clip["path"] for clip in clips] == [row[0] for row in rows] + ["none.mp4"]
+    assert [clip["error"] for clip in clips] == [None, None, None, "missing"]
+    right = [clip["predicted"] == clip["label"] for clip in clips]
+    assert sum(right) == part["right"] == sum(c["right"] for c in part["per_class"])
+    assert right[:3] == [clip["rank"] == 1 for clip in clips[:3]]
+    assert all(0 < clip["label_score"] <= clip["score"] <= 1 for clip in clips[:3])
+    assert {c["label"]: c["clips"] for c in part["per_class"]} == dict.fromkeys(
+        ("red clip", "blue clip", "dark clip"), 1
+    )
+    with files[0].open(newline="") as stream:
+        table_rows = list(csv.DictReader(stream))
+    assert [row["predicted"] for row in table_rows] == [c["predicted"] or "" for c in clips]
+    assert ("hardest: " in capsys.readouterr().out) == (part["right"] < 3)
 
 
 def test_zero_shot_over_splits_with_their_own_labels(

@@ -47,17 +47,30 @@ def finished(
     )
 
 
-def stopped_after(arguments: Sequence[str], update: int, signal: int) -> tuple[int, str]:
-    """Send a signal as soon as that update is reported; exit status and what was said after."""
+def stopped_after(
+    arguments: Sequence[str], update: int, signal: int, *, group: bool = False
+) -> tuple[int, str]:
+    """Send a signal as soon as that update is reported; exit status and what was said after.
+
+    `group` sends it to every process of the run's group, as a closed terminal does.
+    """
     with subprocess.Popen(
-        arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+        arguments,
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=group,
     ) as process:
         assert process.stderr is not None
         said = ""
         for line in process.stderr:
             said += line
             if line.startswith(f"update {update}/"):
-                process.send_signal(signal)
+                if group:
+                    os.killpg(process.pid, signal)
+                else:
+                    process.send_signal(signal)
                 break
         else:
             raise AssertionError(f"the run ended before update {update}: {said}")

@@ -23,6 +23,12 @@ def refusal(config: dict[str, Any], capsys: pytest.CaptureFixture[str], *argumen
     return said[0]
 
 
+BARE: dict[str, Any] = {
+    **tiny_run(Path(), Path())["start"]["architecture"],
+    "mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False,
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -33,8 +39,7 @@ def refusal(config: dict[str, Any], capsys: pytest.CaptureFixture[str], *argumen
         ({"data__train": []}, "no list of clips is given: set data.train"),
         ({"data__root": "nowhere"}, "nowhere is neither a folder nor a .tar file: set data.root"),
         ({"data__labels": "none.csv"}, "label file none.csv does not exist: set data.labels"),
-        ({"batch__size": 500}, "24 clips, less than one batch of 500: set a smaller batch.size"),
-        ({"batch__per_process": 3}, "batch.size 8 cannot be cut into micro-batches of 3"),
+        ({"text": "frozen", "vision": "frozen", "start__architecture": BARE}, "nothing is left to"),
         ({"mixing__group": 3}, "mixing.group 3 does not divide the 8 clips"),
         ({"data__template": "a clip"}, "data.template: template 'a clip' must hold exactly one {}"),
         ({"optimizer__lr": 1}, "unknown key optimizer"),

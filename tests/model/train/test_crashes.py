@@ -78,13 +78,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert same_weights(folder, unbroken)
 
 
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGHUP, True), (signal.SIGINT, True)],
+)
 def test_asked_to_stop_it_saves_first_and_goes_on_from_there(
-    clip_set: Path, unbroken: Path, tmp_path: Path
+    clip_set: Path, unbroken: Path, tmp_path: Path, number: int, group: bool
 ) -> None:
     folder = tmp_path / "stopped"
     arguments = command(tiny_run(clip_set, folder, **EVERYTHING))
-    status, said = stopped_after(arguments, 5, signal.SIGTERM)
+    status, said = stopped_after(arguments, 5, number, group=group)
     assert status == 130
+    assert "Traceback" not in said
     assert "saved; the same command goes on from there" in said
     done = len([line for line in figures(folder) if "loss" in line])
     again = finished(arguments)

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from model.evaluate.scores import Scores
-from model.train.record import METRICS
 from model.train.report import write_report
 
 
@@ -27,9 +26,8 @@ def measured(labels: int, mistakes: int) -> Scores:
 def test_every_picture_is_drawn(tmp_path: Path, labels: int, mistakes: int) -> None:
     lines = [{"update": u, "loss": 1 / (u + 1), "lr": 1e-5} for u in range(200)]
     lines.append({"update": 199, "val_top1": 0.5, "val_top5": 0.9})
-    (tmp_path / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     names = [f"win ${i} and {'on ' * 40}" for i in range(labels)]
-    write_report(tmp_path, tmp_path, names, measured(labels, mistakes))
+    write_report(tmp_path, lines, names, measured(labels, mistakes))
     for name in ("curves", "confusion", "confused"):
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert min(picture.size) > 100
@@ -40,6 +38,5 @@ def test_every_picture_is_drawn(tmp_path: Path, labels: int, mistakes: int) -> N
 
 
 def test_a_run_without_validation_has_curves_alone(tmp_path: Path) -> None:
-    (tmp_path / METRICS).write_text('{"update": 0, "loss": 2.0, "lr": 0.0}\n')
-    write_report(tmp_path, tmp_path, ["a", "b"], None)
+    write_report(tmp_path, [{"update": 0, "loss": 2.0, "lr": 0.0}], ["a", "b"], None)
     assert {path.name for path in tmp_path.glob("*.png")} == {"curves.png"}

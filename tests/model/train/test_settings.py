@@ -45,6 +45,15 @@ def test_values_of_every_kind_on_the_command_line(tmp_path: Path) -> None:
     assert config.data.cache.folder == Path("/tmp/x")
 
 
+def test_null_unsets_what_the_file_sets(tmp_path: Path) -> None:
+    more = {"data": {"labels": "labels.csv"}, "optim": {"clip_norm": 1.0}}
+    arguments = written(tmp_path, **more)
+    config = read_config([*arguments, "--data.labels", "null", "--optim.clip_norm=null"])
+    assert config.data.labels is None
+    assert config.optim.clip_norm is None
+    assert read_config(arguments).data.labels == Path("labels.csv")
+
+
 def test_a_whole_run_may_stand_on_the_command_line() -> None:
     config = read_config(["--output", "x", "--start.architecture", "tiny", "--data.train", "a.csv"])
     assert config.start.architecture == VARIANTS["tiny"]

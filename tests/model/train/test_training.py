@@ -62,10 +62,32 @@ def test_what_a_person_gets_to_see(run: Path) -> None:
         with Image.open(run / "report" / f"{name}.png") as picture:
             assert min(picture.size) > 100
     lines = read_metrics(run / "metrics.jsonl")
-    assert {"loss", "lr", "grad_norm", "clips_per_s", "data_wait", "epoch"} <= lines[0].keys()
-    assert [line["update"] for line in lines if "val_top1" in line] == list(range(2, 24, 3))
+    assert {"loss", "lr", "grad_norm", "clips_per_s", "data_wait", "epoch"} <= lines[1].keys()
+    measured = [line["update"] for line in lines if "val_top1" in line]
+    assert measured == [-1, *range(2, 24, 3)]
     assert list((run / "tensorboard").glob("events.*"))
     assert (run / "report" / "broken.csv").read_text().strip() == "path,reason"
+
+
+def test_the_report_has_the_accuracy_of_every_epoch_from_the_start_on(run: Path) -> None:
+    report = json.loads((run / "report" / "report.json").read_text())
+    epochs = report["accuracy"]
+    assert [entry["epoch"] for entry in epochs] == list(range(9))
+    assert [entry["update"] for entry in epochs] == list(range(0, 25, 3))
+    assert epochs[0]["top1"] < epochs[-1]["top1"] == report["top1"]
+    assert report["warnings"] == []
+
+
+def test_a_run_that_does_not_move_says_so(
+    clip_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_config(clip_set, tmp_path / "still", optim__lr=1e-30, schedule__epochs=4))
+    said = capsys.readouterr().err
+    assert "before the first update: top-1 " in said
+    assert "warning: training did not move: the loss was " in said
+    assert "optim.lr (1e-30)" in said
+    report = json.loads((tmp_path / "still" / "report" / "report.json").read_text())
+    assert len(report["warnings"]) == 1
 
 
 def test_tensorboard_has_the_same_figures(run: Path) -> None:
