@@ -25,7 +25,9 @@ def refusal(config: dict[str, Any], capsys: pytest.CaptureFixture[str], *argumen
 
 BARE: dict[str, Any] = {
     **tiny_run(Path(), Path())["start"]["architecture"],
-    "mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False,
+    "mit_layers": 0,
+    "prompt_layers": 0,
+    "cross_frame_messages": False,
 }
 
 
