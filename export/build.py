@@ -129,7 +129,7 @@ def embed_labels(
 ) -> LabelSet:
     """Encode a label list, before the prompt head, each label in the network's own prompts."""
     scorer = TorchScorer(net, tokenizer, templates=templates)
-    prompts = tuple(text for label in labels for text in label_prompts(label, templates))
+    prompts = tuple(label_prompts(labels, templates))
     return LabelSet(labels, prompts, label_vectors(scorer, labels).numpy(), templates)
 
 

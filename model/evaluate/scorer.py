@@ -44,8 +44,7 @@ def label_vectors(scorer: Scorer, labels: Sequence[str]) -> Any:
 
     Means of what the encoder gives, not of unit vectors: the prompt head reads their length.
     """
-    prompts = [text for label in labels for text in label_prompts(label, scorer.templates)]
-    vectors = scorer.texts(prompts)
+    vectors = scorer.texts(label_prompts(labels, scorer.templates))
     return vectors.reshape(len(labels), -1, vectors.shape[1]).mean(1)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from export.bundle import Bundle, LabelSet
 from export.runtime import Runtime
 from export.runtime.contract import PAIRS_PER_RUN
-from model.inputs import fill_template
+from model.inputs import label_prompts
 from service.cache.clips import EncodedClip, FeatureCache, FeatureStore
 from service.cache.labels import LabelCache, LabelStore, LabelVectors
 from service.contract.answer import CacheUse, Classification, ModelName, Prediction, Shortlist
@@ -214,9 +214,9 @@ class Engine:
         with timer.stage("text"):
             templates = question.templates
             if len(labels) * len(templates) < PROMPTED_IN_THREAD_FROM:
-                prompts = _prompts(labels, templates)
+                prompts = label_prompts(labels, templates)
             else:
-                prompts = await asyncio.to_thread(_prompts, labels, templates)
+                prompts = await asyncio.to_thread(label_prompts, labels, templates)
             vectors = await self.labels.get(prompts, each=max(1, len(templates)))
         return labels, vectors
 
@@ -266,10 +266,3 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _prompts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """The texts that the network reads: of each label, one for every template."""
-    if not templates:
-        return list(labels)
-    return [fill_template(template, label).text for label in labels for template in templates]

@@ -58,22 +58,25 @@ def fill_template(template: str, label: str) -> Prompt:
     return Prompt(cleaned, check_template(template).replace(PLACE, cleaned))
 
 
-def label_prompts(label: str, templates: Sequence[str] = ()) -> tuple[str, ...]:
-    """Give the texts that the network reads for a label; it is compared with their mean vector.
+def label_prompts(labels: Sequence[str], templates: Sequence[str] = ()) -> list[str]:
+    """Give the texts that the network reads for K labels; a label is compared with the mean vector
+    of its texts.
 
     Args:
-        label: The label as a person wrote it.
-        templates: Prompt templates with one `{}` each. Without any, the label is read as it is.
+        labels: The labels as a person wrote them.
+        templates: Prompt templates with one `{}` each. Without any, labels are read as they are.
 
     Returns:
-        One text for each template, in order; at least one.
+        max(len(templates), 1) texts for each label, label by label.
 
     Raises:
-        ValueError: The label is empty, or a template does not hold exactly one `{}`.
+        ValueError: A label is empty, or a template does not hold exactly one `{}`.
     """
+    cleaned = [clean_label(label) for label in labels]
     if not templates:
-        return (clean_label(label),)
-    return tuple(fill_template(template, label).text for template in templates)
+        return cleaned
+    halves = [check_template(template).split(PLACE, 1) for template in templates]
+    return [before + label + after for label in cleaned for before, after in halves]
 
 
 def check_templates(templates: Sequence[str]) -> tuple[str, ...]:

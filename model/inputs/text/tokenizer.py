@@ -32,6 +32,11 @@ WORDS = regex.compile(
 )
 
 
+# Longer words are merged anew each time: nobody's labels repeat them, and words to fill the memory
+# with are easily made up.
+LONGEST_KEPT_WORD_BYTES = 40
+
+
 class LabelTooLong(ValueError):
     """A text that needs more tokens than the network reads."""
 
@@ -48,7 +53,8 @@ class Tokenizer:
         self.vocab_size = len(vocabulary)
         self.start_id: int = vocabulary[START]
         self.end_id: int = vocabulary[END]
-        self._word_ids = lru_cache(maxsize=65536)(self._merge)
+        self._longest_token = max(map(len, vocabulary))
+        self._kept_ids = lru_cache(maxsize=65536)(self._merge)
 
     @classmethod
     def clip(cls) -> Self:
@@ -84,28 +90,54 @@ class Tokenizer:
     def encode(
         self, texts: Sequence[str], context_length: int = 77, pad_id: int = 0
     ) -> NDArray[np.int64]:
-        """Token ids (K, L), L the longest of these texts with its start and end token."""
-        rows = [[self.start_id, *self._ids(text), self.end_id] for text in texts]
-        for text, row in zip(texts, rows, strict=True):
-            if len(row) > context_length:
-                raise LabelTooLong(
-                    f"label {text[:60]!r} has {len(row)} tokens, the limit is {context_length}; "
-                    "shorten it"
-                )
+        """Turn K texts into token ids.
+
+        Args:
+            texts: Texts as a person wrote them; they are cleaned as CLIP does.
+            context_length: The most tokens of a text, with its start and end token.
+            pad_id: Fills up the rows of shorter texts.
+
+        Returns:
+            int64 (K, L), L the tokens of the longest of these texts.
+
+        Raises:
+            LabelTooLong: A text needs more than `context_length` tokens.
+        """
+        rows = [self._row(text, context_length) for text in texts]
         length = max((len(row) for row in rows), default=0)
         ids = np.full((len(rows), length), pad_id, dtype=np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row
         return ids
 
-    def _ids(self, text: str) -> list[int]:
-        return [i for word in WORDS.findall(clean_text(text)) for i in self._word_ids(word)]
+    def _row(self, text: str, context_length: int) -> list[int]:
+        words = WORDS.findall(clean_text(text))
+        # Merging takes long for long words: what cannot fit is refused before.
+        least = 2 + sum(-(-len(word) // self._longest_token) for word in words)
+        if least > context_length:
+            raise _too_long(text, f"at least {least}", context_length)
+        row = [self.start_id, *(i for word in words for i in self._word_ids(word)), self.end_id]
+        if len(row) > context_length:
+            raise _too_long(text, str(len(row)), context_length)
+        return row
+
+    def _word_ids(self, word: str) -> tuple[int, ...]:
+        is_kept = len(word) <= LONGEST_KEPT_WORD_BYTES and (
+            word.isascii() or len(word.encode()) <= LONGEST_KEPT_WORD_BYTES
+        )
+        return self._kept_ids(word) if is_kept else self._merge(word)
 
     def _merge(self, word: str) -> tuple[int, ...]:
         if word in (START, END):
             return (self.start_id if word == START else self.end_id,)
         letters = "".join(BYTE_LETTERS[b] for b in word.encode("utf-8"))
         return tuple(token.id for token in self._core.model.tokenize(letters))
+
+
+def _too_long(text: str, tokens: str, context_length: int) -> LabelTooLong:
+    return LabelTooLong(
+        f"label {text[:60]!r} has {tokens} tokens, the limit is {context_length}; shorten it"
+    )
 
 
 def clean_text(text: str) -> str:

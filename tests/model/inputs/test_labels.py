@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import model.inputs.text.labels
 from model.inputs import (
     check_template,
     check_templates,
@@ -101,12 +102,27 @@ def test_template_without_exactly_one_place_is_refused(template: str) -> None:
 
 
 def test_prompts_of_a_label_are_one_for_each_template_or_the_label_itself() -> None:
-    assert label_prompts(" a  dog ") == ("a dog",)
-    assert label_prompts("a dog", ("{}", "a video of {}")) == ("a dog", "a video of a dog")
+    assert label_prompts([" a  dog "]) == ["a dog"]
+    assert label_prompts(["a dog", "{}"], ("{}", "a video of {}")) == [
+        *("a dog", "a video of a dog"),
+        *("{}", "a video of {}"),
+    ]
     with pytest.raises(ValueError, match="must hold exactly one"):
-        label_prompts("a dog", ("a video",))
+        label_prompts(["a dog"], ("a video",))
 
 
 def test_the_bare_template_is_none() -> None:
     assert check_templates(["{}"]) == check_templates([" {} "]) == check_templates([]) == ()
     assert check_templates(["{}", "a  {}"]) == ("{}", "a {}")
+
+
+def test_labels_and_templates_are_cleaned_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned: list[str] = []
+
+    def noted(text: str, what: str) -> str:
+        cleaned.append(what)
+        return text
+
+    monkeypatch.setattr(model.inputs.text.labels, "_clean", noted)
+    assert len(label_prompts(["a", "b", "c"], ["{}", "the {}"])) == 6
+    assert sorted(cleaned) == ["label"] * 3 + ["template"] * 2

@@ -178,3 +178,27 @@ def test_file_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(file))
     with pytest.raises(ValueError, match="start_of_text"):
         Tokenizer.from_file(file)
+
+
+def test_long_words_are_not_kept_and_are_refused_before_they_are_merged(
+    ours: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged: list[str] = []
+    merge = Tokenizer._merge
+
+    def noted(self: Tokenizer, word: str) -> tuple[int, ...]:
+        merged.append(word)
+        return merge(self, word)
+
+    monkeypatch.setattr(Tokenizer, "_merge", noted)
+    fresh = Tokenizer(ours._core)
+    hangul = "\ud55c" * 20  # sixty bytes
+    for word in ("dog", "dog", hangul, hangul):
+        fresh.encode([word], context_length=400)
+    assert merged == ["dog", hangul, hangul]
+    assert fresh._kept_ids.cache_info().currsize == 1
+    with pytest.raises(LabelTooLong, match="at least"):
+        fresh.encode(["x" * 100_000])
+    with pytest.raises(LabelTooLong, match="has at least 92 tokens"):
+        fresh.encode(["q " * 90])
+    assert len(merged) == 3
