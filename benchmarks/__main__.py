@@ -23,18 +23,18 @@ CPU = (
 
 def names() -> list[str]:
     """Every benchmark there is, by module name."""
-    found = [*FOLDER.glob("*.py"), *(p.parent for p in FOLDER.glob("*/__main__.py"))]
-    return sorted(p.stem for p in found if not p.stem.startswith("_"))
+    programs = [*FOLDER.glob("*.py"), *(p.parent for p in FOLDER.glob("*/__main__.py"))]
+    return sorted(p.stem for p in programs if not p.stem.startswith("_"))
 
 
-def main(wanted: list[str]) -> int:
-    """Run the wanted benchmarks (the CPU's by default); the exit status counts failures."""
-    unknown = sorted(set(wanted) - set(names()))
+def main(requested: list[str]) -> int:
+    """Run the requested benchmarks (the CPU's by default); the exit status counts failures."""
+    unknown = sorted(set(requested) - set(names()))
     if unknown:
         print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(names())}")
         return 2
     failed = []
-    for name in wanted or (*CPU, "page"):
+    for name in requested or (*CPU, "page"):
         print(f"\n=== {name}", flush=True)
         started = time.monotonic()
         run = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=FOLDER.parent)

@@ -76,11 +76,11 @@ def main(argv: Sequence[str]) -> int:
     both_ways = _decoded(
         inputs, ((path, clip) for path, clip in _clips("val") if _shown_both_ways(clip.subject))
     )
-    found = {
+    results_of = {
         name: [_asked(_folder(name, s), unseen, both_ways) for s in range(given.seeds)]
         for name in VARIANTS
     }
-    rows = {name: _summary(results) for name, results in found.items()}
+    rows = {name: _summary(results) for name, results in results_of.items()}
     print(_table(rows))
     content = {
         "command": f"python -m benchmarks.ablation --epochs {given.epochs} --seeds {given.seeds}",
@@ -107,10 +107,10 @@ def _folder(name: str, seed: int) -> Path:
 
 def _save_start() -> None:
     """The demo without what its prompts and messages have learned."""
-    found = read_checkpoint(DEMO)
-    net, _ = with_parts(found.net, {**BARE, "mit_layers": FULL["mit_layers"]}, seed=0)
+    checkpoint = read_checkpoint(DEMO)
+    net, _ = with_parts(checkpoint.net, {**BARE, "mit_layers": FULL["mit_layers"]}, seed=0)
     save_checkpoint(
-        net, START, name="start", source="the demo", tokenizer=found.tokenizer, overwrite=True
+        net, START, name="start", source="the demo", tokenizer=checkpoint.tokenizer, overwrite=True
     )
 
 
@@ -142,8 +142,8 @@ def _shown_both_ways(subject: Subject) -> bool:
 
 def _asked(run: Path, unseen: Decoded, both_ways: Decoded) -> dict[str, float]:
     """Shares of right answers, by question; opposites also by pair."""
-    found = read_checkpoint(run / "checkpoint")
-    scorer = TorchScorer(found.net, found.tokenizer or Tokenizer.clip())
+    checkpoint = read_checkpoint(run / "checkpoint")
+    scorer = TorchScorer(checkpoint.net, checkpoint.tokenizer or Tokenizer.clip())
     rng = np.random.default_rng(0)
     plain = _right(scorer, unseen, [questions.plain(rng, *clip) for clip in unseen.clips])
     pairs = _right(scorer, both_ways, [questions.pair(*clip) for clip in both_ways.clips])
@@ -165,12 +165,12 @@ def _decoded(inputs: InputSpec, clips: Iterable[tuple[Path, ShapeClip]]) -> Deco
 def _right(scorer: TorchScorer, decoded: Decoded, asked: list[Question]) -> NDArray[np.bool_]:
     frames = decoded.frames
     texts = sorted({label for question in asked for label in question.labels})
-    place = {text: i for i, text in enumerate(texts)}
+    index = {text: i for i, text in enumerate(texts)}
     vectors = scorer.texts(texts)
     parts = range(0, len(frames), AT_ONCE)
     logits = np.concatenate([scorer.logits(frames[i : i + AT_ONCE], vectors) for i in parts])
     best = [
-        question.labels[int(np.argmax(row[[place[label] for label in question.labels]]))]
+        question.labels[int(np.argmax(row[[index[label] for label in question.labels]]))]
         for question, row in zip(asked, logits, strict=True)
     ]
     return np.array([b == q.right for b, q in zip(best, asked, strict=True)])

@@ -69,7 +69,7 @@ def ffmpeg(*arguments: str) -> None:
     subprocess.run(["ffmpeg", "-y", "-v", "error", *arguments], check=True)
 
 
-def wanted(frames: int) -> list[int]:
+def test_frames(frames: int) -> list[int]:
     """The frame numbers of the published test rule."""
     numbers: list[int] = sample_indices(frames, T)[0].tolist()
     return numbers
@@ -91,7 +91,7 @@ def decord(path: Path, threads: int) -> Fetch:
 
     def fetch() -> Any:
         reader = library.VideoReader(str(path), num_threads=threads)
-        return reader.get_batch(wanted(len(reader))).asnumpy()
+        return reader.get_batch(test_frames(len(reader))).asnumpy()
 
     return fetch
 
@@ -104,7 +104,7 @@ def opencv(path: Path, threads: int, seeking: bool) -> Fetch:
 
     def fetch() -> list[Any]:
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, options)
-        numbers = wanted(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        numbers = test_frames(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         if seeking:
             return [_seek(capture, n) for n in numbers]
         return [
@@ -124,7 +124,7 @@ def torchcodec(path: Path, threads: int, mode: Literal["exact", "approximate"]) 
 
     def fetch() -> Any:
         decoder = VideoDecoder(str(path), seek_mode=mode, num_ffmpeg_threads=threads)
-        return decoder.get_frames_at(wanted(len(decoder))).data
+        return decoder.get_frames_at(test_frames(len(decoder))).data
 
     return fetch
 

@@ -120,10 +120,10 @@ def measure(
 
 async def time_a_replacement(pool: DecodePool) -> float:
     """Seconds from the death of a worker until there are as many ready ones as before."""
-    wanted = len(pool.pids)
+    workers = len(pool.pids)
     started, before = time.perf_counter(), pool.stats.started
     psutil.Process(pool.pids[0]).kill()
-    while pool.stats.started == before or pool.ready < wanted:
+    while pool.stats.started == before or pool.ready < workers:
         await asyncio.sleep(0.001)
     return time.perf_counter() - started
 

@@ -56,12 +56,12 @@ def main(argv: Sequence[str]) -> int:
     for name, (right, count) in shares.items():
         print(f"{name:22} {right / count:6.1%}  ({right} of {count})")
     if given.write:
-        found = {n: {"right": r, "of": c, "share": r / c} for n, (r, c) in shares.items()}
+        figures = {n: {"right": r, "of": c, "share": r / c} for n, (r, c) in shares.items()}
         content = {
             "model": model.get("name"),
             "labels": questions.LABELS,
             "seed": given.seed,
-            **found,
+            **figures,
         }
         RESULT.write_text(json.dumps(content, indent=1) + "\n")
     return 0
@@ -89,10 +89,10 @@ def _our_clips(folder: Path, count: int, seed: int) -> list[tuple[Path, ShapeCli
 def _other_clips(
     folder: Path, count: int, seed: int, videos: Sequence[Path]
 ) -> list[tuple[Path, Subject]]:
-    place = folder / "other"
-    place.mkdir()
+    clips = folder / "other"
+    clips.mkdir()
     names = {"rotating clockwise": "clockwise", "rotating anticlockwise": "anticlockwise"}
-    drawn = draw_clips(place, count, seed, stills_of(videos))
+    drawn = draw_clips(clips, count, seed, stills_of(videos))
     return [
         (path, Subject(colour, shape, names.get(motion, motion.removeprefix("moving "))))
         for path, (colour, shape, motion) in drawn

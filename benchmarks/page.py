@@ -111,7 +111,7 @@ def _machine(reports: Mapping[str, Report]) -> str:
     return "\n".join(["Measured on:", "", *lines])
 
 
-def _goals(found: list[Goal]) -> str:
+def _goals(listed: list[Goal]) -> str:
     words = {True: "yes", False: "**no**", None: "not measured"}
     rows = [
         {
@@ -120,21 +120,21 @@ def _goals(found: list[Goal]) -> str:
             "measured": "–" if goal.measured is None else f"{cell(goal.measured)} {goal.unit}",
             "holds": words[goal.holds],
         }
-        for goal in found
+        for goal in listed
     ]
-    kept = sum(goal.holds is True for goal in found)
-    return f"## Goals\n\n{kept} of {len(found)} hold.\n\n{table(rows)}"
+    kept = sum(goal.holds is True for goal in listed)
+    return f"## Goals\n\n{kept} of {len(listed)} hold.\n\n{table(rows)}"
 
 
-def _bounds(found: list[Bound]) -> Iterator[str]:
-    if found:
+def _bounds(listed: list[Bound]) -> Iterator[str]:
+    if listed:
         yield "## What this machine allows"
         yield (
             "With every product at the measured matrix peak, or with both processors busy all the "
             "time, and nothing else to do. Where a bound above is beyond such a figure, this "
             "machine cannot meet it in that precision."
         )
-        yield table([{"goal": b.about, "at best": b.best, "because": b.because} for b in found])
+        yield table([{"goal": b.about, "at best": b.best, "because": b.because} for b in listed])
 
 
 def _section(name: str, report: Report | None, picture: Path | None) -> Iterator[str]:

@@ -111,12 +111,12 @@ def _objects(log: str) -> Any:
     decoder, at = json.JSONDecoder(), log.find("{")
     while at >= 0:
         try:
-            found, end = decoder.raw_decode(log, at)
+            entry, end = decoder.raw_decode(log, at)
         except json.JSONDecodeError:
             end = at + 1
         else:
-            if "start_time" in found:
-                yield found
+            if "start_time" in entry:
+                yield entry
         at = log.find("{", end)
 
 

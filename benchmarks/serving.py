@@ -149,26 +149,26 @@ def _loaded(
 ) -> dict[str, Any]:
     """One table line, with the processor time that a clip takes of everybody."""
     before, own = server.processor_s(), time.process_time()
-    found = under_load(server.url, question, clients, seconds)
+    served = under_load(server.url, question, clients, seconds)
     spent = {who: s - before[who] for who, s in server.processor_s().items()}
     spent["clients"] = time.process_time() - own
-    per_clip = {f"{who}_cpu_ms": 1e3 * s / max(1, found.answers) for who, s in spent.items()}
-    return _row(contestant, labels, clients, found) | per_clip
+    per_clip = {f"{who}_cpu_ms": 1e3 * s / max(1, served.answers) for who, s in spent.items()}
+    return _row(contestant, labels, clients, served) | per_clip
 
 
-def _row(contestant: Contestant, labels: Labels, clients: int, found: Served) -> dict[str, Any]:
+def _row(contestant: Contestant, labels: Labels, clients: int, served: Served) -> dict[str, Any]:
     return {
         "server": contestant.server,
         "precision": contestant.precision,
         "labels": labels,
         "clients": clients,
-        "clips/s": found.clips_per_s,
-        "p50_ms": found.p50_ms,
-        "p99_ms": found.p99_ms,
-        "worst_ms": found.worst_ms,
-        "answers": found.answers,
-        "errors": found.errors,
-        "first_error": found.first_error,
+        "clips/s": served.clips_per_s,
+        "p50_ms": served.p50_ms,
+        "p99_ms": served.p99_ms,
+        "worst_ms": served.worst_ms,
+        "answers": served.answers,
+        "errors": served.errors,
+        "first_error": served.first_error,
     }
 
 

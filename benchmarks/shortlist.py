@@ -82,8 +82,8 @@ def drawn(scorer: BundleScorer, count: int, seed: int) -> list[NDArray[np.uint8]
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, count, 1000):
             (Path(folder) / f"clips/unseen-{start // 1000:02d}").mkdir(parents=True)
-        for place in range(count):
-            clip = make_clip(Path(folder), options, ("unseen", place))
+        for index in range(count):
+            clip = make_clip(Path(folder), options, ("unseen", index))
             with (Path(folder) / clip.path).open("rb") as file:
                 frames.append(decode_clip(file, scorer.inputs).frames)
     return frames

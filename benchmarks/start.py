@@ -60,8 +60,8 @@ class FirstAnswer:
 
     def memory_mib(self) -> dict[str, float]:
         """Resident and proportional memory."""
-        found = psutil.Process(self._process.pid).memory_full_info()
-        return {"rss": found.rss / MIB, "pss": found.pss / MIB}
+        memory = psutil.Process(self._process.pid).memory_full_info()
+        return {"rss": memory.rss / MIB, "pss": memory.pss / MIB}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -250,11 +250,11 @@ class _Videos(torch.utils.data.Dataset[Any]):
         file, label = self.clips[index]
         with av.open(str(file)) as container:
             last = container.streams.video[0].frames - 1
-            wanted = np.linspace(0, last, self.frames).astype(int)
+            sampled = np.linspace(0, last, self.frames).astype(int)
             frames = [
                 frame.to_ndarray(format="rgb24")
                 for i, frame in enumerate(container.decode(video=0))
-                if i in wanted
+                if i in sampled
             ]
         pixels = self.processor(list(np.stack(frames)), return_tensors="pt")["pixel_values"][0]
         return pixels, label

@@ -8,7 +8,6 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from service.lifecycle.bundle_preload import BundlePreload
 from service.lifecycle.command_line import Mistake, listen, listen_for_ops, read_settings
 
 if TYPE_CHECKING:
@@ -26,22 +25,21 @@ def main(arguments: list[str] | None = None) -> int:
         listener, ops_listener = listen(settings), listen_for_ops(settings)
     except Mistake as mistake:
         return _complain(str(mistake))
-    return _run(settings, listener, ops_listener, BundlePreload(settings))
+    return _run(settings, listener, ops_listener)
 
 
 def _run(
     settings: Settings,
     listener: socket.socket,
     ops_listener: socket.socket | None,
-    preload: BundlePreload,
 ) -> int:
-    # Imported here, while the bundle is being opened.
+    # Imported here: a mistake in the settings is told before the application is loaded.
     from service.app import create_app
     from service.telemetry.logs import configure_logs
     from service.transport.graceful_shutdown import http_server
 
     configure_logs(settings.log_level, settings.log_format)
-    app = create_app(settings, ops_listener=ops_listener, preload=preload)
+    app = create_app(settings, ops_listener=ops_listener)
     server: ServiceState = app.state.server
     web = http_server(app, settings)
     server.on_ready = lambda: _greet(server, listener)

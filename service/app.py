@@ -19,7 +19,6 @@ from service.api.middleware import RequestContext
 from service.api.ops import add_ops
 from service.api.problems import install_handlers
 from service.api.routes import make_routes
-from service.lifecycle.bundle_preload import BundlePreload
 from service.lifecycle.hot_reload import Reloader
 from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
@@ -32,7 +31,6 @@ def create_app(
     settings: Settings,
     runtime: Runtime | None = None,
     ops_listener: socket.socket | None = None,
-    preload: BundlePreload | None = None,
 ) -> FastAPI:
     """Make the ASGI app; loading the bundle begins in the background, with its lifespan.
 
@@ -40,12 +38,11 @@ def create_app(
         settings: All of the server's.
         runtime: Runs the graphs in place of the bundle's own runtime, in tests.
         ops_listener: Where /metrics and /docs are served instead of beside the API.
-        preload: The bundle, where it is being opened already.
 
     Returns:
         The app. `app.state.server` is its ServiceState, `app.state.reloader` its Reloader.
     """
-    server = ServiceState(settings, runtime, preload)
+    server = ServiceState(settings, runtime)
     reloader = Reloader(server)
 
     @contextlib.asynccontextmanager

@@ -46,7 +46,7 @@ class Contestant:
     open: Callable[[], Encoder]
 
 
-def smallest_cosine(found: np.ndarray, wanted: np.ndarray) -> float:
+def smallest_cosine(vectors: np.ndarray, expected: np.ndarray) -> float:
     """Between the vectors (N,D) of two contestants, row by row."""
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
-    return float(((found * wanted).sum(axis=1) / norms).min())
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((vectors * expected).sum(axis=1) / norms).min())

@@ -140,23 +140,25 @@ class Card:
         """As the driver's profiler counts the kernels of all libraries in this process."""
         torch.cuda.synchronize()
         try:
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
+            with torch.profiler.profile(
+                activities=[torch.profiler.ProfilerActivity.CUDA]
+            ) as profile:
                 run()
                 torch.cuda.synchronize()
         except RuntimeError:  # a profiler that the machine does not allow
             return None
         kernels = [
             event.time_range.elapsed_us()
-            for event in found.events() or ()
+            for event in profile.events() or ()
             if event.device_type == DeviceType.CUDA
             and not event.name.startswith(("Memcpy", "Memset"))
         ]
         return sum(kernels) / 1e3 if kernels else None
 
 
-def find_device(wanted: str) -> Device:
+def find_device(requested: str) -> Device:
     """The device of that name; NoGpu says in a line why there is none."""
-    if wanted == "cpu":
+    if requested == "cpu":
         return Processor()
     if torch.cuda.is_available():
         return Card()
@@ -171,10 +173,10 @@ def driver_version() -> str | None:
     """As nvidia-smi says it; None where it is not installed."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return next(iter(found.stdout.split()), None)
+    return next(iter(answer.stdout.split()), None)
 
 
 def _forget() -> None:

@@ -60,27 +60,27 @@ def _networks(check: Check, variant: str) -> Iterator[tuple[str, str, Any]]:
 
 
 def _compared(open_network: Any, precision: str, expected: tuple[Any, np.ndarray, Answers]) -> Row:
-    clips, ids, wanted = expected
+    clips, ids, answers = expected
     network: Network = open_network()
     try:
-        found = differences(network.answers(clips.frames, ids), wanted)
+        figures = differences(network.answers(clips.frames, ids), answers)
     finally:
         network.close()
-    return _within_limits({**found, "clips": clips.source}, precision)
+    return _within_limits({**figures, "clips": clips.source}, precision)
 
 
-def differences(found: Answers, wanted: Answers) -> Row:
+def differences(answers: Answers, expected: Answers) -> Row:
     """Largest error of a logit, smallest cosine of a video vector, agreement on the best of ten.
 
     Each clip is asked to choose between ten texts, forty times: one choice among 400 would say
     little about a share of 99.5 %.
     """
-    if not (np.isfinite(found.logits).all() and np.isfinite(found.video).all()):
+    if not (np.isfinite(answers.logits).all() and np.isfinite(answers.video).all()):
         raise ValueError("answers that are no numbers")
-    best, right = (_choices(a.logits) for a in (found, wanted))
+    best, right = (_choices(a.logits) for a in (answers, expected))
     return {
-        "logit_error": float(np.abs(found.logits - wanted.logits).max()),
-        "cosine": smallest_cosine(found.video, wanted.video),
+        "logit_error": float(np.abs(answers.logits - expected.logits).max()),
+        "cosine": smallest_cosine(answers.video, expected.video),
         "top1_agreement": float((best == right).mean()),
         "choices": best.size,
     }

@@ -58,7 +58,7 @@ class TransformersEncoder:
 
     def _encoded(self, frames: Tensor) -> Tensor:
         pixels = self._normalise(frames).to(self._dtype)
-        found = self._model.get_video_features(pixel_values=pixels)
+        output = self._model.get_video_features(pixel_values=pixels)
         # Its newer versions wrap what older ones return.
-        vectors: Tensor = getattr(found, "pooler_output", found)
+        vectors: Tensor = getattr(output, "pooler_output", output)
         return vectors

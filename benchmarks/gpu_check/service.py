@@ -84,12 +84,12 @@ def _runtime_of(model: dict[str, Any]) -> str:
 
 
 def _level(url: str, question: Any, clients: int, seconds: float, under_load: Any) -> Row:
-    found = under_load(url, question, clients, seconds)
-    if found.errors:
-        raise ValueError(f"{found.errors} requests without an answer: {found.first_error}")
+    served = under_load(url, question, clients, seconds)
+    if served.errors:
+        raise ValueError(f"{served.errors} requests without an answer: {served.first_error}")
     return {
-        "clips/s": found.clips_per_s,
-        "p50_ms": found.p50_ms,
-        "p99_ms": found.p99_ms,
-        "answers": found.answers,
+        "clips/s": served.clips_per_s,
+        "p50_ms": served.p50_ms,
+        "p99_ms": served.p99_ms,
+        "answers": served.answers,
     }

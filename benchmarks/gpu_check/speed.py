@@ -115,10 +115,10 @@ def _measured(
     check: Check, encoder: Encoder, precision: str, task: Task, batch: int, before: float | None
 ) -> Row:
     device, frames = check.device, task.frames[:batch]
-    found: list[Any] = []
+    vectors: list[Any] = []
 
     def run() -> None:
-        found[:] = [encoder.video(frames)]
+        vectors[:] = [encoder.video(frames)]
 
     def warm_up() -> None:
         for _ in range(WARM_UP):
@@ -143,7 +143,7 @@ def _measured(
         "kernel_ms": kernels,
         "kernels_of_peak": work and kernels and work / kernels,
         "memory_mib": None if peak is None or before is None else peak - before,
-        "cosine": smallest_cosine(found[0][:COMPARED], task.expected[:batch]),
+        "cosine": smallest_cosine(vectors[0][:COMPARED], task.expected[:batch]),
     }
     if figures["cosine"] < NEAREST:
         raise OutsideLimits("its vectors are not those of torch", figures)

@@ -53,8 +53,8 @@ class TorchNetwork:
 
     def _features(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
         there = torch.from_numpy(frames).to(self.device, non_blocking=True)
-        found: tuple[Tensor, Tensor] = self._encode(there)
-        return found
+        encoded: tuple[Tensor, Tensor] = self._encode(there)
+        return encoded
 
     def _encoded(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         with autocast(self.device, self.precision):

@@ -72,8 +72,8 @@ def _load(reports: Reports) -> Iterator[Bound]:
     report = reports.get("serving", {})
     limits = report.get("encoder_limit_clips_per_s", {})
     for row in report.get("rows", []):
-        place = (row["server"], row["labels"], row["clients"])
-        if place != ("xclip-serve", "known", FULL_LOAD) or "clients_cpu_ms" not in row:
+        case = (row["server"], row["labels"], row["clients"])
+        if case != ("xclip-serve", "known", FULL_LOAD) or "clients_cpu_ms" not in row:
             continue
         parts = {who: row[f"{who}_cpu_ms"] for who in ("server", "workers", "clients")}
         most = 1e3 * report["machine"]["processors_used"] / sum(parts.values())
@@ -87,8 +87,8 @@ def _load(reports: Reports) -> Iterator[Bound]:
 
 def _peak(reports: Reports) -> float | None:
     """Of fp32, in 10⁹ operations a second."""
-    found: dict[str, float] = reports.get("encoder", {}).get("matrix_peak_gflops", {})
-    return found.get("fp32")
+    peaks: dict[str, float] = reports.get("encoder", {}).get("matrix_peak_gflops", {})
+    return peaks.get("fp32")
 
 
 def _row(reports: Reports, name: str, what: str) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The clip that servers are asked about, in as many different files as wanted.
+"""The clip that servers are asked about, in as many different files as needed.
 
 A server that knows a file again skips decoding and encoding. To measure the work itself every
 request must bring another file, with the same frames: a `free` box of MP4, which players pass

@@ -33,10 +33,10 @@ class Goal:
 
 def goals(reports: Reports) -> list[Goal]:
     """All of them, in the order of the page; a report that is missing leaves its figures open."""
-    found: list[Goal] = []
+    listed: list[Goal] = []
     for part in (_encoder, _latency, _decode, _labels, _serving, _start, _text):
-        found += part(reports)
-    return found
+        listed += part(reports)
+    return listed
 
 
 def _encoder(reports: Reports) -> Iterator[Goal]:

@@ -92,8 +92,8 @@ class ServerProcess:
 
     def memory_mib(self) -> dict[str, float]:
         """Resident and proportional memory of the family: shared pages count in part in `pss`."""
-        found = [process.memory_full_info() for process in self.family()]
-        return {"rss": sum(m.rss for m in found) / MIB, "pss": sum(m.pss for m in found) / MIB}
+        memory = [process.memory_full_info() for process in self.family()]
+        return {"rss": sum(m.rss for m in memory) / MIB, "pss": sum(m.pss for m in memory) / MIB}
 
     def processor_s(self) -> dict[str, float]:
         """Processor seconds so far, of the process itself and of its workers together."""

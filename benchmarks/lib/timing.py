@@ -66,7 +66,7 @@ def machine() -> dict[str, Any]:
         "processors_used": _processors(),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "libraries": {name: version for name in LIBRARIES if (version := _version(name))},
     }
 
 

@@ -37,9 +37,9 @@ def _by_pyav(content: bytes, count: int) -> list[np.ndarray]:
     import av
 
     with av.open(io.BytesIO(content), "r") as container:
-        wanted = set(_spread(container.streams.video[0].frames, count).tolist())
+        sampled = set(_spread(container.streams.video[0].frames, count).tolist())
         decoded = enumerate(container.decode(video=0))
-        return [frame.to_ndarray(format="rgb24") for i, frame in decoded if i in wanted]
+        return [frame.to_ndarray(format="rgb24") for i, frame in decoded if i in sampled]
 
 
 def _spread(frames: int, count: int) -> np.ndarray:

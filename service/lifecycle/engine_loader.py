@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from model.inputs import InputSpec, VideoLimits
 from service.contract.errors import ApiError
 from service.decode import DecodePool, PoolOptions
 from service.inference.engine import Engine, Stores
-from service.lifecycle.bundle_preload import BundlePreload, checked_runtime, served_bundle
+from service.lifecycle.bundle_opening import checked_runtime, served_bundle
 from service.lifecycle.warm_labels import read_warm_labels
 from service.settings import Settings
 from service.telemetry.engine_telemetry import EngineTelemetry
@@ -35,16 +34,7 @@ class EngineLoader:
         """What the settings name now, by its manifest; its files are checked by `load`."""
         return await asyncio.to_thread(served_bundle, self.settings)
 
-    async def first(self, preload: BundlePreload | None) -> Engine:
-        """The engine that a server starts with, of a bundle that is being opened already."""
-        if preload is None:
-            return await self.load(await self.read_bundle())
-        bundle = await asyncio.wrap_future(preload.bundle)
-        return await self.load(bundle, runtime=asyncio.wrap_future(preload.runtime))
-
-    async def load(
-        self, bundle: Bundle, old: Engine | None = None, runtime: Awaitable[Runtime] | None = None
-    ) -> Engine:
+    async def load(self, bundle: Bundle, old: Engine | None = None) -> Engine:
         """An engine, warm and tried, or an exception that says what is wrong.
 
         It takes over the decode workers of `old` where both bundles want the same frames. While a
@@ -54,8 +44,7 @@ class EngineLoader:
         inputs = bundle.manifest.inputs
         shared = old.pool if old is not None and old.bundle.manifest.inputs == inputs else None
         pool = shared or self._make_pool(inputs)
-        opened = runtime or asyncio.to_thread(self._open_runtime, bundle)
-        making = asyncio.create_task(self._tried_engine(bundle, opened, pool))
+        making = asyncio.create_task(self._tried_engine(bundle, pool))
         try:
             if pool is not shared:
                 await pool.start(at_first=1)
@@ -81,11 +70,9 @@ class EngineLoader:
             except ApiError as error:
                 raise ValueError(f"warm_labels {file}: {error.detail}") from None
 
-    async def _tried_engine(
-        self, bundle: Bundle, opened: Awaitable[Runtime], pool: DecodePool
-    ) -> Engine:
+    async def _tried_engine(self, bundle: Bundle, pool: DecodePool) -> Engine:
         """An engine whose network has answered, with the start-up list at hand."""
-        coming = asyncio.ensure_future(opened)
+        coming = asyncio.ensure_future(asyncio.to_thread(self._open_runtime, bundle))
         try:
             # A thread cannot be stopped: what it opens is closed even if nobody waits for it.
             engine = self._make_engine(bundle, await asyncio.shield(coming), pool)

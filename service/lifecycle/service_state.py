@@ -14,7 +14,6 @@ from service.access.admission import Admission
 from service.access.auth import Access
 from service.contract.errors import ApiError
 from service.inference.engine import Engine
-from service.lifecycle.bundle_preload import BundlePreload
 from service.lifecycle.engine_loader import EngineLoader
 from service.lifecycle.gauges import watch_server
 from service.lifecycle.readiness import Readiness
@@ -35,10 +34,8 @@ class ServiceState:
         self,
         settings: Settings,
         runtime: Runtime | None = None,
-        preload: BundlePreload | None = None,
     ) -> None:
         self.settings = settings
-        self._preload = preload
         self.metrics = Metrics()
         self.admission = Admission(
             settings.max_in_flight,
@@ -102,8 +99,7 @@ class ServiceState:
     async def _start(self) -> None:
         log, started = structlog.get_logger("service"), time.perf_counter()
         try:
-            preload, self._preload = self._preload, None
-            engine = await self.loader.first(preload)
+            engine = await self.loader.load(await self.loader.read_bundle())
         except Exception as error:
             self.failure = str(error) or type(error).__name__
             if self.on_failure is None:

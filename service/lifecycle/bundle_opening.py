@@ -1,34 +1,13 @@
-"""The bundle that a server starts with, opened from before the application is imported.
-
-Hashing its files and loading its network hardly need Python, importing the application needs little
-else: on two processors they go on side by side.
-"""
+"""Open the bundle that the settings name, and a runtime of files that are known to be whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from export.bundle import Bundle, open_bundle
 from export.runtime import Runtime, RuntimeOptions, open_runtime
 from service.settings import Settings
-
-
-class BundlePreload:
-    """Begins at once, in a thread. What goes wrong is raised where `bundle` or `runtime` is asked.
-
-    The runtime belongs to who asks for it; it comes after every file that it is made of has been
-    found to be what was exported.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        threads = ThreadPoolExecutor(1, thread_name_prefix="preload")
-        self.bundle: Future[Bundle] = threads.submit(served_bundle, settings)
-        self.runtime: Future[Runtime] = threads.submit(self._open, settings)
-        threads.shutdown(wait=False)  # the thread ends with its work
-
-    def _open(self, settings: Settings) -> Runtime:
-        return checked_runtime(self.bundle.result(), settings)
 
 
 def served_bundle(settings: Settings) -> Bundle:
