@@ -24,6 +24,7 @@ from service.contract.upload import Upload, UploadWriter
 MAX_PART_HEADERS = 32
 MAX_PART_HEADER_BYTES = 4096
 MAX_PREAMBLE_BYTES = 4096
+MAX_PATH_BYTES = 1024
 PLAIN_ENCODINGS = ("", "7bit", "8bit", "binary")
 # What clients declare of texts that are ASCII more often than not.
 CHARSETS = ("utf-8", "ascii", "iso8859-1", "cp1252")
@@ -233,6 +234,8 @@ class MultipartReader:
                     f"the text fields are over {self._limits.max_text_bytes} bytes together; "
                     "send fewer or shorter labels",
                 )
+        elif not part.filename and len(part.text) <= MAX_PATH_BYTES:
+            part.text += data[start:end]
         assert part.sink is not None
         part.sink.write(data[start:end])
 
@@ -249,6 +252,12 @@ class MultipartReader:
         elif self._writer is not None and not self._writer.size and not part.filename:
             self._writer.close()  # a form in which no file was chosen
             self._writer = None
+        elif _is_path(part.text):
+            raise ApiError(
+                "bad_field",
+                f"{part.name} is a text, not a file; with curl write @ before the file's name: "
+                f"-F {part.name}=@clip.mp4",
+            )
         elif self._writer is not None:
             self.form.upload = self._writer.finish()
 
@@ -261,6 +270,16 @@ class MultipartReader:
     def _no_boundary(self) -> ApiError:
         why = "the body does not begin with the boundary that its Content-Type names"
         return ApiError("malformed_request", LINE_ENDS if LF_LINE.match(self._part.text) else why)
+
+
+def _is_path(text: bytearray) -> bool:
+    """Return whether this is the name of a file, sent in place of it; no video is such a line."""
+    if not 0 < len(text) <= MAX_PATH_BYTES:
+        return False
+    try:
+        return text.decode("utf-8").isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _decoded(name: str, charset: str, text: bytearray) -> str:

@@ -66,15 +66,24 @@ def classify_body(settings: Settings) -> dict[str, Any]:
         },
     }
     for name, schema in fields.items():
-        # What Swagger UI fills in; it leaves out what is empty, and would invent what is missing.
+        # Swagger UI fills this in; without it, it invents values. Empty fields count as not given.
         nothing: object = [] if schema["type"] == "array" else ""
         schema["example"] = EXAMPLE_LABELS if name == "labels" else nothing
-    form = {
+    content = {
+        "multipart/form-data": _form(fields),
+        "application/x-www-form-urlencoded": _form(
+            {name: schema for name, schema in fields.items() if name != "video"}
+        ),
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _form(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
         "schema": {"type": "object", "additionalProperties": False, "properties": fields},
         "encoding": {"labels": {"explode": True}, "template": {"explode": True}},
         "example": {"labels": EXAMPLE_LABELS},
     }
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": form}}}
 
 
 def problem_responses(codes: Iterable[ErrorCode]) -> dict[int | str, dict[str, Any]]:

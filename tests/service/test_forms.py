@@ -161,6 +161,8 @@ REFUSED = {
         body_of(labels(b"".join(b"\r\nX-%d: y" % i for i in range(50)))), 400, "header count"),
     "no name": (body_of(part(b"Content-Disposition: form-data", b"a")), 400, "no name"),
     "no headers": (body_of(b"\r\na"), 400, "no name"),
+    "a path for the clip": (
+        body_of(part(DISPOSITION + b'name="video"', b"clips/caf\xc3\xa9.mp4"), labels()), 422, "=@"),
     "two clips": (body_of(video(b"a"), video(b"b")), 422, "twice"),
 }  # fmt: skip
 
@@ -206,6 +208,11 @@ def test_a_form_in_which_no_file_was_chosen(server: RunningServer, video_id: str
     no_file = part(DISPOSITION + b'name="video"; filename=""\r\nContent-Type: x/y', b"")
     by_id = part(DISPOSITION + b'name="video_id"', video_id.encode())
     assert labels_of(post(server, body_of(no_file, by_id, labels()))) == {"a café", "a dog"}
+
+
+def test_a_clip_without_a_file_name(server: RunningServer, clip: bytes) -> None:
+    file = part(DISPOSITION + b'name="video"', clip)
+    assert labels_of(post(server, body_of(file, labels()))) == {"a café", "a dog"}
 
 
 def test_an_empty_file_is_told_from_none(server: RunningServer) -> None:
