@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     redis_clip_ttl_s: Annotated[float, Field(ge=0)] = Field(
         3600.0, description="how long Redis keeps the features of a clip; 0: they are not shared"
     )
+    redis_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="signs what is stored in Redis, the same on every server: then nobody who can "
+        "write to Redis alone can forge a clip or a label",
+    )
     warm_labels: Path | None = Field(
         None, description="text file of labels to embed before the server is ready, one a line"
     )

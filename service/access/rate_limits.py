@@ -89,14 +89,14 @@ class RateLimiter:
             wait_s = rate.get_expiry()
         return max(1, math.ceil(wait_s))
 
-    async def _probe(self) -> str:
-        """Ask Redis, on a fresh connection; returns what is wrong."""
+    async def _probe(self) -> str | None:
+        """Ask Redis, on a fresh connection; return what is wrong."""
         try:
             await self._pool.disconnect(inuse_connections=False)
             alive = await within(PROBE_TIMEOUT_S, self._storage.check())
         except Exception as error:  # as above
             return error_kind(error)
-        return "" if alive else "connection"
+        return None if alive else "connection"
 
 
 def _tell(up: bool, reason: str) -> None:

@@ -100,9 +100,12 @@ class EngineLoader:
             return Stores()
         from service.cache.redis.clip_store import SharedClips
         from service.cache.redis.label_store import SharedLabels
+        from service.cache.redis.records import Records
 
-        clips = SharedClips(cache, bundle, runtime, clip_ttl_s) if clip_ttl_s else None
-        return Stores(SharedLabels(cache, bundle, runtime), clips)
+        secret = self.settings.redis_secret
+        records = Records(secret.get_secret_value().encode() if secret else b"")
+        clips = SharedClips(cache, bundle, runtime, clip_ttl_s, records) if clip_ttl_s else None
+        return Stores(SharedLabels(cache, bundle, runtime, records), clips)
 
     def _make_pool(self, inputs: InputSpec) -> DecodePool:
         s = self.settings

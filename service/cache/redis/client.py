@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import redis.exceptions as lost
 import structlog
@@ -17,24 +16,27 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from service.cache.redis.circuit_breaker import CircuitBreaker
+from service.cache.redis.bounded_parser import BoundedParser
+from service.cache.redis.circuit_breaker import CLUSTER, CircuitBreaker
+from service.cache.redis.records import Verdict
 from service.cache.redis.timeouts import within
 from service.cache.redis.write_behind import Entry, WriteBehind
 
 CONNECTIONS = 8
 KEYS_PER_READ = 512  # about a megabyte of vectors: well within the time-out on a local network
 BACKGROUND_TIMEOUT_S = 1.0  # for what no request waits for
-PROBE_KEY = b"xclip:probe"
+# Two, in different slots: a Redis Cluster refuses to answer for both, however few nodes it has.
+PROBE_KEYS = (b"xclip:probe:1", b"xclip:probe:2")
 # Which exceptions mean what; the first that fits counts.
 KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
     ("timeout", (TimeoutError, lost.TimeoutError)),
     ("authentication", (lost.AuthenticationError, lost.NoPermissionError)),
     ("loading", (lost.BusyLoadingError,)),
+    (CLUSTER, (lost.MovedError, lost.AskError, lost.ClusterDownError, lost.ClusterCrossSlotError)),
     ("refused", (lost.ResponseError,)),
     ("connection", (lost.ConnectionError, OSError)),
 )
 OTHER_KIND = "protocol"
-VERDICTS = ("good", "other_version", "corrupt")
 
 
 def _zeros(*names: str) -> Counter[str]:
@@ -57,8 +59,8 @@ class CacheStats:
     errors: Counter[str] = field(
         default_factory=lambda: _zeros(*(kind for kind, _ in KINDS), OTHER_KIND)
     )
-    values: Counter[str] = field(default_factory=lambda: _zeros(*VERDICTS))
-    clips: Counter[str] = field(default_factory=lambda: _zeros(*VERDICTS))
+    values: Counter[str] = field(default_factory=lambda: _zeros(*Verdict))
+    clips: Counter[str] = field(default_factory=lambda: _zeros(*Verdict))
 
 
 def connection_pool(url: str, timeout_s: float) -> BlockingConnectionPool:
@@ -70,6 +72,7 @@ def connection_pool(url: str, timeout_s: float) -> BlockingConnectionPool:
         # Our callers' own limits come first; these end what is left of a call that was given up.
         socket_timeout=BACKGROUND_TIMEOUT_S,
         socket_connect_timeout=BACKGROUND_TIMEOUT_S,
+        parser_class=BoundedParser,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
         driver_info=None,
@@ -154,7 +157,13 @@ class SharedCache:
             self.stats.writes["dropped"] += len(entries)
 
     async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return cast("list[bytes | None]", await self._redis.mget(keys))
+        """Ask for values; InvalidResponse where what comes back is not one for each key."""
+        values: object = await self._redis.mget(keys)
+        if not isinstance(values, list) or len(values) != len(keys):
+            raise lost.InvalidResponse("MGET is not answered with a value for each key")
+        if not all(value is None or isinstance(value, bytes) for value in values):
+            raise lost.InvalidResponse("MGET is answered with something other than strings")
+        return values
 
     async def _write(self, batch: Mapping[bytes, Entry]) -> str:
         """Write a batch; returns why it was refused, if it was."""
@@ -179,15 +188,15 @@ class SharedCache:
         structlog.get_logger("service").warning("shared cache refuses writes", why=str(refusals[0]))
         return str(refusals[0])
 
-    async def _probe(self) -> str:
-        """Ask what requests will ask, on a fresh connection; returns the kind of failure."""
+    async def _probe(self) -> str | None:
+        """Ask what requests will ask, on a fresh connection; return the kind of failure."""
         try:
             await self._pool.disconnect(inuse_connections=False)
-            await within(BACKGROUND_TIMEOUT_S, self._read([PROBE_KEY]))
+            await within(BACKGROUND_TIMEOUT_S, self._read(PROBE_KEYS))
         except Exception as error:  # as above
             self.stats.errors[error_kind(error)] += 1
             return error_kind(error)
-        return ""
+        return None
 
     def _failed(self, error: Exception) -> None:
         kind = error_kind(error)
@@ -198,6 +207,11 @@ class SharedCache:
         log = structlog.get_logger("service")
         if up:
             log.info("shared cache in use")
+        elif reason == CLUSTER:
+            log.warning(
+                "shared cache not in use: XCLIP_REDIS_URL names a Redis Cluster, which is not "
+                "supported; name a single Redis (docs/deploy.md)"
+            )
         else:
             log.warning("shared cache not in use", why=reason)
 

@@ -15,7 +15,7 @@ from export.bundle import Bundle
 from export.runtime import Runtime
 from service.cache.clips import EncodedClip
 from service.cache.redis.client import SharedCache
-from service.cache.redis.clip_record import VERSION, ClipForm, pack_clip, unpack_clip
+from service.cache.redis.records import UNSIGNED, VERSION, BadRecord, ClipForm, Records, Verdict
 
 # At a gigabit a second this is read in 35 ms, within the time-out; X-CLIP L/14 has 0.8 MB a view.
 MAX_CLIP_BYTES = 4 << 20
@@ -24,8 +24,15 @@ MAX_CLIP_BYTES = 4 << 20
 class SharedClips:
     """The FeatureStore of one bundle and runtime in a shared cache; each clip for `ttl_s`."""
 
-    def __init__(self, cache: SharedCache, bundle: Bundle, runtime: Runtime, ttl_s: float) -> None:
-        self._cache, self._ttl_s = cache, ttl_s
+    def __init__(
+        self,
+        cache: SharedCache,
+        bundle: Bundle,
+        runtime: Runtime,
+        ttl_s: float,
+        records: Records = UNSIGNED,
+    ) -> None:
+        self._cache, self._ttl_s, self._records = cache, ttl_s, records
         self._form = _form(bundle)
         parts = [bundle.hash, runtime.name, runtime.precision]
         namespace = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -38,8 +45,12 @@ class SharedClips:
         if record is None:
             return None
         # In a thread: the checksum of megabytes would hold up everybody else.
-        clip, verdict = await asyncio.to_thread(unpack_clip, key, record, self._form)
-        self._cache.stats.clips[verdict] += 1
+        try:
+            clip = await asyncio.to_thread(self._records.unpack_clip, key, record, self._form)
+        except BadRecord as bad:
+            self._cache.stats.clips[bad.verdict] += 1
+            return None
+        self._cache.stats.clips[Verdict.GOOD] += 1
         return clip
 
     async def put(self, video_id: str, clip: EncodedClip) -> None:
@@ -48,7 +59,7 @@ class SharedClips:
             return
         key = self._prefix + video_id.encode()
         with contextlib.suppress(ValueError):  # not what the manifest says: it stays here
-            record = await asyncio.to_thread(pack_clip, key, clip, self._form)
+            record = await asyncio.to_thread(self._records.pack_clip, key, clip, self._form)
             self._cache.put_many({key: record}, self._ttl_s)
 
 

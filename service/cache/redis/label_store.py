@@ -15,22 +15,18 @@ import numpy as np
 from export.bundle import Bundle
 from export.runtime import Runtime
 from service.cache.redis.client import KEYS_PER_READ, SharedCache
-from service.cache.redis.label_record import (
-    VERSION,
-    Vector,
-    pack_vector,
-    record_size,
-    unpack_vector,
-)
+from service.cache.redis.records import UNSIGNED, VERSION, BadRecord, Records, Vector, Verdict
 
-MAX_RECORD_BYTES = 64 << 10  # no known network comes near; a wrong one shall not fill the Redis
+MAX_VECTOR_BYTES = 64 << 10  # no known network comes near; a wrong one shall not fill the Redis
 
 
 class SharedLabels:
     """The LabelStore of one bundle and runtime in a shared cache."""
 
-    def __init__(self, cache: SharedCache, bundle: Bundle, runtime: Runtime) -> None:
-        self._cache = cache
+    def __init__(
+        self, cache: SharedCache, bundle: Bundle, runtime: Runtime, records: Records = UNSIGNED
+    ) -> None:
+        self._cache, self._records = cache, records
         self._dim = bundle.manifest.text_dim
         self._prefix = f"xclip:label:{VERSION}:{_namespace(bundle, runtime)}:".encode()
 
@@ -45,12 +41,10 @@ class SharedLabels:
 
     async def put_many(self, vectors: Mapping[str, Vector]) -> None:
         """Have the vectors stored soon."""
-        if record_size(self._dim) > MAX_RECORD_BYTES:
+        if 4 * self._dim > MAX_VECTOR_BYTES or not self._cache.writable:
             return
-        keyed = {self._key(prompt): vector for prompt, vector in vectors.items()}
-        self._cache.put_many(
-            {k: pack_vector(k, vector) for k, vector in keyed.items() if np.isfinite(vector).all()}
-        )
+        keyed = {self._key(p): v for p, v in vectors.items() if np.isfinite(v).all()}
+        self._cache.put_many({k: self._records.pack_vector(k, v) for k, v in keyed.items()})
 
     def _key(self, prompt: str) -> bytes:
         return self._prefix + hashlib.sha256(prompt.encode()).hexdigest().encode()
@@ -58,8 +52,12 @@ class SharedLabels:
     def _read(self, key: bytes, record: bytes | None) -> Vector | None:
         if record is None:
             return None
-        vector, verdict = unpack_vector(key, record, self._dim)
-        self._cache.stats.values[verdict] += 1
+        try:
+            vector = self._records.unpack_vector(key, record, self._dim)
+        except BadRecord as bad:
+            self._cache.stats.values[bad.verdict] += 1
+            return None
+        self._cache.stats.values[Verdict.GOOD] += 1
         return vector
 
 

@@ -8,117 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from export.bundle import Bundle, open_bundle
 from export.runtime import FakeRuntime
-from model.inputs import VideoInfo, VideoWarning
 from service.cache.clips import EncodedClip
-from service.cache.redis.clip_record import ClipForm, pack_clip, unpack_clip
 from service.cache.redis.clip_store import MAX_CLIP_BYTES, SharedClips
+from service.cache.redis.records import ClipForm
 from service.cache.redis.write_behind import BYTES_PER_WRITE
 from service.settings import DEMO_BUNDLE
 from tests.service.conftest import RunningServer, clip_bytes
 from tests.service.redis.conftest import RedisServer, run, shared_cache, until, with_redis
+from tests.service.redis.encoded_clips import encoded, same
 
 LABELS = ["a red circle moving left", "a blue square growing"]
-FORM = ClipForm({"video": (6,), "context": (2, 3)}, frames_per_view=4)
 CLIPS = "xclip:clip:*"
-
-
-def encoded(form: ClipForm = FORM, views: int = 2, seed: int = 0) -> EncodedClip:
-    draw = np.random.default_rng(seed)
-    features = {
-        name: draw.standard_normal((views, *shape), np.float32) * np.float32(1e-30)
-        for name, shape in form.features.items()
-    }
-    times = tuple(0.1 * i + 1 / 3 for i in range(views * form.frames_per_view))
-    info = VideoInfo(
-        duration_s=10.0,
-        fps=None,
-        width=64,
-        height=48,
-        codec="h264",
-        frames=250,
-        frame_times_s=times,
-        warnings=(VideoWarning.HDR,),
-    )
-    return EncodedClip(features, info)
-
-
-def same(clip: EncodedClip | None, other: EncodedClip) -> bool:
-    return (
-        clip is not None
-        and clip.info == other.info
-        and clip.features.keys() == other.features.keys()
-        and all(
-            array.shape == other.features[name].shape
-            and array.tobytes() == other.features[name].tobytes()
-            for name, array in clip.features.items()
-        )
-    )
-
-
-# --- one record ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("views", [1, 2, 10])
-def test_a_record_holds_the_clip_to_the_last_bit(views: int) -> None:
-    clip = encoded(views=views)
-    found, verdict = unpack_clip(b"key", pack_clip(b"key", clip, FORM), FORM)
-    assert verdict == "good"
-    assert same(found, clip)
-
-
-def test_features_without_patches_are_kept_too() -> None:
-    form = ClipForm({"video": (6,), "context": (0, 6)}, frames_per_view=4)
-    clip = encoded(form)
-    assert same(unpack_clip(b"key", pack_clip(b"key", clip, form), form)[0], clip)
-
-
-def test_every_changed_bit_is_noticed() -> None:
-    record = pack_clip(b"key", encoded(), FORM)
-    for place in range(8 * len(record)):
-        changed = bytearray(record)
-        changed[place // 8] ^= 1 << place % 8
-        found, verdict = unpack_clip(b"key", bytes(changed), FORM)
-        assert found is None
-        assert verdict == ("other_version" if place // 8 == 3 else "corrupt")
-
-
-@pytest.mark.parametrize("garbage", [b"", b"xcc", b"rubbish", b"\x01" * 4096, bytes(100)])
-def test_what_is_no_record_is_refused(garbage: bytes) -> None:
-    assert unpack_clip(b"key", garbage, FORM) == (None, "corrupt")
-
-
-def test_a_record_counts_under_its_own_key_alone() -> None:
-    record = pack_clip(b"key", encoded(), FORM)
-    for key, changed in ((b"other", record), (b"key", record + b"\0"), (b"key", record[:-1])):
-        assert unpack_clip(key, changed, FORM) == (None, "corrupt")
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        ClipForm({"video": (6,), "context": (2, 4)}, 4),
-        ClipForm({"video": (6,)}, 4),
-        ClipForm({"video": (6,), "context": (2, 3)}, 8),
-        ClipForm({"video": (6,), "context": (2, 3)}, 3),
-        ClipForm({"video": (-1,), "context": (2, 3)}, 4),
-    ],
-)
-def test_a_clip_of_another_form_is_neither_read_nor_written(other: ClipForm) -> None:
-    assert unpack_clip(b"key", pack_clip(b"key", encoded(), FORM), other) == (None, "corrupt")
-    with pytest.raises(ValueError, match="look like"):
-        pack_clip(b"key", encoded(), other)
-
-
-def test_numbers_that_are_none_are_not_stored() -> None:
-    clip = encoded()
-    clip.features["context"][1, 0, 2] = np.inf
-    with pytest.raises(ValueError, match="look like"):
-        pack_clip(b"key", clip, FORM)
 
 
 # --- the store ----------------------------------------------------------------------------------

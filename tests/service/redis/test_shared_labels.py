@@ -10,7 +10,6 @@ import pytest
 
 from export.bundle import Bundle, open_bundle
 from service.cache.redis.client import KEYS_PER_READ
-from service.cache.redis.label_record import pack_vector, record_size, unpack_vector
 from service.cache.redis.label_store import SharedLabels
 from service.settings import DEMO_BUNDLE
 from tests.service.conftest import RunningServer, clip_bytes, fake_runtime
@@ -27,44 +26,6 @@ def bundle() -> Bundle:
 def vectors_for(prompts: list[str], dim: int) -> dict[str, Any]:
     drawn = np.random.default_rng(7).standard_normal((len(prompts), dim), np.float32)
     return dict(zip(prompts, drawn, strict=True))
-
-
-@pytest.mark.parametrize("dim", [1, 64, 768])
-def test_a_record_holds_the_vector_to_the_last_bit(dim: int) -> None:
-    vector = np.random.default_rng(1).standard_normal(dim).astype(np.float32) * 1e-30
-    vector[0] = np.nextafter(np.float32(1), np.float32(2))
-    record = pack_vector(b"key", vector)
-    assert len(record) == record_size(dim)
-    found, verdict = unpack_vector(b"key", record, dim)
-    assert verdict == "good"
-    assert found is not None
-    assert found.tobytes() == vector.tobytes()
-
-
-def test_every_changed_bit_is_noticed() -> None:
-    vector = np.arange(6, dtype=np.float32)
-    record = pack_vector(b"key", vector)
-    for place in range(8 * len(record)):
-        changed = bytearray(record)
-        changed[place // 8] ^= 1 << place % 8
-        found, verdict = unpack_vector(b"key", bytes(changed), 6)
-        assert found is None
-        assert verdict == ("other_version" if place // 8 == 3 else "corrupt")
-
-
-@pytest.mark.parametrize(
-    "garbage", [b"", b"xcl", b"xcl\x02", b"rubbish", b"\x01" * 4096, bytes(100)]
-)
-def test_what_is_no_record_is_refused(garbage: bytes) -> None:
-    assert unpack_vector(b"key", garbage, 6)[0] is None
-
-
-def test_a_record_counts_under_its_own_key_and_length_alone() -> None:
-    record = pack_vector(b"key", np.arange(6, dtype=np.float32))
-    assert unpack_vector(b"another", record, 6) == (None, "corrupt")
-    assert unpack_vector(b"key", record, 7) == (None, "corrupt")
-    assert unpack_vector(b"key", record + b"\0", 6) == (None, "corrupt")
-    assert unpack_vector(b"key", record[:-1], 6) == (None, "corrupt")
 
 
 def test_long_lists_come_back_in_order(redis_server: RedisServer, bundle: Bundle) -> None:
