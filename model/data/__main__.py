@@ -61,6 +61,7 @@ def _check(options: argparse.Namespace) -> int:
     from model.data.check.check import check
     from model.data.check.findings import print_findings
     from model.data.config import DataConfig
+    from model.data.frames.loading import worker_deaths_told
     from model.data.lists.cliplist import read_clips
     from model.data.lists.labels import read_labels
     from model.inputs import InputSpec, Tokenizer
@@ -70,7 +71,7 @@ def _check(options: argparse.Namespace) -> int:
     clips = read_clips(options.lists, options.root, labels)
     val = read_clips(options.val, options.root, clips.labels) if options.val else None
     total = len(clips) + (len(val) if val else 0)
-    with progress("looking at clips", total) as on_clip:
+    with worker_deaths_told(), progress("looking at clips", total) as on_clip:
         config = DataConfig(workers=options.workers)
         spec = InputSpec.official(options.frames)
         findings = check(clips, val, spec, Tokenizer.clip(), config, on_clip)

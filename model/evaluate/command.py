@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.data.config import DataConfig
+from model.data.frames.loading import worker_deaths_told
 from model.data.lists.cliplist import ClipList, read_clips
 from model.data.lists.labels import read_labels
 from model.evaluate.errors import EvaluateError
@@ -102,7 +103,7 @@ def _sets(options: argparse.Namespace) -> list[tuple[str, ClipList]]:
 
 def _measure(scorer: Scorer, views: Views, data: DataConfig) -> Measure:
     def run(clips: ClipList) -> Scores:
-        with progress(f"scoring with {scorer.name}", len(clips)) as on_clip:
+        with worker_deaths_told(), progress(f"scoring with {scorer.name}", len(clips)) as on_clip:
             return evaluate(scorer, clips, views, data, on_clip=on_clip)
 
     return run

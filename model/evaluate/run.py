@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.data.config import DataConfig
 from model.data.errors import DataError
-from model.data.frames.loading import test_clips
+from model.data.frames.loading import evaluation_clips
 from model.data.frames.reading import Broken, TestClip, TestClips
 from model.data.lists.cliplist import ClipList
 from model.evaluate.scorer import Scorer, label_vectors
@@ -45,7 +45,7 @@ def evaluate(
     source = read or TestClips(clips, scorer.inputs, views.views, views.crops)
     mine = range(processes.rank, len(clips), processes.count)
     indices, rows, broken = [], [], []
-    for together in _batches(test_clips(source, mine, data), views.batch):
+    for together in _batches(evaluation_clips(source, mine, data), views.batch):
         whole = [clip for clip in together if clip.views is not None]
         broken += [clip.broken for clip in together if clip.broken is not None]
         _check_broken(broken, clips, data)

@@ -12,7 +12,7 @@ from types import FrameType
 
 import torch
 
-from model.data.frames.loading import Batch, training_batches
+from model.data.frames.loading import Batch, training_batches, worker_deaths_told
 from model.evaluate.run import Views, evaluate
 from model.evaluate.scores import Scores
 from model.processes import joined
@@ -36,7 +36,7 @@ def train(config: TrainConfig) -> Path:
 
     Raises TrainError, DataError and the like with one line that says what to do.
     """
-    with joined(config.compute.device) as processes:
+    with joined(config.compute.device) as processes, worker_deaths_told():
         if processes.device.type == "cpu":
             keep_freed_memory()
         run = prepare(config, processes)

@@ -14,27 +14,30 @@ SHOWN = 8
 
 
 def print_findings(findings: Findings, frames: int) -> None:
-    """A table: what was looked at, how many, which."""
+    """Print a table: what was looked at, how many, which."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("what", "count", "which"):
         table.add_column(column, justify="right" if column == "count" else "left")
-    alike = [" = ".join(group) for group in findings.alike]
     rows: list[tuple[str, int, Sequence[str]]] = [
         ("clips", findings.clips, ()),
         ("labels", findings.labels, (findings.balance(),)),
-        ("missing clips", len(findings.missing), findings.missing),
+        ("missing clips", len(findings.missing), _missing(findings)),
         ("broken clips", len(findings.broken), _pairs(findings.broken)),
         (f"shorter than {frames} frames", len(findings.too_short), _pairs(findings.too_short)),
         ("listed twice", len(findings.repeated), findings.repeated),
         ("… with other labels", len(findings.contradicting), findings.contradicting),
         ("also in val", len(findings.also_in_val), findings.also_in_val),
-        ("labels without clips", len(findings.empty_labels), findings.empty_labels),
+        ("the same bytes", len(findings.copies), _equal(findings.copies)),
         (
-            "labels with the same tokens",
-            len(findings.alike),
-            alike,
+            "… with other labels",
+            len(findings.copies_with_other_labels),
+            _equal(findings.copies_with_other_labels),
         ),
+        ("… in val too", len(findings.copies_in_val), _equal(findings.copies_in_val)),
+        ("labels without clips", len(findings.empty_labels), findings.empty_labels),
+        ("labels with the same tokens", len(findings.alike), _equal(findings.alike)),
         ("labels too long to read", len(findings.too_long), findings.too_long),
+        ("labels that do not read like text", len(findings.not_words), _words(findings)),
     ]
     for what, count, which in rows:
         rest = len(which) - SHOWN
@@ -45,5 +48,21 @@ def print_findings(findings: Findings, frames: int) -> None:
     console.print("wrong: correct the above first" if findings.serious else "nothing is wrong")
 
 
-def _pairs(found: dict[str, str] | dict[str, int]) -> list[str]:
-    return [f"{name} ({value})" for name, value in found.items()]
+def _pairs(values: dict[str, str] | dict[str, int]) -> list[str]:
+    return [f"{name} ({value})" for name, value in values.items()]
+
+
+def _equal(groups: Sequence[Sequence[str]]) -> list[str]:
+    return [" = ".join(group) for group in groups]
+
+
+def _missing(findings: Findings) -> list[str]:
+    hints = findings.hints
+    return [f"{name} ({hints[name]})" if name in hints else name for name in findings.missing]
+
+
+def _words(findings: Findings) -> list[str]:
+    return [
+        f"{label} (say what is to be seen{f': {words}?' if words else ''})"
+        for label, words in findings.not_words.items()
+    ]

@@ -11,17 +11,17 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from model.data.config import DataConfig
 from model.data.errors import DataError
-from model.data.frames.loading import worker_options
+from model.data.frames.loading import in_workers
 from model.data.frames.reading import TestClips, Unusable, why
 from model.data.lists.cliplist import ClipList
 from model.files import sync
@@ -156,7 +156,7 @@ def _fill(
 ) -> list[Entry]:
     entries, offset = [], 0
     with draft.open("wb") as stream:
-        for array in _all(source, config):
+        for array in in_workers(source, config):
             if isinstance(array, str):
                 entries.append(Entry(0, (), array))
             else:
@@ -166,20 +166,6 @@ def _fill(
             on_clip()
     sync(draft)
     return entries
-
-
-def _all(source: WholeClips | FixedClips, config: DataConfig) -> Iterator[Pixels | str]:
-    loader: DataLoader[Any] = DataLoader(
-        source,
-        batch_size=None,
-        collate_fn=_as_it_is,
-        **worker_options(config),
-    )
-    return iter(loader)
-
-
-def _as_it_is(array: Any) -> Any:
-    return array
 
 
 def _key(source: WholeClips | FixedClips) -> str:

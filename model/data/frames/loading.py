@@ -1,28 +1,42 @@
-"""Batches out of decoding workers."""
+"""Clips out of decoding workers, and batches of them.
+
+Workers hand over NumPy arrays, which go through a pipe. Tensors would go through /dev/shm, of
+which a container has 64 MB by default: a worker that finds it full loses the batch, and the loader
+waits for it for ever. Through the pipe it is as fast (9.6 MB batches, 2 cores: 32 a second, 31
+through /dev/shm).
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from model.command_line import one_line
 from model.data.config import DataConfig
+from model.data.errors import DataError
 from model.data.frames.order import Draw, Plan
 from model.data.frames.reading import Broken, TestClip, TestClips, TrainingClip, TrainingClips
 from model.data.parent_death import end_with
+from model.progress import progress_console
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch: frames uint8 (B,T,H,W,3), and for each clip its place in the list, class
+    """A micro-batch: frames uint8 (B,T,H,W,3), and for each clip its index in the list, class
     and drawn wording (B,).
     """
 
@@ -32,18 +46,39 @@ class Batch:
     wordings: Tensor
     passed_over: tuple[Broken, ...]
 
+
+@dataclass(frozen=True)
+class _Arrays:
+    """A batch on its way from a worker, as NumPy arrays."""
+
+    frames: NDArray[np.uint8]
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    wordings: NDArray[np.int64]
+    passed_over: tuple[Broken, ...]
+
+    def batch(self) -> Batch:
+        """Return the batch, which shares the arrays' memory."""
+        return Batch(
+            torch.from_numpy(self.frames),
+            torch.from_numpy(self.indices),
+            torch.from_numpy(self.labels),
+            torch.from_numpy(self.wordings),
+            self.passed_over,
+        )
+
     def pin_memory(self) -> Batch:
-        """Page-locked frames, which reach a GPU without waiting."""
-        return replace(self, frames=self.frames.pin_memory())
+        """Return the batch with page-locked frames, which reach a GPU without waiting."""
+        batch = self.batch()
+        return replace(batch, frames=batch.frames.pin_memory())
 
 
-def collate(clips: Sequence[TrainingClip]) -> Batch:
-    """Clips to one batch."""
-    return Batch(
-        torch.from_numpy(np.stack([clip.frames for clip in clips])),
-        torch.tensor([clip.index for clip in clips]),
-        torch.tensor([clip.label for clip in clips]),
-        torch.tensor([clip.wording for clip in clips]),
+def _collate(clips: Sequence[TrainingClip]) -> _Arrays:
+    return _Arrays(
+        np.stack([clip.frames for clip in clips]),
+        np.array([clip.index for clip in clips]),
+        np.array([clip.label for clip in clips]),
+        np.array([clip.wording for clip in clips]),
         tuple(broken for clip in clips for broken in clip.passed_over),
     )
 
@@ -71,42 +106,152 @@ def training_batches(
     *,
     pinned: bool = False,
 ) -> Iterator[Batch]:
-    """The micro-batches of a process, from update `start` to `stop`, in one go over all epochs.
+    """Load the micro-batches of a process, from update `start` to `stop`, over all epochs.
 
-    `pinned` puts their frames into page-locked memory: for a GPU.
+    Args:
+        clips: what is drawn from.
+        plan: which clips are drawn in which update.
+        rank: of this process.
+        start: first update.
+        stop: the update after the last.
+        config: how many workers there are, and how far they work ahead.
+        pinned: put frames into page-locked memory, for a GPU.
+
+    Raises:
+        DataError: Too many clips cannot be decoded, or a worker has ended.
     """
-    loader: DataLoader[Any] = DataLoader(
-        clips,
+    arrays = _from_workers(
+        _Guarded(clips),
+        config,
         batch_sampler=_Draws(plan, rank, start, stop),
-        collate_fn=collate,
         pin_memory=pinned,
-        **worker_options(config),
     )
-    return iter(loader)
+    return (part if isinstance(part, Batch) else part.batch() for part in arrays)
 
 
-def test_clips(clips: TestClips, indices: Iterable[int], config: DataConfig) -> Iterator[TestClip]:
-    """The clips with these places, in this order."""
-    loader: DataLoader[Any] = DataLoader(
-        clips,
-        sampler=list(indices),
-        batch_size=None,
-        **worker_options(config),
-    )
-    return iter(loader)
+def evaluation_clips(
+    clips: TestClips, indices: Iterable[int], config: DataConfig
+) -> Iterator[TestClip]:
+    """Load the clips with these indices, in this order."""
+    return in_workers(clips, config, list(indices))
 
 
-def worker_options(config: DataConfig) -> dict[str, Any]:
-    """How a loader is to use its decoding processes."""
-    options: dict[str, Any] = {
-        "num_workers": config.workers,
-        "worker_init_fn": partial(_settle_in, os.getpid()),
+def in_workers(
+    items: Dataset[Item], config: DataConfig, indices: Sequence[int] | None = None
+) -> Iterator[Item]:
+    """Load items, all or those with these indices, in order.
+
+    Raises:
+        DataError: A worker has ended, or run out of memory.
+    """
+    return _from_workers(_Guarded(items), config, sampler=indices, batch_size=None)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a worker could not go on."""
+
+    reason: str
+
+
+class _Guarded(Dataset[Any], Generic[Item]):
+    """Hands mistakes over as values: raised in a worker they would come with its traceback."""
+
+    def __init__(self, items: Dataset[Item]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Item | _Failure:
+        try:
+            return self.items[index]
+        except (DataError, MemoryError) as error:
+            return _failure(error)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> _Arrays | _Failure:
+        try:
+            return _collate(self.items.__getitems__(draws))  # type: ignore[attr-defined]
+        except (DataError, MemoryError) as error:
+            return _failure(error)
+
+
+def _failure(error: DataError | MemoryError) -> _Failure:
+    if isinstance(error, DataError):
+        return _Failure(one_line(error))
+    return _Failure("there is not enough memory to decode: set a lower data.workers (--workers)")
+
+
+def _from_workers(items: _Guarded[Any], config: DataConfig, **options: Any) -> Iterator[Any]:
+    return _checked(_started(items, config, options))
+
+
+def _started(items: _Guarded[Any], config: DataConfig, options: dict[str, Any]) -> Iterator[Any]:
+    loader = partial(
+        DataLoader,
+        items,
+        collate_fn=_as_it_is,
         # Draws the seeds of workers, which have their own; the global state is left alone.
-        "generator": torch.Generator(),
-    }
-    if config.workers:
-        options["prefetch_factor"] = config.prefetch
-    return options
+        generator=torch.Generator(),
+        **options,
+    )
+    if not config.workers or not _semaphores_work():
+        return iter(loader())
+    return iter(
+        loader(
+            num_workers=config.workers,
+            prefetch_factor=config.prefetch,
+            worker_init_fn=partial(_settle_in, os.getpid()),
+        )
+    )
+
+
+def _semaphores_work() -> bool:
+    """Whether workers can be had: their queues need semaphores, which lie in /dev/shm."""
+    try:
+        multiprocessing.Semaphore(1)
+    except OSError as error:
+        progress_console().print(
+            f"no decoding workers can be started, /dev/shm takes nothing ({error.strerror}; docker "
+            "run has --shm-size): clips are decoded in this process",
+            markup=False,
+        )
+        return False
+    return True
+
+
+def _checked(items: Iterator[Any]) -> Iterator[Any]:
+    with worker_deaths_told():
+        for item in items:
+            if isinstance(item, _Failure):
+                raise DataError(item.reason)
+            yield item
+
+
+@contextmanager
+def worker_deaths_told() -> Iterator[None]:
+    """Turn what the loader says of a dead worker into a DataError.
+
+    The loader raises wherever the main thread is when the system tells of the death: a run has
+    this around all of its work.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # What the system said is the cause of what the loader said, where that came later.
+        message = one_line(f"{error} {error.__cause__ or ''}")
+        if "DataLoader worker" not in message:
+            raise
+        reason = message.partition("signal: ")[2].partition(".")[0] or "it ended by itself"
+        raise DataError(
+            f"a decoding worker is gone ({reason}): if memory is short, set a lower data.workers "
+            "or data.prefetch (--workers), or 0 workers; python -m model.data check looks at the "
+            "clips"
+        ) from None
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 def _settle_in(parent: int, _worker: int) -> None:

@@ -18,19 +18,17 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from model.data.config import DataConfig
+from model.data.frames.loading import in_workers
 from model.data.lists.labels import write_labels
-from model.data.parent_death import end_with
 from model.data.shapes.drawing import draw_frames
 from model.data.shapes.files import FORMATS, draw_format, write_video
 from model.data.shapes.outlines import NEW
@@ -231,21 +229,6 @@ class _Drawing(Dataset[ShapeClip]):
 
 
 def _drawn(drawing: _Drawing, workers: int) -> Iterable[ShapeClip]:
-    """All of them in order."""
-    loader: DataLoader[ShapeClip] = DataLoader(
-        drawing,
-        batch_size=None,
-        collate_fn=_as_it_is,
-        num_workers=workers if workers > 1 else 0,
-        prefetch_factor=AHEAD if workers > 1 else None,
-        worker_init_fn=partial(_settle_in, os.getpid()),
-    )
-    return iter(loader)
-
-
-def _settle_in(parent: int, _worker: int) -> None:
-    end_with(parent)
-
-
-def _as_it_is(clip: Any) -> Any:
-    return clip
+    """Draw all of them, in order."""
+    config = DataConfig(workers=workers if workers > 1 else 0, prefetch=AHEAD)
+    return in_workers(drawing, config)
