@@ -40,7 +40,7 @@ from service.telemetry.engine_telemetry import EngineTelemetry
 GPU_BATCH = 16  # clips
 ALONE = 1  # the size of a batch that nothing else fits into
 RANKED_IN_THREAD_FROM = 1000  # labels; about a millisecond
-PROMPTED_IN_THREAD_FROM = 100  # labels; about a millisecond
+PROMPTED_IN_THREAD_FROM = 1000  # prompts; about a millisecond
 BYTES_BESIDE_VECTOR = 400  # prompt, array header and bookkeeping of a kept label
 
 
@@ -179,6 +179,28 @@ class Engine:
             ),
         )
 
+    async def embed(self, labels: Sequence[str], templates: Sequence[str] = ()) -> LabelVectors:
+        """Return the vectors of labels: what is known of them, and the rest computed.
+
+        Args:
+            labels: K labels.
+            templates: Prompts with one `{}` each, averaged; none for those that the network was
+                trained with, as the bundle has them.
+
+        Returns:
+            float32 (K,D), and how many of the prompts were known.
+
+        Raises:
+            ApiError: `label_too_long`, or `too_many_labels` for the time that a request may take.
+        """
+        templates = templates or self.bundle.manifest.templates
+        each = max(1, len(templates))
+        if len(labels) * each < PROMPTED_IN_THREAD_FROM:
+            prompts = label_prompts(labels, templates)
+        else:
+            prompts = await asyncio.to_thread(label_prompts, labels, templates)
+        return await self.labels.get(prompts, each)
+
     async def warm_up(self) -> None:
         """Run every graph once, which is the first probe, too; raises what is wrong."""
         await self._run_finite(self.runtime.warm_up)
@@ -212,13 +234,7 @@ class Engine:
                 return stored.labels, LabelVectors(stored.vectors, len(stored.labels), 0)
             labels = stored.labels
         with timer.stage("text"):
-            templates = question.templates
-            if len(labels) * len(templates) < PROMPTED_IN_THREAD_FROM:
-                prompts = label_prompts(labels, templates)
-            else:
-                prompts = await asyncio.to_thread(label_prompts, labels, templates)
-            vectors = await self.labels.get(prompts, each=max(1, len(templates)))
-        return labels, vectors
+            return labels, await self.embed(labels, question.templates)
 
     async def _shortlist(
         self,

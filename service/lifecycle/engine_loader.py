@@ -61,12 +61,12 @@ class EngineLoader:
     async def warm(self, engine: Engine) -> None:
         """Have the vectors of the start-up list at hand."""
         file = self.settings.warm_labels
-        prompts = read_warm_labels(file) if file is not None else []
-        if prompts:
+        labels = read_warm_labels(file) if file is not None else []
+        if labels:
             if self.cache is not None:
                 await self.cache.asked()
             try:
-                await engine.labels.get(prompts)
+                await engine.embed(labels)
             except ApiError as error:
                 raise ValueError(f"warm_labels {file}: {error.detail}") from None
 

@@ -8,9 +8,9 @@ from model.inputs import clean_label
 
 
 def read_warm_labels(file: Path) -> list[str]:
-    """The labels of a text file, one a line; empty lines do not count.
+    """Read the labels of a text file, one a line; empty lines do not count.
 
-    Where requests use a template, its filled-in text is what to list. ValueError names the file.
+    They are prompted as in a request without `template`. ValueError names the file.
     """
     try:
         lines = file.read_text("utf-8").splitlines()
