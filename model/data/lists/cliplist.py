@@ -103,7 +103,7 @@ def _labels_of(rows: Sequence[Row]) -> LabelList:
     """Make classes of the names that occur; a label that is hardly a name is refused."""
     if all(class_number(row.label) is not None for row in rows):
         raise DataError(
-            "the list gives class numbers and there are no names for them: set data.labels to a "
+            "the list gives class numbers and there are no names for them: set data.labels (--labels) to a "
             "CSV file with the header id,name"
         )
     for row in rows:
