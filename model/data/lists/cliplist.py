@@ -95,7 +95,7 @@ def open_files(root: Path | None) -> ClipFiles:
     if root.suffix.lower() == ".tar" and root.is_file():
         return Tar(root)
     if not root.is_dir():
-        raise DataError(f"{root} is neither a folder nor a .tar file: set data.root")
+        raise DataError(f"{root} is neither a folder nor a .tar file: set data.root (--root)")
     return Folder(root)
 
 
@@ -103,15 +103,15 @@ def _labels_of(rows: Sequence[Row]) -> LabelList:
     """Make classes of the names that occur; a label that is hardly a name is refused."""
     if all(class_number(row.label) is not None for row in rows):
         raise DataError(
-            "the list gives class numbers and there are no names for them: set data.labels (--labels) to a "
-            "CSV file with the header id,name"
+            "the list gives class numbers and there are no names for them: set data.labels "
+            "(--labels) to a CSV file with the header id,name"
         )
     for row in rows:
         problem = _no_name(row.label)
         if problem:
             raise DataError(
                 f"{row.where}: label {row.label!r} {problem}: correct the row, or set data.labels "
-                "to a label file (id,name) that has this name"
+                "(--labels) to a label file (id,name) that has this name"
             )
     return LabelList.of(_clean(row.label, row) for row in rows)
 
