@@ -28,7 +28,7 @@ from av.stream import Discard
 from model.inputs.clip import VideoWarning
 from model.inputs.errors import TooLarge, Undecodable, Unreadable
 from model.inputs.limits import VideoLimits
-from model.inputs.video.container_sniffer import HEAD_BYTES, demuxer_for
+from model.inputs.video.container_sniffer import sniff_demuxer
 from model.inputs.video.mov_boxes import check_not_a_picture, explain_failure
 from model.inputs.video.source import FileView, SharedFile
 from model.inputs.video.streams import (
@@ -107,7 +107,7 @@ def open_video(
     Raises a VideoError; library errors inside the block become one too.
     """
     shared = source if isinstance(source, SharedFile) else SharedFile(source)
-    demuxer = demuxer_for(shared.read_at(0, HEAD_BYTES))
+    demuxer = sniff_demuxer(shared)
     if demuxer == "mov":
         check_not_a_picture(shared)
     try:

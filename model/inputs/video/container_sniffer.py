@@ -8,6 +8,7 @@ looks at a name, and everything else is refused before any library sees it.
 from __future__ import annotations
 
 from model.inputs.errors import IsPicture, MissingBeginning, NotAVideo, UnsupportedFormat
+from model.inputs.video.source import SharedFile
 
 HEAD_BYTES = 4096
 
@@ -42,6 +43,19 @@ LEFT_OUT = (
 MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 TS_PACKETS = (188, 192, 204)
+JPEG, NEXT_JPEG = b"\xff\xd8\xff", b"\xff\xd9\xff\xd8\xff"
+# A picture for three dimensions is two of them in one file.
+FEWEST_JPEGS, JPEGS_BYTES = 3, 4 << 20
+
+
+def sniff_demuxer(file: SharedFile) -> str:
+    """The demuxer for a file. Raises NotAVideo or UnsupportedFormat where there is none for it."""
+    head = file.read_at(0, HEAD_BYTES)
+    if head.startswith(JPEG):
+        pictures = 1 + file.read_at(0, JPEGS_BYTES).count(NEXT_JPEG)
+        if pictures >= FEWEST_JPEGS:
+            return "mjpeg"
+    return demuxer_for(head)
 
 
 def demuxer_for(head: bytes) -> str:
@@ -59,10 +73,10 @@ def demuxer_for(head: bytes) -> str:
         raise MissingBeginning
     if head.startswith(LEFT_OUT):
         raise UnsupportedFormat
-    demuxer = _start_code_demuxer(head) or _transport_stream_demuxer(head)
-    if demuxer is None:
+    demuxer = _start_code_demuxer(head)
+    if demuxer is None and not _is_transport_stream(head):
         raise NotAVideo
-    return demuxer
+    return demuxer or "mpegts"
 
 
 def _start_code_demuxer(head: bytes) -> str | None:
@@ -84,12 +98,12 @@ def _start_code_demuxer(head: bytes) -> str | None:
     return None
 
 
-def _transport_stream_demuxer(head: bytes) -> str | None:
-    """A transport stream shows its sync byte at a fixed distance, perhaps after a few bytes."""
+def _is_transport_stream(head: bytes) -> bool:
+    """Whether the sync byte stands at a fixed distance, perhaps after a few other bytes."""
     for size in TS_PACKETS:
         for first in range(min(size, len(head))):
             marks = head[first::size]
             # One in four may be damaged: recordings off the air are.
             if len(marks) >= 5 and marks.count(0x47) * 4 >= len(marks) * 3:
-                return "mpegts"
-    return None
+                return True
+    return False

@@ -18,7 +18,7 @@ INDEXED = ("mov", "matroska")
 SHORT_WAY = 200
 
 
-def kept_packets(packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
+def packets_from_memory(packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
     """The packets of all runs from memory."""
     if packets.kept is None:
         raise ValueError("no packets were kept")
@@ -27,7 +27,7 @@ def kept_packets(packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
             yield packets.kept[number]
 
 
-def reread_packets(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
+def packets_from_file(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
     """The packets of all runs from a freshly opened file, jumping over what is not needed.
 
     Every packet passed is compared with the list; raises NotAsPlanned where they part.

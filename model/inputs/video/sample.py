@@ -18,7 +18,7 @@ from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Request, Sa
 from model.inputs.video.container import OpenVideo, packets_of
 from model.inputs.video.frames import decode_all, decode_runs
 from model.inputs.video.indexed import decode_indexed, read_index
-from model.inputs.video.packet_reader import kept_packets, reread_packets
+from model.inputs.video.packet_reader import packets_from_file, packets_from_memory
 from model.inputs.video.packets import PacketList
 from model.inputs.video.planner import runs, schedule
 from model.inputs.video.source import SharedFile
@@ -85,10 +85,10 @@ def sample_planned(reader: ClipReader) -> Sampled:
     if sum(len(run.packets) for run in stretches) > WORTH_PLANNING * len(packets):
         raise NotAsPlanned
     if packets.kept is not None:
-        coded = kept_packets(packets, stretches)
+        coded = packets_from_memory(packets, stretches)
     else:
         video = reader.rewound()
-        coded = reread_packets(video, packets, stretches)
+        coded = packets_from_file(video, packets, stretches)
     taken = decode_runs(video, packets, stretches, coded, reader.taker(video))
     return _sampled_of(reader, times, picks, [taken[n] for n in numbers])
 

@@ -358,3 +358,14 @@ def test_codecs_of_cameras_and_editors_are_taken(
     video = encode_video(codec, 10, container=container, pixels=pixels, size=size, rate=25)
     clip = both_ways(video.getvalue())
     assert (clip.info.frames, clip.info.codec) == (10, codec)
+
+
+def test_bare_motion_jpeg_is_a_film_and_one_jpeg_a_picture(encode_video: Encode) -> None:
+    def jpegs(count: int) -> bytes:
+        return encode_video("mjpeg", count, container="mjpeg", pixels="yuvj420p").getvalue()
+
+    assert both_ways(jpegs(30)).info.frames == 30
+    assert bars(jpegs(30)) == [(2 * i + 1) * 30 // 16 for i in range(8)]
+    for few in (1, 2):
+        with pytest.raises(IsPicture):
+            decode_clip(io.BytesIO(jpegs(few)), SPEC)
