@@ -47,7 +47,7 @@ class RunningServer:
         self._thread = threading.Thread(
             target=self.web.run, kwargs={"sockets": [self.listener]}, daemon=True
         )
-        self.client = httpx.Client(base_url=self.base_url, timeout=60)
+        self.client = httpx.Client(base_url=self.base_url, timeout=None)
 
     @property
     def server(self) -> ServiceState:
@@ -61,16 +61,15 @@ class RunningServer:
 
     def start(self) -> RunningServer:
         self.begin()
-        assert self._loaded.wait(60), "the server is not ready"
+        self._loaded.wait()
         assert not self.server.failure, self.server.failure
         return self
 
     def stop(self) -> None:
         self.client.close()
         self.web.should_exit = True
-        self._thread.join(30)
+        self._thread.join()
         self.listener.close()
-        assert not self._thread.is_alive(), "the server did not stop"
 
     def classify(self, video: bytes | None = None, **fields: Any) -> httpx.Response:
         """POST /classify; a list is a repeated field."""
@@ -82,10 +81,8 @@ class RunningServer:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Return when it is so; fail when it does not become so."""
-    give_up = time.monotonic() + 30
+    """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
     while not condition():
-        assert time.monotonic() < give_up, "it did not come to pass"
         time.sleep(0.002)
 
 
@@ -139,7 +136,7 @@ def long_gop(path: Path, seconds: int = 60) -> bytes:
     subprocess.run(
         ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "color=gray:size=1280x720:rate=60",
          "-t", str(seconds), "-c:v", "libx264", "-preset", "ultrafast", "-g", "100000", str(path)],
-        check=True, timeout=120,
+        check=True,
     )  # fmt: skip
     content = path.read_bytes()
     assert len(content) < 200_000
@@ -166,15 +163,12 @@ CANARIES = Path("/tmp/serve_canary")
 ADDRESS = ("127.0.0.1", 18999)
 
 
-def listener_at(address: tuple[str, int], wait_s: float = 60) -> socket.socket:
+def listener_at(address: tuple[str, int]) -> socket.socket:
     """A listener at this very address, also when somebody else has it for a moment."""
-    deadline = time.monotonic() + wait_s
     while True:
         try:
             return socket.create_server(address)
         except OSError:
-            if time.monotonic() > deadline:
-                raise
             time.sleep(0.2)
 
 

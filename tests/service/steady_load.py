@@ -64,7 +64,7 @@ class SteadyLoad:
         return [sample for sample in self.samples if sample.began >= began]
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=60) as client:
+        with httpx.Client(base_url=self.url, timeout=None) as client:
             while not self._stop.is_set():
                 self.samples.append(self._one(client, next(self._questions)))
 

@@ -140,11 +140,11 @@ def proxy(
     try:
         until(lambda: door.exists() or process.poll() is not None)
         assert process.poll() is None, (folder / "error.log").read_text()
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(door)), timeout=60) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(door)), timeout=None) as client:
             yield client
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait()
 
 
 @pytest.mark.parametrize("prefix", ["/strip", "/video/api"])
@@ -181,11 +181,11 @@ def test_hosts_to_listen_on(host: str) -> None:
         port = listener.getsockname()[1]
         environment = {"XCLIP_HOST": host, "XCLIP_PORT": str(port)}
         asked = httpx.URL(healthcheck.server_url(environment))
-        with socket.create_connection((asked.host, asked.port or 0), timeout=30):
+        with socket.create_connection((asked.host, asked.port or 0)):
             pass
         if host in ("::", "[::]", "*") and has_ipv6:
             for address in ("127.0.0.1", "::1"):
-                socket.create_connection((address, port), timeout=30).close()
+                socket.create_connection((address, port)).close()
 
 
 def test_a_host_that_there_is_none_of_is_one_line() -> None:

@@ -31,7 +31,7 @@ def server() -> Iterator[RunningServer]:
 
 
 def connect(server: RunningServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", server.port))
 
 
 def sent_until_refused(connection: socket.socket, data: bytes, times: int) -> None:
@@ -210,6 +210,5 @@ def test_curl_is_told_why_a_large_file_is_refused(
         ["curl", "-sS", f"{server.base_url}/classify", "-F", "labels=a", "-F", f"video=@{large}"],
         capture_output=True,
         text=True,
-        timeout=30,
     )
     assert json.loads(run.stdout)["code"] == "upload_too_large", run.stderr

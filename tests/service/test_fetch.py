@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import http.server
 import ipaddress
+import socket
 import ssl
 import threading
-import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,11 +252,9 @@ def test_size_and_time_end(origin: Any, trust: ssl.SSLContext) -> None:
     for path in ("claimed", "endless"):
         error = refusal(small, f"{origin.url}/{path}")
         assert error.code == "upload_too_large"
-    assert origin.gave_up.wait(20)
-    started = time.monotonic()
+    assert origin.gave_up.wait()
     error = refusal(fetcher(origin, trust, timeout_s=0.7), f"{origin.url}/slow")
     assert error.code == "video_url_failed"
-    assert time.monotonic() - started < 10
 
 
 def test_what_cannot_be_had_is_told(origin: Any, trust: ssl.SSLContext, certificates: Path) -> None:
@@ -308,13 +306,15 @@ def test_classify_takes_an_address(open_server: RunningServer, origin: Any, clip
 
 def test_a_client_that_leaves_ends_the_fetch(open_server: RunningServer, origin: Any) -> None:
     origin.gave_up.clear()
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(
-            f"{open_server.base_url}/classify",
-            files={"video_url": (None, f"{origin.url}/slow"), "labels": (None, "a")},
-            timeout=1.0,
-        )
-    assert origin.gave_up.wait(20)
+    before = len(origin.asked)
+    fields = {"video_url": (None, f"{origin.url}/slow"), "labels": (None, "a")}
+    form = httpx.Request("POST", f"{open_server.base_url}/classify", files=fields)
+    body = form.read()
+    head = "\r\n".join(f"{name}: {value}" for name, value in form.headers.items())
+    with socket.create_connection(("127.0.0.1", open_server.port)) as connection:
+        connection.sendall(f"POST /classify HTTP/1.1\r\n{head}\r\n\r\n".encode() + body)
+        until(lambda: len(origin.asked) > before)
+    assert origin.gave_up.wait()
     until(lambda: open_server.server.admission.in_flight == 0)
 
 

@@ -36,7 +36,7 @@ def server() -> Iterator[RunningServer]:
 
 def answers(server: RunningServer, *pieces: bytes) -> list[Answer]:
     """What is answered to these bytes until the server closes."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         received = b""
         try:
@@ -86,7 +86,7 @@ def test_an_upgrade_is_ignored(
 @pytest.mark.parametrize("name", UPGRADES)
 def test_a_body_is_not_answered(server: RunningServer, name: str) -> None:
     head = POST + UPGRADES[name] + b"Content-Length: %d\r\n\r\n" % len(INNER)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(head)
         first = connection.recv(65536)  # answered without the body: so this is the end
         connection.sendall(INNER)
@@ -253,12 +253,12 @@ def proxy(
         yield folder / "socket"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait()
 
 
 def through(proxy: Path, data: bytes) -> list[Answer]:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(60)
+        connection.settimeout(None)
         connection.connect(str(proxy))
         connection.sendall(data)
         received = b""

@@ -84,7 +84,7 @@ class ServerProcess:
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process = process
-        self.client = httpx.Client(base_url=url, timeout=120)
+        self.client = httpx.Client(base_url=url, timeout=None)
 
     def ask(self, **fields: str) -> dict[str, Any]:
         files = {name: (None, value) for name, value in fields.items()}

@@ -4,11 +4,11 @@ alerts fire when, and only when, there is reason to.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +20,9 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, missing
-from tests.service.conftest import clip_bytes, long_gop
+from tests.service.conftest import clip_bytes
 from tests.service.hostile.conftest import ServerProcess
-from tests.service.redis.conftest import RedisServer, make_redis, redis_server  # noqa: F401
+from tests.service.redis.conftest import RedisServer, free_port, make_redis, redis_server  # noqa: F401
 
 DEPLOY = ROOT / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
@@ -72,18 +72,22 @@ class Prometheus:
             for rule in group["rules"]:
                 rule["expr"], rule["for"] = quickened(rule["expr"]), "0s"
         (folder / "alerts.yml").write_text(yaml.safe_dump(alerts))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        while not self._started(folder, free_port()):
+            self.stop()  # somebody has taken the port since it was found free
+
+    def _started(self, folder: Path, port: int) -> bool:
         self.process = subprocess.Popen(
             ["prometheus", f"--config.file={folder / 'prometheus.yml'}",
              f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
              "--log.level=error"],
         )  # fmt: skip
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-
-    def ready(self) -> bool:
-        """Whether it answers questions; until then it says 503."""
-        return self.client.get("/-/ready").is_success
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=None)
+        while self.process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if self.client.get("/-/ready").is_success:  # until then it says 503
+                    return True
+            time.sleep(0.02)
+        return False
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """The samples of an instant query."""
@@ -102,15 +106,12 @@ class Prometheus:
         self.process.wait()
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
     while True:
-        try:
+        with contextlib.suppress(httpx.TransportError):
             if condition():
                 return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.2)
 
 
@@ -123,9 +124,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, redis_server: RedisServer, bundle: Path) -> Iterator[ServerProcess]:  # noqa: F811
-    started = ServerProcess(
-        tmp_path, redis_url=redis_server.url, bundle=bundle, decode_timeout_s=0.5
-    )
+    started = ServerProcess(tmp_path, redis_url=redis_server.url, bundle=bundle)
     try:
         started.wait_until_ready()
         yield started
@@ -133,16 +132,16 @@ def server(tmp_path: Path, redis_server: RedisServer, bundle: Path) -> Iterator[
         started.kill()
 
 
-def load(server: ServerProcess, slow: bytes, turn: int) -> None:
+def load(server: ServerProcess, turn: int) -> None:
     """A little of everything that the dashboard tells."""
     clip = clip_bytes(shade=turn % 6) + bytes([turn % 256])
     assert server.classify(clip, labels=json.dumps([f"label {turn}", "b"])).status_code == 200
     assert server.classify(clip, labels='["a", "b"]').status_code == 200
     assert server.classify(b"no video").status_code == 415
     if turn % 4 == 0:
-        # More than its half second, so that a worker is ended; a machine that is quick for once
-        # is no failure, as the panel of ended workers asks for one of them only.
-        assert server.classify(slow + bytes([turn % 256])).status_code in (200, 422)
+        victim = server.workers()[0]
+        victim.kill()
+        until(lambda: victim not in server.workers())
 
 
 def test_panels_and_alerts_get_their_data(
@@ -151,21 +150,17 @@ def test_panels_and_alerts_get_their_data(
     bundle: Path,
     tmp_path: Path,
 ) -> None:
-    slow = long_gop(tmp_path / "slow.mp4", seconds=150)
     prometheus = Prometheus(tmp_path, [server.url.removeprefix("http://")])
     try:
-        until(prometheus.ready)
         turn = 0
         asked = [quickened(query) for query in panels()]
         asked += [THRESHOLD.sub("", quickened(rule["expr"])) for rule in rules()]
         assert len(asked) > 35
         empty = asked
-        end = time.monotonic() + 90
-        while empty and time.monotonic() < end:
-            load(server, slow, turn)
+        while empty:
+            load(server, turn)
             turn += 1
             empty = [query for query in empty if not with_number(prometheus.ask(query))]
-        assert empty == []
         # A server that is only fed bad clips now and then is no reason to call anybody.
         alarming = prometheus.firing() - {"XclipDecodeWorkersDie"}
         assert alarming == set()

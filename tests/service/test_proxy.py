@@ -62,9 +62,9 @@ def test_the_documented_proxy_ends_tls(tmp_path: Path) -> None:
             way = httpx.HTTPTransport(uds=str(door), verify=False)
             with httpx.Client(transport=way, base_url="https://video.example.com") as client:
                 sent = [("video", clip_bytes()), ("labels", b'["a", "b"]')]
-                answer = client.post("/classify", files=sent, timeout=60)
+                answer = client.post("/classify", files=sent, timeout=None)
                 assert answer.status_code == 200, answer.text
                 assert client.get("/labels/").status_code == 200
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait()

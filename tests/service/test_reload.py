@@ -51,7 +51,7 @@ def server(bundle: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str
             assert process.stdout is not None
             found = re.search(r"http://[\d.:]+", process.stdout.readline())
             assert found is not None
-            with httpx.Client(base_url=found[0], timeout=60) as client:
+            with httpx.Client(base_url=found[0], timeout=None) as client:
                 while client.get("/readyz").status_code != 200:
                     assert process.poll() is None
                 yield process, client
@@ -170,7 +170,7 @@ def test_a_bad_start_up_list_stops_the_start(tmp_path: Path, content: bytes | No
     if content is not None:
         list_file.write_bytes(content)
     command = [sys.executable, "-m", "service", "--port", "0", "--warm-labels", str(list_file)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode != 0
     told = [line for line in ended.stderr.splitlines() if line.startswith("service: ")]
     assert len(told) == 1

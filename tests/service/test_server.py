@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pytest
 
 from service.decode import DecodePool
 from service.settings import Settings
-from tests.service.conftest import RunningServer, fake_runtime, running
+from tests.service.conftest import RunningServer, fake_runtime, multipart, running, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +37,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 def fails_with(*arguments: str, **environment: str) -> str:
     with start(*arguments, **environment) as process:
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate()
     assert process.returncode != 0
     told = [line for line in errors.splitlines() if not line.startswith("{")]  # besides the log
     assert len(told) == 1, errors
@@ -52,10 +51,7 @@ def test_health_model_labels_docs(server: RunningServer) -> None:
     ready = get("/readyz").json()
     assert ready["status"] == "ready"
     assert ready["decode_workers"] >= 1
-    end = time.monotonic() + 30  # the others follow
-    while get("/readyz").json()["decode_workers"] < 2:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: get("/readyz").json()["decode_workers"] >= 2)  # the others follow
     model = get("/model").json()
     assert model["runtime"] == "onnxruntime-cpu"
     assert model["inputs"]["num_frames"] > 0
@@ -63,7 +59,7 @@ def test_health_model_labels_docs(server: RunningServer) -> None:
     page = get("/docs")
     assert page.status_code == 200
     for address in re.findall(r'(?:src|href)="([^"]+)"', page.text):
-        assert address.startswith("/"), f"{address} is on another host"
+        assert "//" not in address, f"{address} is on another host"
         assert get(address).status_code == 200
     document = get("/openapi.json").json()
     classify = document["paths"]["/classify"]["post"]
@@ -122,7 +118,7 @@ def test_logs_hold_no_labels_and_no_file_names(clip: bytes) -> None:
         )
         assert response.status_code == 200, response.text
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate()
         assert process.returncode == 0
     lines = [json.loads(line) for line in errors.splitlines()]
     assert any(line.get("request_id") == "find-me" for line in lines)
@@ -135,7 +131,7 @@ def test_not_ready_until_loaded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     release = threading.Event()
     runtime = fake_runtime()
     warm_up = runtime.warm_up
-    monkeypatch.setattr(runtime, "warm_up", lambda: (release.wait(20), warm_up())[1])
+    monkeypatch.setattr(runtime, "warm_up", lambda: (release.wait(), warm_up())[1])
     server = RunningServer(runtime).begin()
     try:
         with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:
@@ -176,17 +172,15 @@ def test_stopping_finishes_what_was_accepted(clip: bytes) -> None:
     )
     with started() as (process, url):
         port = int(url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:500])
-            deadline = time.monotonic() + 10
-            while not _in_flight(url) and time.monotonic() < deadline:
-                pass
+            until(lambda: _in_flight(url))
             process.send_signal(signal.SIGTERM)
             connection.sendall(body[500:])
             assert b" 200 " in connection.recv(65536).split(b"\r\n")[0]
-        assert process.wait(timeout=30) == 0
+        assert process.wait() == 0
         with pytest.raises(OSError, match="refused"):
-            socket.create_connection(("127.0.0.1", port), timeout=5)
+            socket.create_connection(("127.0.0.1", port))
 
 
 def _in_flight(url: str) -> bool:
@@ -202,26 +196,18 @@ def test_a_disconnect_cancels_the_work(clip: bytes, monkeypatch: pytest.MonkeyPa
     async def endless(self: DecodePool, *_: Any, **__: Any) -> None:
         started.append(1)
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             cancelled.append(1)
             raise
 
     with running(fake_runtime()) as server:
         monkeypatch.setattr(DecodePool, "decode", endless)
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(
-                f"http://127.0.0.1:{server.port}/classify",
-                files={"video": ("c", clip)},
-                data={"labels": ["a"]},
-                timeout=1,
-            )
-        deadline = time.monotonic() + 5
-        while not cancelled and time.monotonic() < deadline:
-            server.client.get("/healthz")
-        assert started
-        assert cancelled
-        assert server.server.admission.in_flight == 0
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(multipart(clip, "a"))
+            until(lambda: bool(started))
+        until(lambda: bool(cancelled))
+        until(lambda: server.server.admission.in_flight == 0)
 
 
 @pytest.mark.parametrize(

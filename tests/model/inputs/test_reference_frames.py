@@ -39,7 +39,7 @@ def decode(path: Path) -> Clip:
 def ffmpeg(path: Path, *options: str) -> bytes:
     command = ["ffmpeg", "-v", "quiet", "-i", str(path), "-map", "0:V:0", "-vsync", "passthrough"]
     command += [*options, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, check=True).stdout
 
 
 def indices(frames: int) -> list[int]:

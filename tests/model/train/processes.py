@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-TIMEOUT_S = 240
 
 
 def command(config: dict[str, Any], processes: int = 1) -> list[str]:
@@ -42,7 +41,6 @@ def finished(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
         preexec_fn=before_exec,
     )
 
@@ -74,5 +72,5 @@ def stopped_after(
                 break
         else:
             raise AssertionError(f"the run ended before update {update}: {said}")
-        _, rest = process.communicate(timeout=TIMEOUT_S)
+        _, rest = process.communicate()
     return process.returncode, rest

@@ -214,10 +214,8 @@ def test_the_decoding_processes_of_a_killed_run_end_by_themselves(
         process.kill()
     assert said
     assert len(workers) >= 2
-    deadline = time.monotonic() + 60  # torch's workers look for their parent every five seconds
-    while any(map(_runs, workers)) and time.monotonic() < deadline:
+    while any(map(_runs, workers)):  # torch's workers look for their parent every five seconds
         time.sleep(0.2)
-    assert not any(map(_runs, workers))
 
 
 def _runs(process: Path) -> bool:

@@ -159,7 +159,6 @@ def test_the_same_files_reach_out_when_opened_carelessly(
         check=True,
         cwd=tmp_path,
         stderr=subprocess.DEVNULL,
-        timeout=60,
     )
     lines = [
         line

@@ -51,7 +51,7 @@ class ServerProcess:
         found = re.search(r"http://[\d.]+:(\d+)", line)
         assert found, line + self.log.read_text()
         self.url = f"http://127.0.0.1:{found[1]}"
-        self.client = httpx.Client(base_url=self.url, timeout=120)
+        self.client = httpx.Client(base_url=self.url, timeout=None)
 
     def wait_until_ready(self) -> None:
         """Returns when /readyz says 200 and every decode worker is there."""
@@ -93,7 +93,7 @@ class ServerProcess:
     def stop(self) -> None:
         """An orderly stop; the server must end by itself, and well."""
         self.root.send_signal(signal.SIGTERM)
-        assert self.process.wait(60) == 0, self.log.read_text()[-4000:]
+        assert self.process.wait() == 0, self.log.read_text()[-4000:]
 
     def kill(self) -> None:
         """End it in any case, and let go of it."""

@@ -50,7 +50,7 @@ async def together(url: str, uploads: list[Upload]) -> list[Answer]:
     """All uploads, eight at a time, answers in order."""
     gate = asyncio.Semaphore(AT_ONCE)
     limits = httpx.Limits(max_connections=AT_ONCE)
-    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=None, limits=limits) as client:
 
         async def one(upload: Upload) -> Answer:
             async with gate:

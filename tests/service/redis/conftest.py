@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import socket
@@ -22,6 +23,12 @@ from tests.service.conftest import RunningServer, running
 Result = TypeVar("Result")
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 class RedisServer:
     """One redis-server process; `url` is its address. Options as on its command line."""
 
@@ -29,8 +36,7 @@ class RedisServer:
         self, folder: Path, *options: str, password: str = "", tls: Path | None = None
     ) -> None:
         self.folder, self.options, self.password, self.tls = folder, options, password, tls
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,6 +51,14 @@ class RedisServer:
         return redis.Redis.from_url(self.url)
 
     def start(self) -> RedisServer:
+        """Start it, at another port where somebody has taken this one since it was found free."""
+        first = self.process is None
+        while not self._started():
+            assert first, "redis-server has ended"
+            self.port = free_port()
+        return self
+
+    def _started(self) -> bool:
         where = ["--port", str(self.port)]
         if self.tls:
             files = ["--tls-cert-file", "server.crt", "--tls-key-file", "server.key"]
@@ -57,14 +71,11 @@ class RedisServer:
             ["redis-server", *where, "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder),
              "--logfile", str(self.folder / f"redis-{self.port}.log"), *self.options],
         )  # fmt: skip
-        while True:
-            assert self.process.poll() is None, "redis-server has ended"
-            try:
-                with self.client() as client:
-                    client.ping()
-                return self
-            except redis.ConnectionError:
-                continue
+        while self.process.poll() is None:
+            with contextlib.suppress(redis.ConnectionError), self.client() as client:
+                if client.info("server")["process_id"] == self.process.pid:
+                    return True
+        return False
 
     def kill(self) -> None:
         assert self.process is not None

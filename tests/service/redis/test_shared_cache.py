@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_killed_then_restarted(redis_server: RedisServer) -> None:
 
 def test_paused_costs_one_time_out_then_nothing(redis_server: RedisServer) -> None:
     async def scenario() -> None:
-        async with shared_cache(redis_server.url, timeout_s=0.05) as cache:
+        async with shared_cache(redis_server.url, timeout_s=0.5) as cache:
             await filled(cache)
             redis_server.pause()
             assert await cache.get_many(KEYS) == [None] * len(KEYS)
@@ -183,8 +184,8 @@ def test_a_huge_value_costs_at_most_the_time_out(redis_server: RedisServer) -> N
         async with shared_cache(redis_server.url, timeout_s=0.02) as cache:
             await until(lambda: cache.up)
             assert await cache.get_many([b"huge"]) == [None]
-            await until(lambda: cache.up)
-            assert await cache.get_many([b"small"]) == [b"value"]
+            while await cache.get_many([b"small"]) != [b"value"]:
+                await asyncio.sleep(0.005)
 
     run(scenario())
 
@@ -288,14 +289,12 @@ def test_a_quick_answer_takes_no_time_from_the_time_out(redis_server: RedisServe
     """The event loop held up for longer than the time-out is not the Redis's fault."""
 
     async def scenario() -> None:
-        async with shared_cache(redis_server.url, timeout_s=0.05) as cache:
+        async with shared_cache(redis_server.url, timeout_s=0.5) as cache:
             await filled(cache)
-            import asyncio
-
             asking = asyncio.ensure_future(cache.get_many(KEYS))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            time.sleep(0.2)
+            time.sleep(1.0)
             assert await asking == list(ENTRIES.values())
             assert cache.up
 

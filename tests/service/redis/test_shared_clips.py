@@ -213,7 +213,7 @@ def test_whatever_redis_is_like_the_answer_is_right(fault: str, redis_server: Re
     with with_redis(redis_server) as first:
         computed = ask(first, clip).json()
         stored(first)
-    with with_redis(redis_server, redis_timeout_s=0.1) as second:
+    with with_redis(redis_server, redis_timeout_s=1.0) as second:
         FAULTS[fault](redis_server)
         unknown = second.classify(None, labels=LABELS, video_id=computed["video_id"])
         assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_video_id")
