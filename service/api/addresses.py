@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Addresses:
-    """ASGI middleware: HEAD is answered as GET, `/labels/` as `/labels`, without `root_path`.
+    """ASGI middleware: HEAD becomes GET, `/labels/` and `//labels` become `/labels`.
 
     Nothing is redirected, since the address in a redirect would have to be believed from the
     request (its Host), and behind a proxy the scheme is not known either.
@@ -34,4 +34,4 @@ class Addresses:
             path = path.removeprefix(self._root)
         # The protocol below keeps the scope as it came, and leaves out the body of what was HEAD.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        await self._app({**scope, "path": path.rstrip("/") or "/", "method": method}, receive, send)
+        await self._app({**scope, "path": "/" + path.strip("/"), "method": method}, receive, send)

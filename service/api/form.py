@@ -94,8 +94,10 @@ async def read_form(
         _check_size(int(length), limits)
     try:
         async with asyncio.timeout(limits.timeout_s):
-            await _feed(reader, stream, limits)
-        return await asyncio.to_thread(reader.finish)
+            received = await _feed(reader, stream, limits)
+        if received > IN_THREAD_AFTER_BYTES:
+            return await asyncio.to_thread(reader.finish)
+        return reader.finish()
     except BaseException as error:
         reader.close()
         if isinstance(error, TimeoutError):
@@ -118,6 +120,12 @@ def _reader(headers: Mapping[str, str], limits: FormLimits) -> _Reader:
     if kind == b"application/x-www-form-urlencoded":
         return _UrlencodedReader(limits)
     boundary = options.get(b"boundary", b"")
+    if kind == b"multipart/form-data" and not boundary:
+        raise ApiError(
+            "unsupported_content_type",
+            "the Content-Type names no boundary; do not set that header: the library that writes "
+            "the form sets it, boundary and all",
+        )
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
         raise ApiError(
             "unsupported_content_type",
@@ -126,7 +134,8 @@ def _reader(headers: Mapping[str, str], limits: FormLimits) -> _Reader:
     return MultipartReader(boundary, limits)
 
 
-async def _feed(reader: _Reader, stream: AsyncIterator[bytes], limits: FormLimits) -> None:
+async def _feed(reader: _Reader, stream: AsyncIterator[bytes], limits: FormLimits) -> int:
+    """Write the body to the reader as it arrives; return its size in bytes."""
     received = 0
     chunks = aiter(stream)
     while True:
@@ -134,7 +143,7 @@ async def _feed(reader: _Reader, stream: AsyncIterator[bytes], limits: FormLimit
             async with asyncio.timeout(limits.idle_timeout_s):
                 chunk = await anext(chunks)
         except StopAsyncIteration:
-            return
+            return received
         except TimeoutError:
             raise ApiError(
                 "upload_timeout", f"nothing arrived for {limits.idle_timeout_s:g} s"

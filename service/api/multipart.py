@@ -29,6 +29,7 @@ PLAIN_ENCODINGS = ("", "7bit", "8bit", "binary")
 # What clients declare of texts that are ASCII more often than not.
 CHARSETS = ("utf-8", "ascii", "iso8859-1", "cp1252")
 CHARSET_FIELD = "_charset_"  # of HTML: the browser fills in the form's encoding
+FOLDED = re.compile(r"invalid character (32|9) in header")
 LF_LINE = re.compile(rb"[\r\n]*--[^\r\n]*\n")
 LINE_ENDS = "lines of a form end with CR LF, not LF alone"
 
@@ -131,9 +132,7 @@ class MultipartReader:
         try:
             self._parser.write(data)
         except MultipartParseError as error:
-            raise ApiError(
-                "malformed_request", f"the body is not a well-formed multipart form: {error}"
-            ) from None
+            raise ApiError("malformed_request", _explained(str(error))) from None
         except DecodeError:
             raise ApiError("bad_field", f"{self._part.name} is not valid base64") from None
 
@@ -203,6 +202,12 @@ class MultipartReader:
     def _decode(self, sink: _Sink) -> None:
         """Have the part's bytes reach the sink as they were before their transfer encoding."""
         part = self._part
+        coding = part.headers.get(b"content-encoding", b"identity").decode("latin-1")
+        if coding.lower() != "identity":
+            raise ApiError(
+                "unsupported_content_type",
+                f"{part.name} is compressed (Content-Encoding: {coding[:40]}); send it as it is",
+            )
         header = part.headers.get(b"content-transfer-encoding", b"")
         encoding = header.strip().lower().decode("latin-1")
         if encoding in PLAIN_ENCODINGS:
@@ -270,6 +275,13 @@ class MultipartReader:
     def _no_boundary(self) -> ApiError:
         why = "the body does not begin with the boundary that its Content-Type names"
         return ApiError("malformed_request", LINE_ENDS if LF_LINE.match(self._part.text) else why)
+
+
+def _explained(error: str) -> str:
+    """Say what is wrong with a form in whose bytes the parser found this."""
+    if FOLDED.search(error):
+        return "a header of a part goes on in a second line; write it in one"
+    return f"the body is not a well-formed multipart form: {error}"
 
 
 def _is_path(text: bytearray) -> bool:

@@ -161,6 +161,10 @@ REFUSED = {
         body_of(labels(b"".join(b"\r\nX-%d: y" % i for i in range(50)))), 400, "header count"),
     "no name": (body_of(part(b"Content-Disposition: form-data", b"a")), 400, "no name"),
     "no headers": (body_of(b"\r\na"), 400, "no name"),
+    "a folded header": (
+        body_of(part(b'Content-Disposition: form-data;\r\n name="labels"', b"a")), 400, "in one"),
+    "a compressed part": (
+        body_of(labels(b"\r\nContent-Encoding: gzip")), 415, "labels is compressed"),
     "a path for the clip": (
         body_of(part(DISPOSITION + b'name="video"', b"a/caf\xc3\xa9.mp4"), labels()), 422, "=@"),
     "two clips": (body_of(video(b"a"), video(b"b")), 422, "twice"),
