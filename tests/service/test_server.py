@@ -71,7 +71,9 @@ def test_health_model_labels_docs(server: RunningServer) -> None:
 def test_the_page_is_whole(server: RunningServer) -> None:
     page = server.client.get("/")
     assert "default-src 'self'" in page.headers["content-security-policy"]
-    for address in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+    addresses = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page.text)
+    assert len(addresses) == 3
+    for address in addresses:
         assert server.client.get(address).status_code == 200
 
 
