@@ -32,11 +32,11 @@ from torch.utils.data import DataLoader
 
 import model.torchvision_schemas  # noqa: F401  (before transformers)
 from benchmarks.lib.bundles import FOLDER, tokenizer_of
+from benchmarks.lib.layouts import to_huggingface
 from benchmarks.lib.networks import random_network
 from benchmarks.lib.timing import publish
 from export.runtime import available_cpus
 from model.checkpoints.native import save_checkpoint
-from model.checkpoints.publish import to_huggingface
 from model.data.frames.loading import training_batches
 from model.data.shapes.dataset import ShapesOptions, make_dataset
 from model.data.shapes.scene import SceneOptions

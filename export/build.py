@@ -1,4 +1,4 @@
-"""Making a bundle: graphs, tokenizer, label lists, precisions, comparison with torch, manifest."""
+"""Make a bundle: graphs, tokenizer, label lists, precisions, comparison with torch, manifest."""
 
 from __future__ import annotations
 
@@ -59,8 +59,21 @@ def make_bundle(
 ) -> Bundle:
     """Export, compare and only then let the bundle appear at `output`.
 
-    Raises `ExportError` where a graph cannot be made or is too far from torch, `BundleError` where
-    `output` is taken, `ValueError` for a bad label file or clip.
+    Args:
+        checkpoint: The network, its tokenizer and the templates it was trained with.
+        output: Folder to make.
+        options: What goes in besides: label lists, precisions, engines, other templates.
+        steps: Where progress is shown.
+
+    Returns:
+        The bundle, opened. Its files are checked, and its logits were within the limits of
+        `export.limits` from torch's on real clips.
+
+    Raises:
+        ExportError: A graph cannot be made, or is too far from torch.
+        BundleError: `output` is taken.
+        ValueError: A label file, a template or a clip is bad.
+        OSError: The folder cannot be written.
     """
     net = checkpoint.net.eval().requires_grad_(requires_grad=False)
     tokenizer = checkpoint.tokenizer or Tokenizer.clip()

@@ -37,7 +37,7 @@ def read_checkpoint(
     activation: Activation | None = None,
     frame_average: bool = False,
 ) -> Checkpoint:
-    """Any supported source, with where it comes from; see `load_checkpoint`.
+    """Read any supported source, with where it comes from; see `load_checkpoint`.
 
     `num_frames` is the number of frames of a network made from CLIP; other sources have their own,
     and their time table is resampled where it differs. `seed` decides the first values of what
@@ -61,18 +61,26 @@ def read_checkpoint(
 
 
 def load_checkpoint(source: str | os.PathLike[str], *, num_frames: int | None = None) -> XClip:
-    """The X-CLIP of a native folder, official `.pth`, Hugging Face folder or hub id, in eval mode.
+    """Load an X-CLIP from any supported source.
 
-    Also a start for fine-tuning: an OpenAI CLIP archive (`.pt`) or `open_clip:MODEL/TAG`, whose
-    parts that CLIP does not have get their published first values. `num_frames` makes a network
-    for another number of frames. CheckpointError says what is wrong with a source and names every
-    tensor that does not fit.
+    Args:
+        source: A native folder, official `.pth`, Hugging Face folder or hub id. Also a start for
+            fine-tuning: plain CLIP as `open_clip:MODEL/TAG`, whose missing parts get their
+            published first values.
+        num_frames: Frames T of a clip; where the source has others its time table is resampled.
+
+    Returns:
+        The network in fp32 on the processor, in eval mode. It takes frames float32 (B,T,3,H,W),
+        normalised as `net.inputs` says, and token ids int64 (K,L).
+
+    Raises:
+        CheckpointError: What is wrong with the source; every tensor that does not fit is named.
     """
     return read_checkpoint(source, num_frames=num_frames).net
 
 
 def resample_frames(net: XClip, num_frames: int) -> XClip:
-    """The same weights, shared, for another number of frames; the time table is resampled."""
+    """Share the weights with a network for another number of frames; resample its time table."""
     if num_frames == net.config.num_frames:
         return net
     if num_frames < 1:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+
+
+def sleep_while_waiting() -> None:
+    """Have torch's threads sleep while they wait for each other; call before torch loads.
+
+    At the end of every product the threads of OpenMP meet, and those that are there first spin.
+    Beside other work the last one may not be running at all: they then spin in its place, and two
+    threads are many times slower than one. What the environment says of this counts.
+    """
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def one_line(error: object) -> str:

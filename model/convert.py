@@ -22,7 +22,6 @@ EXAMPLES = """examples:
   python -m model.convert k400_32_8.pth --output checkpoints/b32
   python -m model.convert microsoft/xclip-base-patch32 --output checkpoints/b32
   python -m model.convert open_clip:ViT-B-16/openai --frames 8 --output checkpoints/start
-  python -m model.convert ViT-B-32.pt --output checkpoints/start
 """
 
 
@@ -38,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "source",
         metavar="SOURCE",
-        help="official .pth; Hugging Face folder or hub id; OpenAI CLIP .pt; open_clip:MODEL/TAG",
+        help="official .pth; Hugging Face folder or hub id; open_clip:MODEL/TAG",
     )
     p.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
     p.add_argument("--name", help="name of the model (default: the source's)")

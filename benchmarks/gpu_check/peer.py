@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.checkpoints.publish import to_huggingface
+from benchmarks.lib.layouts import to_huggingface
 from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 

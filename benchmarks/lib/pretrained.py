@@ -9,8 +9,8 @@ from typing import Any
 
 import model.torchvision_schemas  # noqa: F401  (before transformers)
 from benchmarks.lib.bundles import FOLDER
+from benchmarks.lib.layouts import to_huggingface
 from benchmarks.lib.networks import random_network
-from model.checkpoints.publish import to_huggingface
 from model.inputs import InputSpec, Tokenizer
 from model.network.xclip import XClip
 

@@ -138,5 +138,5 @@ def open_clip_weights(tag: str) -> tuple[dict[str, Any], Activation]:
             f"{OPEN_CLIP}{tag} cannot be downloaded ({reason}): check the connection, or give the "
             "file itself"
         ) from None
-    state = read_safetensors(file) if file.suffix == ".safetensors" else read_pickled(file)[0]
+    state = read_safetensors(file) if file.suffix == ".safetensors" else read_pickled(file)
     return state, "quick_gelu" if found.get("quick_gelu") else "gelu"

@@ -182,7 +182,7 @@ def tensors_of(folder: Path) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     if file.suffix != ".safetensors":
-        return read_pickled(file)[0]
+        return read_pickled(file)
     return read_safetensors(file)
 
 

@@ -1,9 +1,8 @@
 """The tensors of a `.pth`, `.pt` or `.bin` file, and nothing executed that lies beside them.
 
 torch reads files of tensors alone (`weights_only`). What it refuses, because other objects lie
-in there (official training saves its config so) or because it is a TorchScript archive (OpenAI's
-CLIP), is read here: a pickle whose every class is an inert stand-in, and tensors mapped from the
-file. TorchScript's own loader would run code of the archive, which may write files.
+in there (official training saves its config so), is read here: a pickle whose every class is an
+inert stand-in, and tensors mapped from the file.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import mmap
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,50 +20,51 @@ from torch import Tensor
 
 from model.checkpoints.errors import CheckpointError
 
-DEEPEST_MODULE = 40
+SCRIPTED = "constants.pkl"  # in every TorchScript archive
 
 
-def read_pickled(path: Path) -> tuple[dict[str, Any], bool]:
-    """The named tensors of the file, and whether it is a TorchScript archive.
+def read_pickled(path: Path) -> dict[str, Any]:
+    """Read the named tensors of a file.
 
     They are those under `model` or `state_dict`, or at the top; values that are no tensors come
-    along, so that a strict reader can name them. CheckpointError says why a file cannot be read.
+    along, so that a strict reader can name them.
+
+    Raises:
+        CheckpointError: The file cannot be read, and why.
     """
     try:
-        content, scripted = _content(path)
-        found = _named(content)
+        return _named(_content(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
     # A hostile pickle can make the reader fail in any way; all of them mean the same.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason[:200]}") from None
-    return found, scripted
 
 
-def _content(path: Path) -> tuple[Any, bool]:
+def _content(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         try:
-            return torch.load(path, map_location="cpu", weights_only=True), False
+            return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             raise ValueError(
                 "it is neither a file of torch.save nor, in the old format before torch 1.6, one "
                 "of tensors alone; save its tensors again with a current torch"
             ) from None
     with zipfile.ZipFile(path) as archive:
-        scripted = any(name.endswith("/constants.pkl") for name in archive.namelist())
-        if not scripted:
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True), False
-            except pickle.UnpicklingError:
-                pass
-        with path.open("rb") as file:
-            return _Archive(archive, file).load(), scripted
+        if any(name.rpartition("/")[2] == SCRIPTED for name in archive.namelist()):
+            raise ValueError(
+                "it is a TorchScript archive, which holds code beside its tensors; OpenAI's CLIP "
+                "has the same weights as open_clip:ViT-B-16/openai (and the like)"
+            )
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError:
+            with path.open("rb") as file:
+                return _Archive(archive, file).load()
 
 
 def _named(content: Any) -> dict[str, Any]:
-    if isinstance(content, _Inert):
-        content = dict(_tensors_of(content, "", 0))
     if not isinstance(content, Mapping):
         raise ValueError(f"it holds a {type(content).__name__}, not named tensors")
     for key in ("model", "state_dict"):
@@ -74,25 +74,14 @@ def _named(content: Any) -> dict[str, Any]:
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
-def _tensors_of(module: _Inert, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a TorchScript module, named like those of its state dict."""
-    if depth > DEEPEST_MODULE or not isinstance(module.state, Mapping):
-        return
-    for name, value in module.state.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, _Inert):
-            yield from _tensors_of(value, f"{prefix}{name}.", depth + 1)
-
-
 class _Inert:
-    """Stands for any object of a class that is not loaded: keeps its state, does nothing."""
+    """Stand for any object of a class that is not loaded, and do nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.state: Any = None
+        """Drop what it would be made of."""
 
     def __setstate__(self, state: Any) -> None:
-        self.state = state
+        """Drop its state."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Drop an entry of a mapping."""

@@ -22,7 +22,7 @@ from model.checkpoints.native import Checkpoint, network_of, read_tokenizer
 from model.checkpoints.pickled import read_pickled
 from model.network.config import Activation, ModelConfig
 
-# Scalars that only OpenAI's own archives carry, all of them trained with QuickGELU.
+# Scalars that only OpenAI's own networks carry, all of them trained with QuickGELU.
 OPENAI_MARKS = {"input_resolution", "context_length", "vocab_size"}
 
 
@@ -75,14 +75,9 @@ def read_huggingface(folder: Path, name: str) -> Checkpoint:
 
 def _read_file(path: Path, options: StartOptions) -> Checkpoint:
     """An official `.pth`, or CLIP's tensors in a `.pt`, `.bin` or safetensors file."""
-    if path.suffix == ".safetensors":
-        state, scripted = read_safetensors(path), False
-    else:
-        state, scripted = read_pickled(path)
+    state = read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
     if is_clip(state):
-        openai: Activation | None = (
-            "quick_gelu" if scripted or state.keys() >= OPENAI_MARKS else None
-        )
+        openai: Activation | None = "quick_gelu" if state.keys() >= OPENAI_MARKS else None
         activation = options.activation or openai
         if activation is None:
             raise CheckpointError(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.command_line import Parser, new_file, one_line, share, whole
+from model.command_line import Parser, new_file, one_line, share, sleep_while_waiting, whole
 from model.evaluate.paper import DATASETS, PROTOCOLS
 
 EXAMPLES = """\
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 with one line on a mistake."""
     options = parser().parse_args(arguments)
+    sleep_while_waiting()
     try:
         # Torch comes in here, so that --help and typing mistakes answer at once.
         from model.evaluate.command import measure

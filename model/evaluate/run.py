@@ -36,10 +36,23 @@ def evaluate(
     on_clip: Callable[[], None] = lambda: None,
     read: TestClips | None = None,
 ) -> Scores:
-    """Scores of all clips, the same on every process; each scores its own share of the list.
+    """Score every clip of a list exactly once.
 
-    `on_clip` is called after each clip of this process. DataError where more clips cannot be
-    decoded than the limit allows.
+    Args:
+        scorer: A network or a bundle; its templates are what labels are filled into.
+        clips: The list, with its K labels.
+        views: How often each clip is looked at.
+        data: Decoding processes, and the share of clips that may be broken.
+        processes: Those that share the list; each scores its own part.
+        on_clip: Called after each clip of this process.
+        read: The clips by the test rule, where they do not come from their files.
+
+    Returns:
+        Scores of all N clips, the same on every process: float32 (N,K), the mean over views of
+        the softmax over labels, from 0 to 1.
+
+    Raises:
+        DataError: More clips cannot be decoded than `data.max_broken_share` allows.
     """
     texts = label_vectors(scorer, clips.labels.names)
     source = read or TestClips(clips, scorer.inputs, views.views, views.crops)

@@ -44,7 +44,19 @@ class XClip(nn.Module):
         self.logit_scale = nn.Parameter(torch.empty(()))
 
     def encode_video(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B,T,3,H,W), normalised, to clip vectors (B,E) and patch context (B,P,E)."""
+        """Encode clips.
+
+        Args:
+            frames: float (B,T,3,H,W), RGB, mean and deviation taken out as `inputs` says; T, H
+                and W are those of the configuration.
+
+        Returns:
+            Clip vectors (B,E), not normalised, and patch context (B,P,E), the mean over frames;
+            P is 0 for a network without prompts.
+
+        Raises:
+            ValueError: The frames have another shape, or are not floating point.
+        """
         features, patches = self.visual(frames)
         video = self.mit(features)
         if self.patch_context is None:
@@ -52,7 +64,18 @@ class XClip(nn.Module):
         return video, self.patch_context(patches)
 
     def encode_text(self, token_ids: Tensor) -> Tensor:
-        """Token ids (K,L), L up to the context length, to label vectors (K,E), before prompts."""
+        """Encode texts.
+
+        Args:
+            token_ids: integer (K,L), each row with its end token, padded behind it; L from 1 to
+                the context length, and no longer than the longest text needs.
+
+        Returns:
+            Label vectors (K,E), not normalised, before the video-specific prompts.
+
+        Raises:
+            ValueError: The ids have another shape, or are not integers.
+        """
         limit = self.config.context_length
         if token_ids.ndim != 2 or not 0 < token_ids.shape[1] <= limit or _is_float(token_ids):
             raise ValueError(
@@ -70,7 +93,20 @@ class XClip(nn.Module):
         return prompts
 
     def score(self, video: Tensor, context: Tensor, text: Tensor) -> Tensor:
-        """Clip vectors (B,E), context (B,P,E), labels (K,E) or (B,K,E) to logits (B,K)."""
+        """Score labels for clips; each label by itself, whatever stands beside it.
+
+        Args:
+            video: Clip vectors (B,E).
+            context: Patch context (B,P,E).
+            text: Label vectors (K,E), the same for all clips, or (B,K,E).
+
+        Returns:
+            Logits (B,K) in fp32 at least: the cosine of clip and prompted label, from -1 to 1,
+            times the network's scale.
+
+        Raises:
+            ValueError: The shapes do not belong together.
+        """
         self._check_features(video, context, text)
         if text.ndim == 2:
             text = text.expand(video.shape[0], -1, -1)
@@ -99,7 +135,10 @@ class XClip(nn.Module):
             )
 
     def forward(self, frames: Tensor, token_ids: Tensor) -> Tensor:
-        """Frames (B,T,3,H,W), normalised, and token ids (K,L) to logits (B,K)."""
+        """Score texts for clips: frames as `encode_video` takes them, token ids as `encode_text`.
+
+        Returns logits (B,K), as `score` does.
+        """
         video, context = self.encode_video(frames)
         return self.score(video, context, self.encode_text(token_ids))
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from model.command_line import one_line
+from model.command_line import one_line, sleep_while_waiting
 from model.train.errors import TrainError
 from model.train.settings import read_config
 
@@ -15,6 +15,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; on a mistake 1 with one line that says what to do."""
     try:
         config = read_config(arguments)
+        sleep_while_waiting()
         # Torch comes in here, so that --help and typing mistakes answer at once.
         from model.train.loop import Interrupted, train
     except TrainError as error:

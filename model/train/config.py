@@ -170,7 +170,9 @@ class ComputeConfig(Section):
     checkpoint_segments: Count = 0
     """Recompute the vision blocks in so many segments to save memory (336 pixels: 3)."""
     threads: Positive | None = None
-    """CPU threads of each process. Default: torch's own choice."""
+    """CPU threads of each process. Default: torch's own choice, one for each processor that the
+    process may use; with torchrun one. Threads that wait for each other go to sleep soon, so that
+    other work beside a run costs its share and no more."""
 
 
 class EvaluateConfig(Section):

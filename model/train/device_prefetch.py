@@ -9,7 +9,7 @@ import torch
 from model.data.frames.loading import Batch
 
 
-class Upload:
+class DevicePrefetch:
     """Copies frames on a stream of its own; on the processor there is nothing to copy."""
 
     def __init__(self, device: torch.device) -> None:

@@ -15,15 +15,15 @@ from model.train.standstill import standstill
 CHECKPOINT, REPORT, BROKEN = "checkpoint", "report", "broken.csv"
 
 
-def finish(run: Run, scores: Scores | None, display: Display) -> Path:
+def export_run(run: Run, scores: Scores | None, display: Display) -> Path:
     """Write both into the run's folder and say where they are; the folder of the checkpoint."""
-    start, place = run.start, run.config.output / CHECKPOINT
+    initial, place = run.initial, run.config.output / CHECKPOINT
     save_checkpoint(
-        start.net,
+        initial.net,
         place,
-        tokenizer=start.tokenizer if start.own_tokenizer else None,
+        tokenizer=initial.tokenizer if initial.own_tokenizer else None,
         name=run.name,
-        source=start.source,
+        source=initial.source,
         templates=run.templates,
         overwrite=True,
     )

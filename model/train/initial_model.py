@@ -17,7 +17,7 @@ from model.train.errors import TrainError
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialModel:
     """A network, the tokenizer of its text tower and whether that is its own, and its story.
 
     `templates` are the prompts that it was trained with so far.
@@ -31,7 +31,7 @@ class Start:
     templates: tuple[str, ...] = ()
 
 
-def make_start(config: StartConfig, seed: int) -> Start:
+def make_initial_model(config: StartConfig, seed: int) -> InitialModel:
     """Load or build the network; TrainError says what is wrong with the source."""
     start = _from_scratch(config, seed) if config.source is None else _loaded(config, seed)
     if config.drop_path is None:
@@ -40,7 +40,7 @@ def make_start(config: StartConfig, seed: int) -> Start:
     return replace(start, net=net)
 
 
-def _loaded(config: StartConfig, seed: int) -> Start:
+def _loaded(config: StartConfig, seed: int) -> InitialModel:
     assert config.source is not None
     try:
         found = read_checkpoint(
@@ -59,10 +59,10 @@ def _loaded(config: StartConfig, seed: int) -> Start:
             net.mit.positional_embedding.data.mul_(scale)
         notes = (*notes, note)
     source = found.source or found.name
-    return Start(net, tokenizer, found.tokenizer is not None, source, notes, found.templates)
+    return InitialModel(net, tokenizer, found.tokenizer is not None, source, notes, found.templates)
 
 
-def _from_scratch(config: StartConfig, seed: int) -> Start:
+def _from_scratch(config: StartConfig, seed: int) -> InitialModel:
     architecture = config.architecture
     assert architecture is not None
     merges = config.tokenizer_merges
@@ -82,7 +82,7 @@ def _from_scratch(config: StartConfig, seed: int) -> Start:
         side = architecture.image_size // architecture.patch_size
         table = table_of_sines(side, architecture.vision_width)
         net.visual.positional_embedding.data[1:] = table
-    return Start(net, tokenizer, merges is not None, "trained from scratch")
+    return InitialModel(net, tokenizer, merges is not None, "trained from scratch")
 
 
 def _with_drop_path(net: XClip, rate: float) -> XClip:

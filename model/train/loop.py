@@ -17,7 +17,7 @@ from model.evaluate.run import Views, evaluate
 from model.evaluate.scores import Scores
 from model.processes import joined
 from model.train.config import TrainConfig
-from model.train.export_run import finish
+from model.train.export_run import export_run
 from model.train.glibc_malloc import keep_freed_memory
 from model.train.progress import Display, Pace
 from model.train.record import Record
@@ -49,7 +49,7 @@ def train(config: TrainConfig) -> Path:
             for note in (*run.notes, run.summary()):
                 display.say(note)
             scores = _go_through(run, display, record, asked)
-            place = finish(run, scores, display) if processes.leads else None
+            place = export_run(run, scores, display) if processes.leads else None
             processes.wait()
     return place or config.output
 
@@ -121,13 +121,13 @@ class _Batches:
 def _save(run: Run, done: int) -> None:
     run.broken.share(run.processes)
     if run.processes.leads:
-        save(run.snapshots, done, run.start, run.updater, run.broken, run.name)
+        save(run.snapshots, done, run.initial, run.updater, run.broken, run.name)
     run.processes.wait()
 
 
 def _evaluate(run: Run, display: Display, record: Record | None, done: int) -> Scores:
     assert run.validation is not None
-    net, views, clips = run.start.net, run.config.evaluate, run.validation.clips
+    net, views, clips = run.initial.net, run.config.evaluate, run.validation.clips
     net.eval()
     with display.measuring(math.ceil(len(clips) / run.processes.count)) as on_clip:
         scores = evaluate(

@@ -14,7 +14,7 @@ from model.network.xclip import XClip
 from model.train.broken import BrokenClips
 from model.train.config import StartConfig, TrainConfig
 from model.train.errors import TrainError
-from model.train.initial_model import Start
+from model.train.initial_model import InitialModel
 from model.train.snapshots import Snapshots, write_state
 from model.train.update import Updater
 
@@ -72,16 +72,21 @@ def templates_of(config: TrainConfig) -> tuple[str, ...]:
 
 
 def save(
-    snapshots: Snapshots, done: int, start: Start, updater: Updater, broken: BrokenClips, name: str
+    snapshots: Snapshots,
+    done: int,
+    initial: InitialModel,
+    updater: Updater,
+    broken: BrokenClips,
+    name: str,
 ) -> None:
     """A snapshot after `done` updates."""
     with snapshots.writing(done) as draft:
         save_checkpoint(
-            start.net,
+            initial.net,
             draft,
-            tokenizer=start.tokenizer if start.own_tokenizer else None,
+            tokenizer=initial.tokenizer if initial.own_tokenizer else None,
             name=name,
-            source=start.source,
+            source=initial.source,
             templates=templates_of(updater.config),
         )
         write_state(

@@ -20,7 +20,7 @@ from model.train.clips import training_clips, validation_clips
 from model.train.config import TrainConfig
 from model.train.errors import TrainError
 from model.train.groups import freeze_text, freeze_vision, parameter_groups
-from model.train.initial_model import Start, make_start
+from model.train.initial_model import InitialModel, make_initial_model
 from model.train.objective import Comparison, Objective, Texts, tokenised
 from model.train.resume import check_same_run, restore, templates_of
 from model.train.schedule import Schedule
@@ -37,7 +37,7 @@ class Run:
 
     config: TrainConfig
     processes: Processes
-    start: Start
+    initial: InitialModel
     training: TrainingClips
     validation: TestClips | None
     plan: Plan
@@ -80,15 +80,22 @@ class Run:
         return (
             f"{len(clips)} clips of {len(clips.labels)} labels; {self.updates} updates of "
             f"{plan.batch} clips, {plan.micro_batch} at a time in {plan.processes} "
-            f"process{'es' * (plan.processes > 1)} on {self.processes.device}; "
+            f"process{'es' * (plan.processes > 1)} on {self._device()}; "
             f"{trained / 1e6:.1f} million weights are trained"
         )
+
+    def _device(self) -> str:
+        device = self.processes.device
+        if device.type != "cpu":
+            return str(device)
+        threads = torch.get_num_threads()
+        return f"cpu with {threads} thread{'s' * (threads > 1)} each"
 
     def scorer(self) -> TorchScorer:
         """The network as it is now, for evaluation."""
         return TorchScorer(
-            self.start.net,
-            self.start.tokenizer,
+            self.initial.net,
+            self.initial.tokenizer,
             device=self.processes.device,
             precision=self.config.compute.precision,
             templates=self.templates,
@@ -107,48 +114,48 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
     config, fitted = fit_batch(config, len(clips), processes.count)
     plan = _plan(config, len(clips), processes)
     _check_mixing(config, plan)
-    start = make_start(config.start, config.seed)
-    config = _settled(config, processes.device, start)
+    initial = make_initial_model(config.start, config.seed)
+    config = _settled(config, processes.device, initial)
     check_same_run(config)
     snapshots = Snapshots(config.output / SNAPSHOTS, config.save.keep)
-    updater = _updater(config, processes, start, clips, plan)
-    first, known, warnings = restore(snapshots, start.net, updater)
+    updater = _updater(config, processes, initial, clips, plan)
+    first, known, warnings = restore(snapshots, initial.net, updater)
     return Run(
         config,
         processes,
-        start,
-        training_clips(config, clips, start.net.inputs, processes),
-        validation_clips(config, clips.labels, start.net.inputs, processes),
+        initial,
+        training_clips(config, clips, initial.net.inputs, processes),
+        validation_clips(config, clips.labels, initial.net.inputs, processes),
         plan,
         updater,
         snapshots,
         BrokenClips(len(clips), config.data.max_broken_share, known),
         first,
-        (*start.notes, *([fitted] if fitted else []), *warnings),
+        (*initial.notes, *([fitted] if fitted else []), *warnings),
     )
 
 
-def _settled(config: TrainConfig, device: torch.device, start: Start) -> TrainConfig:
+def _settled(config: TrainConfig, device: torch.device, initial: InitialModel) -> TrainConfig:
     """Put in what defaults stand for here, which is then part of what the run is."""
     precision = config.compute.precision
     if precision == "auto":
         precision = "bf16" if multiplies_bf16(device) else "fp32"
     changes = {
         "compute": config.compute.model_copy(update={"precision": precision}),
-        "data": config.data.model_copy(update={"template": _template(config, start)}),
+        "data": config.data.model_copy(update={"template": _template(config, initial)}),
     }
     return config.model_copy(update=changes)
 
 
-def _template(config: TrainConfig, start: Start) -> str:
+def _template(config: TrainConfig, initial: InitialModel) -> str:
     if config.data.template is not None:
         return config.data.template
-    if len(start.templates) > 1:
+    if len(initial.templates) > 1:
         raise TrainError(
-            f"{config.start.source} reads labels through {len(start.templates)} templates, a "
+            f"{config.start.source} reads labels through {len(initial.templates)} templates, a "
             "training has one: set data.template"
         )
-    return start.templates[0] if start.templates else PLACE
+    return initial.templates[0] if initial.templates else PLACE
 
 
 def _plan(config: TrainConfig, clips: int, processes: Processes) -> Plan:
@@ -176,9 +183,9 @@ def _check_mixing(config: TrainConfig, plan: Plan) -> None:
 
 
 def _updater(
-    config: TrainConfig, processes: Processes, start: Start, clips: ClipList, plan: Plan
+    config: TrainConfig, processes: Processes, initial: InitialModel, clips: ClipList, plan: Plan
 ) -> Updater:
-    net = start.net.to(processes.device).train()
+    net = initial.net.to(processes.device).train()
     net.visual.checkpoint_segments = config.compute.checkpoint_segments
     if config.compute.channels_last:
         net.visual.conv1.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -202,16 +209,18 @@ def _updater(
         comparison,
         groups,
         net.inputs,
-        Objective(clips, _texts(config, processes, start, clips), config.loss, config.seed),
+        Objective(clips, _texts(config, processes, initial, clips), config.loss, config.seed),
         plan,
         Schedule(config.schedule, plan.updates_per_epoch, plan.micro_batches),
     )
 
 
-def _texts(config: TrainConfig, processes: Processes, start: Start, clips: ClipList) -> Texts:
+def _texts(
+    config: TrainConfig, processes: Processes, initial: InitialModel, clips: ClipList
+) -> Texts:
     assert config.data.template is not None, "settled by now"
     ids = torch.from_numpy(
-        tokenised(clips, config.data.template, start.tokenizer, start.net.inputs)
+        tokenised(clips, config.data.template, initial.tokenizer, initial.net.inputs)
     ).to(processes.device)
     frozen = config.text == "frozen"
-    return Texts(ids, encode_texts(start.net, ids) if frozen else None)
+    return Texts(ids, encode_texts(initial.net, ids) if frozen else None)

@@ -20,7 +20,7 @@ from model.inputs import InputSpec
 from model.network.pixels import NormalisePixels
 from model.processes import Processes
 from model.train.config import TrainConfig
-from model.train.device_prefetch import Upload
+from model.train.device_prefetch import DevicePrefetch
 from model.train.errors import TrainError
 from model.train.groups import Group
 from model.train.losses import cross_entropy, smooth
@@ -63,7 +63,7 @@ class Updater:
         self.comparison, self.objective = comparison, objective
         self.plan, self.schedule, self.groups = plan, schedule, groups
         self.optimizers = make_optimizers(groups, config.optim)
-        self._upload = Upload(processes.device)
+        self._prefetch = DevicePrefetch(processes.device)
         self._normalise = NormalisePixels(spec).to(processes.device)
         self._begun: Batch | None = None
         self.scaler = torch.amp.GradScaler(
@@ -95,15 +95,15 @@ class Updater:
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """The micro-batch that was begun, or else the next one, on the device."""
-        batch, self._begun = self._begun or self._upload.begin(next(batches)), None
-        self._upload.wait(batch)
+        batch, self._begun = self._begun or self._prefetch.begin(next(batches)), None
+        self._prefetch.wait(batch)
         return batch
 
     def _begin_next(self, number: int, last: bool, batches: Iterator[Batch]) -> None:
         """While the GPU works: the next micro-batch, of this update or of the one after it."""
-        if self._upload.ahead and not (last and number + 1 == self.schedule.updates):
+        if self._prefetch.ahead and not (last and number + 1 == self.schedule.updates):
             following = next(batches, None)
-            self._begun = None if following is None else self._upload.begin(following)
+            self._begun = None if following is None else self._prefetch.begin(following)
 
     @property
     def _lowest(self) -> float:

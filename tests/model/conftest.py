@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import model.torchvision_schemas  # noqa: F401  (before the tests import transformers)
-from model.checkpoints.publish import to_huggingface
+from benchmarks.lib.layouts import to_huggingface
 from model.network.config import ModelConfig
 from model.network.initialise import build_xclip
 from model.network.xclip import XClip

@@ -1,4 +1,4 @@
-"""Plain CLIP as a start: OpenAI's archives, open_clip's tags, the activation of each."""
+"""Plain CLIP as a start: OpenAI's tensors, open_clip's tags, the activation of each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks.lib.layouts import to_official
 from model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, save_checkpoint
 from model.checkpoints import clip_start
-from model.checkpoints.publish import to_official
 from model.network.config import Activation
 from model.network.xclip import XClip
 from tests.model.conftest import SMALL, random_inputs, randomise, same_weights
@@ -28,33 +28,15 @@ def clip_state(small_net: XClip) -> dict[str, Tensor]:
     }
 
 
-class Branch(nn.Module):
-    """A node of a module tree, to save tensors under dotted names."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
+SCALARS = {"input_resolution": 48, "context_length": 16, "vocab_size": 600}
 
 
-def archive(state: dict[str, Tensor], path: Path) -> None:
-    """A TorchScript archive in fp16 as OpenAI published CLIP: tensors at the leaves of modules."""
-    root = Branch()
-    scalars = {"input_resolution": 48, "context_length": 16, "vocab_size": 600}
-    for name, tensor in {**state, **{k: torch.tensor(v) for k, v in scalars.items()}}.items():
-        *parents, leaf = name.split(".")
-        node: nn.Module = root
-        for parent in parents:
-            if parent not in dict(node.named_children()):
-                node.add_module(parent, Branch())
-            node = node.get_submodule(parent)
-        node.register_buffer(leaf, tensor.half() if tensor.is_floating_point() else tensor)
-    torch.jit.script(root).save(str(path))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_an_openai_archive_starts_with_published_first_values(
+def test_tensors_of_openai_start_with_published_first_values(
     clip_state: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    archive(clip_state, tmp_path / "ViT.pt")
+    """In fp16, with the scalars that only OpenAI's networks carry: their activation is known."""
+    halves = {name: tensor.half() for name, tensor in clip_state.items()}
+    torch.save({**halves, **{k: torch.tensor(v) for k, v in SCALARS.items()}}, tmp_path / "ViT.pt")
     read = read_checkpoint(tmp_path / "ViT.pt")
     net = read.net
     assert (read.name, read.trained, net.config.activation) == ("ViT", False, "quick_gelu")
@@ -62,7 +44,7 @@ def test_an_openai_archive_starts_with_published_first_values(
     assert (net.config.num_frames, net.config.mit_layers, net.config.prompt_layers) == (8, 1, 2)
     for name, tensor in to_official(net)["model"].items():
         if name in clip_state:
-            assert torch.equal(tensor, clip_state[name].half().float()), name
+            assert torch.equal(tensor, halves[name].float()), name
     assert net.prompt is not None
     assert torch.all(net.prompt.alpha == 0.1)
     assert not save_and_read(read.net, tmp_path, trained=read.trained).trained

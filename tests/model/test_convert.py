@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.lib.layouts import to_official
 from model import convert
 from model.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
-from model.checkpoints.publish import to_official
 from model.network.config import VARIANTS
 from model.network.initialise import build_xclip
 from model.network.xclip import XClip

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.lib.layouts import to_huggingface, to_official
 from model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from model.checkpoints.architecture import config_from_state_dict, variant_of
 from model.checkpoints.native import network_of
-from model.checkpoints.publish import to_huggingface, to_official
 from model.checkpoints.weights import Layout, from_layout, to_layout
 from model.network.config import VARIANTS
 from model.network.initialise import build_xclip

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.lib.layouts import to_official
 from model.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -16,7 +17,6 @@ from model.checkpoint import (
     resample_frames,
     save_checkpoint,
 )
-from model.checkpoints.publish import to_official
 from model.inputs import InputSpec, Tokenizer
 from model.network.config import VARIANTS
 from model.network.initialise import build_xclip

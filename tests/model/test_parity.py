@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import XCLIPConfig, XCLIPModel
 
+from benchmarks.lib.layouts import to_huggingface
 from model.checkpoint import load_checkpoint
-from model.checkpoints.publish import to_huggingface
 from model.network.config import VARIANTS, ModelConfig
 from model.network.initialise import build_xclip
 from model.network.xclip import XClip

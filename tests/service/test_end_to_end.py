@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import model.torchvision_schemas  # noqa: F401  (before transformers)
+from benchmarks.lib.layouts import to_huggingface
 from export.build import BundleOptions, make_bundle
 from model.checkpoint import Checkpoint
-from model.checkpoints.publish import to_huggingface
 from model.inputs import Tokenizer, decode_clip
 from model.network.config import VARIANTS
 from model.network.initialise import build_xclip

@@ -36,7 +36,7 @@ BARE: dict[str, Any] = {
     [
         (
             {"data__train": ["none.csv"]},
-            "list none.csv does not exist: correct the path (data.train",
+            "list none.csv does not exist: correct the path",
         ),
         ({"data__train": []}, "no list of clips is given: set data.train"),
         ({"data__root": "nowhere"}, "nowhere is neither a folder nor a .tar file: set data.root"),

@@ -16,7 +16,7 @@ from model.network.initialise import build_xclip
 from model.processes import allow_tf32
 from model.train import update
 from model.train.config import OptimConfig
-from model.train.device_prefetch import Upload
+from model.train.device_prefetch import DevicePrefetch
 from model.train.errors import TrainError
 from model.train.groups import parameter_groups
 from model.train.loop import train
@@ -131,7 +131,7 @@ def test_the_fused_optimiser_is_adamw(device: str) -> None:
         assert torch.allclose(p.detach().double(), wanted[id(p)], rtol=1e-5, atol=1e-6)
 
 
-class _Early(Upload):
+class _Early(DevicePrefetch):
     """As on a GPU, in order and number, with nothing to copy."""
 
     seen: ClassVar[Counter[str]] = Counter()
@@ -151,7 +151,7 @@ def test_batches_that_go_up_early_are_the_same_batches(
 ) -> None:
     changes = {"batch__per_process": 4, "data__workers": 1, "schedule__epochs": 2}
     plain = losses(clip_set, tmp_path / "a", **changes)
-    monkeypatch.setattr(update, "Upload", _Early)
+    monkeypatch.setattr(update, "DevicePrefetch", _Early)
     monkeypatch.setattr(_Early, "seen", Counter())
     assert losses(clip_set, tmp_path / "b", **changes) == plain
     assert _Early.seen == {"begun": 12, "waited": 12}
@@ -161,7 +161,7 @@ def test_on_the_processor_nothing_goes_up() -> None:
     frames = torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)
     number = torch.zeros(1, dtype=torch.int64)
     batch = Batch(frames, number, number, number, ())
-    upload = Upload(torch.device("cpu"))
+    upload = DevicePrefetch(torch.device("cpu"))
     assert not upload.ahead
     assert upload.begin(batch) is batch
     upload.wait(batch)

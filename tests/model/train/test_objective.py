@@ -16,7 +16,7 @@ from model.inputs import Tokenizer
 from model.processes import ALONE
 from model.train.config import LossConfig, StartConfig
 from model.train.errors import TrainError
-from model.train.initial_model import Start, make_start
+from model.train.initial_model import InitialModel, make_initial_model
 from model.train.objective import Objective, Texts, tokenised
 from tests.model.clip_sets import tiny_run
 
@@ -28,9 +28,9 @@ TEXTS = (*WORDINGS, "nod")
 
 
 @pytest.fixture(scope="module")
-def start() -> Start:
+def start() -> InitialModel:
     config = tiny_run(Path(), Path())["start"]
-    return make_start(StartConfig.model_validate(config), seed=0)
+    return make_initial_model(StartConfig.model_validate(config), seed=0)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def clips(tmp_path: Path) -> ClipList:
     return ClipList(SAMPLES, LABELS, WORDINGS, Folder(tmp_path))
 
 
-def objective(clips: ClipList, start: Start, over: str, frozen: bool = False) -> Objective:
+def objective(clips: ClipList, start: InitialModel, over: str, frozen: bool = False) -> Objective:
     ids = torch.from_numpy(tokenised(clips, "{}", start.tokenizer, start.net.inputs))
     texts = Texts(ids, encode_texts(start.net, ids) if frozen else None)
     return Objective(clips, texts, LossConfig(over=over), seed=0)
@@ -60,7 +60,7 @@ def read_back(ids: torch.Tensor, tokenizer: Tokenizer, texts: tuple[str, ...]) -
 
 
 def test_over_labels_every_label_is_a_candidate_and_what_is_true_of_a_clip_is_right(
-    clips: ClipList, start: Start
+    clips: ClipList, start: InitialModel
 ) -> None:
     asked = objective(clips, start, "labels")
     seen = set()
@@ -79,7 +79,7 @@ def test_over_labels_every_label_is_a_candidate_and_what_is_true_of_a_clip_is_ri
 
 
 def test_a_label_in_the_words_of_another_clip_is_right_where_nothing_else_is(
-    start: Start, tmp_path: Path
+    start: InitialModel, tmp_path: Path
 ) -> None:
     """Of two clips of one label one is small and one is large: neither is left without a label."""
     samples = (Sample("0", 0, (0,)), Sample("1", 0, (2,)))
@@ -91,7 +91,7 @@ def test_a_label_in_the_words_of_another_clip_is_right_where_nothing_else_is(
 
 
 def test_each_update_draws_other_wordings_of_the_labels_and_the_same_again(
-    clips: ClipList, start: Start
+    clips: ClipList, start: InitialModel
 ) -> None:
     asked = objective(clips, start, "labels")
     once = [asked.candidates(batch([0], [0]), update, ALONE)[0] for update in range(12)]
@@ -102,7 +102,7 @@ def test_each_update_draws_other_wordings_of_the_labels_and_the_same_again(
 
 
 def test_over_captions_what_another_clip_goes_by_is_right_for_both(
-    clips: ClipList, start: Start
+    clips: ClipList, start: InitialModel
 ) -> None:
     drawn = batch([0, 1, 2], [0, 1, 3])  # "a red circle", "a circle moves", "wave"
     ids, right = objective(clips, start, "captions").candidates(drawn, 0, ALONE)
@@ -110,12 +110,14 @@ def test_over_captions_what_another_clip_goes_by_is_right_for_both(
     assert right.tolist() == [[True, True, False], [False, True, False], [False, False, True]]
 
 
-def test_equal_captions_are_one_candidate(clips: ClipList, start: Start) -> None:
+def test_equal_captions_are_one_candidate(clips: ClipList, start: InitialModel) -> None:
     _, right = objective(clips, start, "captions").candidates(batch([0, 1], [1, 1]), 0, ALONE)
     assert right.tolist() == [[True], [True]]
 
 
-def test_extra_captions_stand_beside_those_of_the_batch(clips: ClipList, start: Start) -> None:
+def test_extra_captions_stand_beside_those_of_the_batch(
+    clips: ClipList, start: InitialModel
+) -> None:
     """Whatever is drawn, what is true of a clip is right, and the clip's own caption is there."""
     ids = torch.from_numpy(tokenised(clips, "{}", start.tokenizer, start.net.inputs))
     config = LossConfig(over="captions", extra_captions=40)
@@ -130,7 +132,7 @@ def test_extra_captions_stand_beside_those_of_the_batch(clips: ClipList, start: 
 
 @pytest.mark.parametrize("over", ["labels", "captions"])
 def test_frozen_text_gives_the_vectors_of_the_same_texts(
-    clips: ClipList, start: Start, over: str
+    clips: ClipList, start: InitialModel, over: str
 ) -> None:
     drawn = batch([0, 2], [0, 3])
     ids, _ = objective(clips, start, over).candidates(drawn, 1, ALONE)
@@ -144,7 +146,7 @@ def with_labels(*names: str) -> ClipList:
     return ClipList(samples, LabelList(names), names, Folder(Path()))
 
 
-def test_texts_are_as_long_as_the_longest_of_those_asked_for(start: Start) -> None:
+def test_texts_are_as_long_as_the_longest_of_those_asked_for(start: InitialModel) -> None:
     clips = with_labels("wave", "a very long label of many words")
     texts = Texts(torch.from_numpy(tokenised(clips, "{}", start.tokenizer, start.net.inputs)), None)
     assert texts.take(torch.tensor([1])).shape[1] == texts.ids.shape[1]
@@ -153,14 +155,16 @@ def test_texts_are_as_long_as_the_longest_of_those_asked_for(start: Start) -> No
 
 
 def test_names_go_into_the_template_and_other_wordings_do_not(
-    clips: ClipList, start: Start
+    clips: ClipList, start: InitialModel
 ) -> None:
     ids = tokenised(clips, "a clip of {}", start.tokenizer, start.net.inputs)
     asked = ("a red circle", "a circle moves", "a blue circle", "a clip of wave")
     assert read_back(torch.from_numpy(ids[:4]), start.tokenizer, asked) == list(asked)
 
 
-def test_a_label_that_is_too_long_and_a_template_without_a_place_are_named(start: Start) -> None:
+def test_a_label_that_is_too_long_and_a_template_without_a_place_are_named(
+    start: InitialModel,
+) -> None:
     spec = start.net.inputs
     with pytest.raises(TrainError, match=r"data\.labels: label 'word word"):
         tokenised(with_labels(" ".join(["word"] * 90)), "{}", start.tokenizer, spec)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from model.command_line import sleep_while_waiting
 from model.network.config import VARIANTS
 from model.train.config import TrainConfig
 from model.train.errors import TrainError
 from model.train.settings import read_config
+from tests.model.train.processes import ROOT
 
 
 def written(folder: Path, **more: Any) -> list[str]:
@@ -140,3 +145,27 @@ def test_help_names_every_key_and_default(capsys: pytest.CaptureFixture[str]) ->
     for key in ("--config", "--optim.lr", "--data.cache.folder", "--mixing.cutmix_share"):
         assert key in shown
     assert "the cosine counts from the start of training" in shown
+
+
+def test_waiting_threads_sleep_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    sleep_while_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    sleep_while_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+
+
+def test_the_command_says_so_before_torch_is_there(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from model.train.__main__ import main\n"
+        "assert 'torch' not in sys.modules\n"
+        f"main({written(tmp_path)!r})\n"
+        "assert 'torch' in sys.modules and os.environ['OMP_WAIT_POLICY'] == 'passive'\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP", "GOMP"))}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=ROOT)

@@ -16,7 +16,7 @@ from model.checkpoint import read_checkpoint, save_checkpoint
 from model.network.mit import MultiframeIntegration
 from model.network.xclip import XClip
 from model.train.config import StartConfig
-from model.train.initial_model import make_start
+from model.train.initial_model import make_initial_model
 from model.train.loop import train
 from model.train.record import read_metrics
 from tests.model.clip_sets import tiny_config, tiny_run, write_table
@@ -142,7 +142,7 @@ def test_half_precision_stays_near(clip_set: Path, tmp_path: Path) -> None:
 def test_frozen_text_stays_as_it_was_and_the_rest_moves(clip_set: Path, tmp_path: Path) -> None:
     config = tiny_config(clip_set, tmp_path / "a", text="frozen", schedule__epochs=1)
     train(config)
-    before = make_start(config.start, config.seed).net.state_dict()
+    before = make_initial_model(config.start, config.seed).net.state_dict()
     after = load_checkpoint(tmp_path / "a" / "checkpoint").state_dict()
     still = {name for name in before if torch.equal(before[name], after[name])}
     assert still == {n for n in before if n.startswith("text.")} | {"logit_scale"}
@@ -203,13 +203,15 @@ def test_broken_clips_are_passed_over_counted_and_listed(
 def test_parts_of_the_start_come_go_and_keep_what_is_there(run: Path, tmp_path: Path) -> None:
     source = str(run / "checkpoint")
     bare = {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages": False}
-    without = make_start(StartConfig.model_validate({"source": source, "parts": bare}), 0).net
+    without = make_initial_model(
+        StartConfig.model_validate({"source": source, "parts": bare}), 0
+    ).net
     save_checkpoint(without, tmp_path / "bare", tokenizer=None, name="bare", source="a test")
     again = {**bare, "mit_layers": 1, "time_table_std": 1.0}
     config = {"source": str(tmp_path / "bare"), "parts": again}
-    fresh = make_start(StartConfig.model_validate(config), 0).net
+    fresh = make_initial_model(StartConfig.model_validate(config), 0).net
     assert 0.8 < time_table(fresh).std() < 1.2
-    kept = make_start(StartConfig.model_validate({"source": source, "parts": again}), 0).net
+    kept = make_initial_model(StartConfig.model_validate({"source": source, "parts": again}), 0).net
     assert torch.equal(time_table(kept), time_table(load_checkpoint(source)))
 
 
@@ -220,7 +222,7 @@ def time_table(net: XClip) -> torch.Tensor:
 
 def test_a_table_of_sines_tells_every_place_from_scratch(tmp_path: Path) -> None:
     config = {"architecture": "tiny", "tokenizer_merges": 512, "position_table": "sines"}
-    net = make_start(StartConfig.model_validate(config), 0).net
+    net = make_initial_model(StartConfig.model_validate(config), 0).net
     side = net.config.image_size // net.config.patch_size
     table = net.visual.positional_embedding[1:].detach()
     rows, columns = table.reshape(side, side, 2, -1).unbind(2)
@@ -237,7 +239,7 @@ def test_a_table_of_sines_tells_every_place_from_scratch(tmp_path: Path) -> None
 def test_frozen_vision_stays_as_it_was(clip_set: Path, tmp_path: Path) -> None:
     config = tiny_config(clip_set, tmp_path / "a", vision="frozen", schedule__epochs=1)
     train(config)
-    before = make_start(config.start, config.seed).net.state_dict()
+    before = make_initial_model(config.start, config.seed).net.state_dict()
     after = load_checkpoint(tmp_path / "a" / "checkpoint").state_dict()
     still = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in before if name.startswith("visual.")} <= still

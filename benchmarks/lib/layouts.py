@@ -1,4 +1,6 @@
-"""Our weights in the layouts of others: the official `.pth` and transformers' `XCLIPModel`."""
+"""Write our weights in the layouts of others, for peers and tests: the official `.pth` and
+transformers' `XCLIPModel`.
+"""
 
 from __future__ import annotations
 
