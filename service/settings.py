@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model.inputs.limits import VideoLimits
+from service.decode.options import PoolOptions
+
 MIB = 1 << 20
 DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
@@ -20,6 +23,9 @@ HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 ROOT_PATH = re.compile(r"[\w.~-]+(/[\w.~-]+)*", re.ASCII)
+
+# Where the defaults of a clip's bounds stand.
+CLIP, POOL = VideoLimits(), PoolOptions()
 
 Count = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -72,15 +78,15 @@ class Settings(BaseSettings):
     max_labels: Count = Field(10_000, description="labels in one request")
     max_label_chars: Count = Field(300, description="characters of one label or template")
     max_templates: Count = Field(16, description="templates in one request")
-    max_views: Count = Field(8, le=10, description="temporal views of one clip")
+    max_views: Count = Field(8, le=POOL.max_views, description="temporal views of one clip")
 
-    max_duration_s: Seconds = Field(1800.0, description="longest video")
-    max_pixels: Count = Field(4096 * 2304, description="largest picture, width times height")
-    max_side: Count = Field(8192, description="longest side of a picture")
-    max_frames: Count = Field(120_000, description="frames of a video")
+    max_duration_s: Seconds = Field(CLIP.max_duration_s, description="longest video")
+    max_pixels: Count = Field(CLIP.max_pixels, description="largest picture, width times height")
+    max_side: Count = Field(CLIP.max_side, description="longest side of a picture")
+    max_frames: Count = Field(CLIP.max_frames, description="frames of a video")
     decode_workers: Count | None = Field(None, description="decode processes; default: cores")
-    decode_timeout_s: Seconds = Field(8.0, description="time to decode one video")
-    decode_memory_bytes: Count = Field(256 * MIB, description="memory one decode may take")
+    decode_timeout_s: Seconds = Field(POOL.max_decode_s, description="time to decode one video")
+    decode_memory_bytes: Count = Field(POOL.memory_bytes, description="memory one decode may take")
 
     max_connections: Count = Field(1000, description="open connections")
     header_timeout_s: Seconds = Field(10.0, description="time for a request's headers")
@@ -152,6 +158,23 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON elsewhere"
     )
+
+    @property
+    def video_limits(self) -> VideoLimits:
+        """How large a clip may be."""
+        return VideoLimits(
+            max_pixels=self.max_pixels,
+            max_side=self.max_side,
+            max_duration_s=self.max_duration_s,
+            max_frames=self.max_frames,
+        )
+
+    @property
+    def pool_options(self) -> PoolOptions:
+        """What decoding one clip may take."""
+        return PoolOptions(
+            max_decode_s=self.decode_timeout_s, memory_bytes=self.decode_memory_bytes
+        )
 
     @field_validator("rate_limit")
     @classmethod

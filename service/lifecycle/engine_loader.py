@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from export.bundle import Bundle
 from export.runtime import Runtime, available_cpus
-from model.inputs import InputSpec, VideoLimits
+from model.inputs import InputSpec
 from service.contract.errors import ApiError
-from service.decode import DecodePool, PoolOptions
+from service.decode import DecodePool
 from service.inference.engine import Engine, Stores
 from service.lifecycle.bundle_opening import checked_runtime, served_bundle
 from service.lifecycle.warm_labels import read_warm_labels
@@ -109,14 +109,8 @@ class EngineLoader:
 
     def _make_pool(self, inputs: InputSpec) -> DecodePool:
         s = self.settings
-        limits = VideoLimits(
-            max_pixels=s.max_pixels,
-            max_side=s.max_side,
-            max_duration_s=s.max_duration_s,
-            max_frames=s.max_frames,
-        )
-        options = PoolOptions(max_decode_s=s.decode_timeout_s, memory_bytes=s.decode_memory_bytes)
-        return DecodePool(s.decode_workers or available_cpus(), inputs, limits, options)
+        workers = s.decode_workers or available_cpus()
+        return DecodePool(workers, inputs, s.video_limits, s.pool_options)
 
 
 async def _close(coming: asyncio.Future[Any]) -> None:

@@ -14,6 +14,7 @@ import time
 import structlog
 
 from service.lifecycle.service_state import ServiceState
+from service.telemetry.metrics import ReloadResult
 
 
 class Reloader:
@@ -48,9 +49,9 @@ class Reloader:
             started = time.perf_counter()
             result, why = await self._swap()
             self._server.metrics.reloads.labels(result).inc()
-            self._server.last_reload = f"{result}: {why}" if why else result
+            self._server.last_reload = f"{result}: {why}" if why else str(result)
             log = structlog.get_logger("service")
-            (log.error if result == "refused" else log.info)(
+            (log.error if result is ReloadResult.REFUSED else log.info)(
                 "reload",
                 result=result,
                 why=why,
@@ -58,8 +59,8 @@ class Reloader:
                 seconds=round(time.perf_counter() - started, 2),
             )
 
-    async def _swap(self) -> tuple[str, str]:
-        """What became of it: swapped, unchanged or refused, and why it was refused."""
+    async def _swap(self) -> tuple[ReloadResult, str | None]:
+        """Return what became of it, and why it was refused."""
         server = self._server
         old, loader = server.engine, server.loader
         try:
@@ -67,10 +68,10 @@ class Reloader:
             if bundle.hash == old.bundle.hash:
                 await asyncio.to_thread(bundle.check_files)
                 await loader.warm(old)
-                return "unchanged", ""
+                return ReloadResult.UNCHANGED, None
             new = await loader.load(bundle, old)
         except Exception as error:  # nothing about a new bundle may end the old one
-            return "refused", str(error) or type(error).__name__
+            return ReloadResult.REFUSED, str(error) or type(error).__name__
         server.serve(new)
         try:
             await old.unused()
@@ -78,4 +79,4 @@ class Reloader:
             await asyncio.to_thread(old.close)
             if old.pool is not new.pool:
                 await old.pool.stop()
-        return "swapped", ""
+        return ReloadResult.SWAPPED, None

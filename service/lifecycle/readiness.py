@@ -21,7 +21,7 @@ class Readiness:
     """Answers probes; however many come, they cost next to nothing."""
 
     def __init__(self) -> None:
-        self._failure = ""
+        self._failure: str | None = None
         self._next_try = 0.0
         self._trying = asyncio.Lock()
 
@@ -31,25 +31,25 @@ class Readiness:
 
     def good(self) -> None:
         """The network has just been tried, and answered."""
-        self._failure = ""
+        self._failure = None
         self._next_try = time.monotonic() + PROBE_EVERY_S
 
     async def check(self, engine: Engine) -> None:
-        """ApiError 503 that says what is wrong."""
+        """Refuse with ApiError `not_ready`, which says what is wrong, if anything is."""
         failure = _standstill(engine)
-        if not failure:
+        if failure is None:
             async with self._trying:
                 if time.monotonic() >= self._next_try:
                     await self._try(engine)
             failure = self._failure
-        if failure:
+        if failure is not None:
             raise ApiError("not_ready", failure, retry_after_s=5)
 
     async def _try(self, engine: Engine) -> None:
         """Run the network once, unless requests show already that it runs."""
         thread = engine.thread
         if thread.waiting:
-            self._failure = "the network fails" if thread.failing > FAILED_IN_A_ROW else ""
+            self._failure = "the network fails" if thread.failing > FAILED_IN_A_ROW else None
             return
         started = time.monotonic()
         self._failure = await _probe(engine)
@@ -57,16 +57,17 @@ class Readiness:
         self._next_try = now + max(PROBE_EVERY_S, (now - started) / PROBE_SHARE)
 
 
-def _standstill(engine: Engine) -> str:
+def _standstill(engine: Engine) -> str | None:
+    """Say why nothing goes on, where that shows without asking."""
     if not engine.pool.alive:
         return "no decode worker can be started"
     if engine.thread.running_s > STUCK_AFTER_S:
         return "the network has not answered for a long time"
-    return ""
+    return None
 
 
-async def _probe(engine: Engine) -> str:
-    """An empty string, or why the network does not answer."""
+async def _probe(engine: Engine) -> str | None:
+    """Run the network once; say why it does not answer, if it does not."""
     try:
         with engine.use():
             async with asyncio.timeout(PROBE_TIMEOUT_S):
@@ -74,4 +75,4 @@ async def _probe(engine: Engine) -> str:
     except Exception as error:
         structlog.get_logger("service").error("probe failed", error=str(error))
         return "the network does not answer"
-    return ""
+    return None

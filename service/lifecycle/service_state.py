@@ -46,10 +46,10 @@ class ServiceState:
         self.access = Access(settings)
         self.fetcher = _fetcher(settings)
         self.readiness = Readiness()
-        self.failure = ""  # why loading failed, for the operator: it may name paths
+        self.failure: str | None = None  # why loading failed, for the operator: it may name paths
         self.on_failure: Callable[[], None] | None = None
         self.on_ready: Callable[[], None] | None = None
-        self.last_reload = ""  # what became of the last SIGHUP
+        self.last_reload: str | None = None  # what became of the last SIGHUP
         self.cache = _shared_cache(settings)
         self.tracing = open_tracing()
         self.loader = EngineLoader(

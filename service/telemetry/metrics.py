@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily
@@ -10,6 +11,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class ReloadResult(StrEnum):
+    """What became of a bundle that was to take the place of another."""
+
+    SWAPPED = "swapped"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
 
 
 class Metrics:
@@ -47,7 +56,7 @@ class Metrics:
             "xclip_reloads", "Bundle changes asked for with SIGHUP, by what became of them.",
             ["result"], registry=registry,
         )  # fmt: skip
-        for result in ("swapped", "unchanged", "refused"):
+        for result in ReloadResult:
             self.reloads.labels(result)
         self.build = Info("xclip_build", "What is being served.", registry=registry)
 

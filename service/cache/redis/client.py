@@ -165,11 +165,11 @@ class SharedCache:
             raise lost.InvalidResponse("MGET is answered with something other than strings")
         return values
 
-    async def _write(self, batch: Mapping[bytes, Entry]) -> str:
-        """Write a batch; returns why it was refused, if it was."""
+    async def _write(self, batch: Mapping[bytes, Entry]) -> str | None:
+        """Write a batch; return why it was refused, if it was."""
         if not self.up:
             self.stats.writes["dropped"] += len(batch)
-            return ""
+            return None
         pipeline = self._redis.pipeline(transaction=False)
         for key, entry in batch.items():
             pipeline.set(key, entry.value, ex=entry.ttl_s)
@@ -178,12 +178,12 @@ class SharedCache:
         except Exception as error:  # as above
             self._failed(error)
             self.stats.writes["failed"] += len(batch)
-            return ""
+            return None
         refusals = [answer for answer in answers if isinstance(answer, Exception)]
         self.stats.writes["stored"] += len(answers) - len(refusals)
         self.stats.writes["refused"] += len(refusals)
         if not refusals:
-            return ""
+            return None
         self.stats.errors[error_kind(refusals[0])] += 1
         structlog.get_logger("service").warning("shared cache refuses writes", why=str(refusals[0]))
         return str(refusals[0])

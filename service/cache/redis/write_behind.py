@@ -21,16 +21,16 @@ class Entry(NamedTuple):
     ttl_s: int
 
 
-Write = Callable[[Mapping[bytes, Entry]], Awaitable[str]]
+Write = Callable[[Mapping[bytes, Entry]], Awaitable[str | None]]
 
 
 class WriteBehind:
     """Hands batches to `write`, one after another. `write` never raises; it returns why a batch
-    was refused (a replica, memory full), which pauses writing for PAUSE_S seconds.
+    was refused (a replica, memory full), if it was, which pauses writing for PAUSE_S seconds.
     """
 
     def __init__(self, write: Write) -> None:
-        self.refusal = ""
+        self.refusal: str | None = None
         self._write = write
         self._waiting: dict[bytes, Entry] = {}
         self._waiting_bytes = 0
@@ -87,7 +87,7 @@ class WriteBehind:
         if self.pausing:
             return
         refusal = await self._write(batch)
-        if refusal:
+        if refusal is not None:
             self.refusal, self._paused_until = refusal, time.monotonic() + PAUSE_S
 
     def _take(self) -> dict[bytes, Entry]:

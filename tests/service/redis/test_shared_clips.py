@@ -116,7 +116,7 @@ def test_many_large_clips_are_written_a_few_at_a_time(
             await until(lambda: cache.up)
             write = cache._writer._write
 
-            async def spied(batch: Any) -> str:
+            async def spied(batch: Any) -> str | None:
                 sizes.append(sum(len(entry.value) for entry in batch.values()))
                 return await write(batch)
 
