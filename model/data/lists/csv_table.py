@@ -20,6 +20,18 @@ SHOWN = 60  # characters of a line that is quoted in a message
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What a file is for: how messages call it, the columns it must have, its header as it should
+    look, and the settings that name it.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    header: str
+    settings: str
+
+
+@dataclass(frozen=True)
 class Record:
     """A row: its fields by the lower-case name of their column, and where it stands."""
 
@@ -27,16 +39,19 @@ class Record:
     where: str
 
 
-def read_text(file: Path, what: str) -> str:
+def read_text(file: Path, kind: Kind) -> str:
     """Return the text of a file.
 
     Raises:
-        DataError: It cannot be read or is no text; `what` names its kind.
+        DataError: It cannot be read or is no text.
     """
+    what = kind.name
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{what} {file} does not exist: correct the path") from None
+        raise DataError(
+            f"{what} {file} does not exist: correct the path ({kind.settings})"
+        ) from None
     except IsADirectoryError:
         raise DataError(
             f"{what} {file} is a folder: python -m model.data folders makes lists out of one"
@@ -56,31 +71,30 @@ def read_text(file: Path, what: str) -> str:
         ) from None
 
 
-def has_header(text: str, columns: Sequence[str]) -> bool:
-    """Whether the first line that is no comment names all of these columns."""
-    return _header(_Lines(text), columns) is not None
+def has_header(text: str, kind: Kind) -> bool:
+    """Whether the first line that is no comment names all columns of such a file."""
+    return _header(_Lines(text), kind.columns) is not None
 
 
-def read_table(file: Path, columns: Sequence[str], header: str, what: str) -> list[Record]:
+def read_table(file: Path, kind: Kind) -> list[Record]:
     """Return the rows of a CSV file.
 
     Args:
         file: with any of the delimiters above.
-        columns: that must be there, in lower case; others may be.
-        header: how the first line should look, for messages.
-        what: the kind of file, for messages.
+        kind: which columns must be there; others may be.
 
     Raises:
         DataError: A row, named with its number, does not fit the header; or there is no header.
     """
-    lines = _Lines(read_text(file, what))
-    found = _header(lines, columns)
+    what = kind.name
+    lines = _Lines(read_text(file, kind))
+    found = _header(lines, kind.columns)
     if found is None:
         shown = lines.line.strip()
         begins = f"it begins with {shown[:SHOWN]!r}" if shown else "it is empty"
-        raise DataError(f"{what} {file} needs the header {header} as its first line; {begins}")
+        raise DataError(f"{what} {file} needs the header {kind.header} as its first line; {begins}")
     delimiter, names = found
-    twice = [name for name in columns if names.count(name) > 1]
+    twice = [name for name in kind.columns if names.count(name) > 1]
     if twice:
         raise DataError(f"{what} {file} has the column {twice[0]} twice")
     records = []

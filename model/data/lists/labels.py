@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.data.errors import DataError
-from model.data.lists.csv_table import Record, read_table
+from model.data.lists.csv_table import Kind, Record, read_table
 from model.inputs import clean_label, label_key
 
-COLUMN, HEADER, KIND = "name", "id,name", "label file"
+COLUMN = "name"
+LABEL_FILE = Kind("label file", (COLUMN,), "id,name", "data.labels or --labels")
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ def read_labels(path: Path) -> LabelList:
     Raises:
         DataError: The file cannot be used; the row of a wrong id, an empty or a repeated label.
     """
-    records = read_table(path, (COLUMN,), HEADER, KIND)
+    records = read_table(path, LABEL_FILE)
     if not records:
-        raise DataError(f"{KIND} {path} needs the header {HEADER} and at least one row")
+        raise DataError(f"label file {path} needs the header id,name and at least one row")
     names = []
     rows: dict[str, str] = {}
     for index, record in enumerate(records):
@@ -94,7 +95,7 @@ def labels_text(names: Sequence[str]) -> str:
     """Return the text of a label file that `read_labels` reads back."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
-    writer.writerow(HEADER.split(","))
+    writer.writerow(("id", COLUMN))
     writer.writerows(enumerate(names))
     return stream.getvalue()
 

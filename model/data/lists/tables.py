@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from model.data.errors import DataError
-from model.data.lists.csv_table import has_header, read_table, read_text
+from model.data.lists.csv_table import Kind, has_header, read_table, read_text
 from model.data.lists.labels import LabelList
 from model.data.lists.names import VIDEO_ENDINGS
 
-COLUMNS, HEADER, KIND = ("path", "label"), "path,label", "list"
+COLUMNS = ("path", "label")
+LIST = Kind("list", COLUMNS, "path,label", "data.train, data.val or --list")
 CSV = {".csv", ".tsv"}
 NO_LISTS = {".json", ".jsonl", ".yaml", ".yml", ".xml", ".xls", ".xlsx", ".ods", ".gz", ".zip"}
 # A path that ends as videos do, blank, label: the last such place in the line.
@@ -49,14 +50,14 @@ def read_rows(file: Path, labels: LabelList | None) -> list[Row]:
         return _parquet(file)
     if ending in NO_LISTS:
         raise DataError(
-            f"{KIND} {file}: lists are text (PATH LABEL a line), .csv, .tsv, .parquet, or "
+            f"list {file}: lists are text (PATH LABEL a line), .csv, .tsv, .parquet, or "
             "WebDataset .tar: convert it to one of these"
         )
-    text = read_text(file, KIND)
-    if ending in CSV or has_header(text, COLUMNS):
-        records = read_table(file, COLUMNS, HEADER, KIND)
+    text = read_text(file, LIST)
+    if ending in CSV or has_header(text, LIST):
+        records = read_table(file, LIST)
         return [_row(record.fields, record.where) for record in records]
-    lines = [(f"{KIND} {file}, line {n}", line.strip()) for n, line in _numbered(text)]
+    lines = [(f"list {file}, line {n}", line.strip()) for n, line in _numbered(text)]
     return [_from_line(line, where, labels) for where, line in lines if line and line[0] != "#"]
 
 
@@ -114,17 +115,17 @@ def _parquet(file: Path) -> list[Row]:
     try:
         records: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
     except FileNotFoundError:
-        raise DataError(f"{KIND} {file} does not exist: correct the path") from None
+        raise DataError(f"list {file} does not exist: correct the path ({LIST.settings})") from None
     except (ArrowException, OSError) as error:
-        raise DataError(f"{KIND} {file} is no Parquet table: {error}") from None
+        raise DataError(f"list {file} is no Parquet table: {error}") from None
     rows = []
     for number, record in enumerate(records, start=1):
         fields = {str(name).strip().lower(): value for name, value in record.items()}
         if not set(COLUMNS) <= set(fields):
             raise DataError(
-                f"{KIND} {file} needs the columns path and label; it has {', '.join(record)}"
+                f"list {file} needs the columns path and label; it has {', '.join(record)}"
             )
-        rows.append(_row(fields, f"{KIND} {file}, row {number}"))
+        rows.append(_row(fields, f"list {file}, row {number}"))
     return rows
 
 

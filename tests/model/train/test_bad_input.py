@@ -40,7 +40,10 @@ BARE: dict[str, Any] = {
         ),
         ({"data__train": []}, "no list of clips is given: set data.train"),
         ({"data__root": "nowhere"}, "nowhere is neither a folder nor a .tar file: set data.root"),
-        ({"data__labels": "none.csv"}, "label file none.csv does not exist: set data.labels"),
+        (
+            {"data__labels": "none.csv"},
+            "label file none.csv does not exist: correct the path (data.labels",
+        ),
         ({"text": "frozen", "vision": "frozen", "start__architecture": BARE}, "nothing is left to"),
         ({"mixing__group": 3}, "mixing.group 3 does not divide the 8 clips"),
         ({"data__template": "a clip"}, "data.template: template 'a clip' must hold exactly one {}"),
