@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 def make_routes(server: ServiceState) -> APIRouter:
-    """Every route, on this server. All but the health checks ask for a key where there are keys."""
+    """Make every route. All but the health checks ask for a key where there are keys."""
     open_router = APIRouter()
     schemes = [Security(scheme) for scheme in KEY_SCHEMES] if server.access.asks_for_key else []
     router = APIRouter(
@@ -126,7 +126,7 @@ def make_routes(server: ServiceState) -> APIRouter:
 
 
 def form_limits(settings: Settings) -> FormLimits:
-    """The bounds of a classify form under these settings."""
+    """Return the bounds of a classify form under these settings."""
     return FormLimits(
         fields=TEXT_FIELDS,
         file_field=FILE_FIELD,

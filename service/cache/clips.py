@@ -41,7 +41,7 @@ class FeatureStore(Protocol):
     """Clips that several servers share. It may forget; it never raises or blocks long."""
 
     async def get(self, video_id: str) -> EncodedClip | None:
-        """The stored clip, None where there is none."""
+        """Return the stored clip, None where there is none."""
 
     async def put(self, video_id: str, clip: EncodedClip) -> None:
         """Store a clip."""
@@ -57,7 +57,7 @@ class FeatureCache:
         )
 
     async def get(self, video_id: str) -> EncodedClip | None:
-        """The clip, if it is still held here or in the store."""
+        """Return the clip, if it is still held here or in the store."""
         clip = self._clips.get(video_id)
         if clip is None and self._store is not None:
             clip = await self._store.get(video_id)
@@ -83,6 +83,6 @@ class FeatureCache:
 
 
 def video_id(content_sha256: str, sampling: Sampling, network: str) -> str:
-    """The same bytes, sampled alike, encoded by the same network have the same id."""
+    """Return the id of a clip: the same for the same bytes, sampling and network."""
     parts = [content_sha256, sampling.views, sampling.start, sampling.end, network]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

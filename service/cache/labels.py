@@ -28,7 +28,7 @@ class LabelStore(Protocol):
     """Vectors that several servers share. It may forget; it never raises or blocks long."""
 
     async def get_many(self, prompts: Sequence[str]) -> list[Vector | None]:
-        """The stored vectors, None where there is none."""
+        """Return the stored vectors, None where there is none."""
 
     async def put_many(self, vectors: dict[str, Vector]) -> None:
         """Store vectors by prompt."""
@@ -82,7 +82,7 @@ class LabelCache:
         return LabelVectors(means, len(unique) - len(misses), len(misses))
 
     async def _held(self, prompts: Sequence[str], *, ask_store: bool = True) -> dict[str, Vector]:
-        """Vectors of the prompts that are known here, or that other servers have computed."""
+        """Return the vectors that are known here, or that other servers have computed."""
         vectors = {p: self._known[p] for p in prompts if p in self._known}
         missing = [p for p in prompts if p not in vectors]
         if self._store is None or not missing or not ask_store:
@@ -125,7 +125,7 @@ def _parts(prompts: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _means(prompts: Sequence[str], known: Mapping[str, Vector], each: int) -> Vector:
-    """Vectors (K,D) of the prompts, of every `each` in a row the mean.
+    """Average every `each` vectors in a row: (K,D) of K × each prompts.
 
     Means of what the encoder gives, not of unit vectors: the prompt head reads their length.
     """

@@ -72,7 +72,7 @@ class SingleFlight(Generic[Key, Value]):
         return flights
 
     def _is_computed(self, key: Key) -> bool:
-        """Whether a task is at this key. One that has failed stays listed for a moment."""
+        """Tell whether a task is at this key. One that has failed stays listed for a moment."""
         flight = self._flights.get(key)
         return flight is not None and not _has_failed(flight.task)
 

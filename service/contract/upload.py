@@ -23,7 +23,7 @@ class Upload:
     sha256: str
 
     def duplicate(self) -> BinaryIO:
-        """The same file, held open on its own account: it may outlive this one."""
+        """Open the same file once more; the copy may outlive this one."""
         return os.fdopen(os.dup(self.file.fileno()), "rb")
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class UploadWriter:
         self.size += len(chunk)
 
     def finish(self) -> Upload:
-        """The upload, all of it in the file: others read it through the descriptor."""
+        """Return the upload, all of it in the file: others read it through the descriptor."""
         with _disk():
             self._file.flush()
         return Upload(self._file, self.size, self._hash.hexdigest())
@@ -66,7 +66,7 @@ def _close(file: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def _disk() -> Iterator[None]:
-    """Disk full, folder gone, out of descriptors: the operator's matter, not the sender's."""
+    """Turn a full disk, a lost folder or too few descriptors into ApiError `out_of_resources`."""
     try:
         yield
     except OSError as error:

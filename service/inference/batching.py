@@ -62,7 +62,7 @@ class Batcher(Generic[Work, Answer]):
         self._waiting: deque[_Job[Work, Answer]] = deque()
 
     async def submit(self, work: Work) -> Timed[Answer]:
-        """The answer to one work. A caller who leaves takes along what has not begun."""
+        """Return the answer to one work. A caller who leaves takes along what has not begun."""
         job = _Job[Work, Answer](work)
         self._waiting.append(job)
         # By the end of its own turn at the latest a job has been taken. A turn whose caller has
@@ -79,7 +79,7 @@ class Batcher(Generic[Work, Answer]):
             self._run(jobs)
 
     def _claim(self) -> list[_Job[Work, Answer]]:
-        """The next jobs that somebody still waits for, in order."""
+        """Take the next jobs that somebody still waits for, in order."""
         jobs: list[_Job[Work, Answer]] = []
         while self._waiting and (not jobs or self._fits([*jobs, self._waiting[0]])):
             job = self._waiting.popleft()
@@ -110,7 +110,7 @@ class Batcher(Generic[Work, Answer]):
     def _parts(
         self, jobs: list[_Job[Work, Answer]], error: Exception
     ) -> list[list[_Job[Work, Answer]]]:
-        """How a failed batch is tried again: each alone, or by halves where it was too large."""
+        """Cut up a failed batch to try it again: each alone, or halves where it was too large."""
         if not isinstance(error, DeviceMemoryError):
             return [[job] for job in jobs]
         self.limit = max(1, self._size([job.work for job in jobs]) // 2)
@@ -137,7 +137,7 @@ class VideoBatcher:
         self._batches = Batcher(thread, self._run, _clips, max_clips)
 
     async def encode(self, frames: Frames) -> Timed[Features]:
-        """Views (V,T,H,W,3) to features (V,…)."""
+        """Encode the views of a clip: uint8 (V,T,H,W,3) to named features (V,…)."""
         return await self._batches.submit(frames)
 
     def _run(self, clips: list[Frames]) -> list[Features]:
@@ -152,6 +152,6 @@ def _clips(clips: list[Frames]) -> int:
 
 
 def fail_job(job: _Job[Any, Any], turn: asyncio.Future[Any]) -> None:
-    """Let nobody wait for a turn that never was, because the thread has ended."""
+    """Cancel a job whose turn never came, because the thread has ended."""
     if turn.cancelled() or turn.exception() is not None:
         job.answer.cancel()

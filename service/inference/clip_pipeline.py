@@ -90,7 +90,7 @@ class ClipPipeline:
 
 
 def _info(clip: Clip) -> VideoInfo:
-    """The facts of a clip as answers give them: times to the millisecond, and what is doubtful."""
+    """Return the facts as answers give them: times to the millisecond, and what is doubtful."""
     info = clip.info
     times = tuple(round(time, 3) for time in info.frame_times_s)
     warnings = (*clip_doubts(clip), *info.warnings)

@@ -226,7 +226,7 @@ class Engine:
     async def _text(
         self, question: Question, timer: StageTimer
     ) -> tuple[Sequence[str], LabelVectors]:
-        """The labels and their vectors, one each, with how many prompts were known."""
+        """Return the labels and their vectors, one each, with how many prompts were known."""
         labels: Sequence[str] = question.labels
         if question.label_set is not None:
             stored = self.label_set(question.label_set)
@@ -244,7 +244,7 @@ class Engine:
         vectors: NDArray[np.float32],
         timer: StageTimer,
     ) -> tuple[Sequence[str], NDArray[np.float32]]:
-        """The `count` labels nearest to the clip, and their vectors."""
+        """Return the `count` labels nearest to the clip, and their vectors."""
         with timer.stage("score"):
             indices = await asyncio.to_thread(nearest, clip.features[VIDEO], vectors, count)
         return [labels[index] for index in indices], vectors[indices]
@@ -252,7 +252,7 @@ class Engine:
     async def _score(
         self, clip: EncodedClip, vectors: NDArray[np.float32], timer: StageTimer
     ) -> NDArray[np.float32]:
-        """Logits (V,K) of every view and label, one turn of the thread for each PAIRS_PER_RUN.
+        """Score every view and label, (V,K), in one turn of the thread for each PAIRS_PER_RUN.
 
         In between others have theirs: a hundred thousand labels do not hold up a clip.
         """
@@ -270,7 +270,7 @@ class Engine:
     async def _ranked(
         self, labels: Sequence[str], logits: NDArray[np.float32], top_k: int | None
     ) -> tuple[Prediction, ...]:
-        """Ranked predictions; in a thread where there are so many that others would be held up."""
+        """Rank predictions; in a thread where there are so many that others would be held up."""
         scale = self.bundle.manifest.logit_scale
         if len(labels) < RANKED_IN_THREAD_FROM:
             return rank(labels, logits, scale, top_k)

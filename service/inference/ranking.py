@@ -13,7 +13,7 @@ from service.contract.answer import Prediction
 def rank(
     labels: Sequence[str], logits: NDArray[np.float32], logit_scale: float, top_k: int | None
 ) -> tuple[Prediction, ...]:
-    """Best first, ties in the order asked; `logits` is (V,K).
+    """Rank labels by `logits` (V,K), best first, ties in the order asked.
 
     The score is the mean over views of the softmax over labels (as published multi-view testing
     sums it), so it is 1 in sum before `top_k` cuts. Logit and similarity are means over views.

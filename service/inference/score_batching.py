@@ -39,7 +39,7 @@ class ScoreBatcher:
     async def score(
         self, features: Features, views: int, labels: NDArray[np.float32]
     ) -> Timed[NDArray[np.float32]]:
-        """Logits (V,K)."""
+        """Score label vectors (K,D) against the V views of a clip: logits (V,K)."""
         return await self._batches.submit(Pairs(features, views, labels))
 
     def _run(self, jobs: list[Pairs]) -> list[NDArray[np.float32]]:
@@ -56,7 +56,7 @@ class ScoreBatcher:
 
 
 def _padded(jobs: list[Pairs]) -> NDArray[np.float32]:
-    """The lists of every view, one after another, as long as the longest; zeros fill them up."""
+    """Stack the lists of every view; zeros fill them up to the longest."""
     rows, longest = sum(job.views for job in jobs), max(len(job.labels) for job in jobs)
     text = np.zeros((rows, longest, jobs[0].labels.shape[1]), np.float32)
     first = 0

@@ -14,15 +14,16 @@ VIDEO = "video"  # the feature that lies in the space of the label vectors
 
 
 def can_compare(manifest: BundleManifest) -> bool:
-    """Whether the network gives a clip vector as long as its label vectors."""
+    """Tell whether the network gives a clip vector as long as its label vectors."""
     outputs = manifest.graphs["video_encoder"].outputs
     return any(out.name == VIDEO and out.shape[1:] == (manifest.text_dim,) for out in outputs)
 
 
 def nearest(video: NDArray[np.float32], text: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Places of the `count` labels (K,D) with the largest cosine to the views (V,D), ascending.
+    """Find the `count` labels (K,D) with the largest cosine to the views (V,D).
 
-    The cosine is the mean over views. Of equals those that were asked first are taken.
+    Returns their indices, ascending. The cosine is the mean over views. Of equals those that were
+    asked first are taken.
     """
     tiny = np.finfo(np.float32).tiny
     views = video / np.maximum(np.linalg.norm(video, axis=1, keepdims=True), tiny)

@@ -54,7 +54,7 @@ class TextEncoder:
             )
 
     async def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (K,D). ApiError `label_too_long` names a text with too many tokens."""
+        """Encode K texts: vectors (K,D). ApiError `label_too_long` names one that is too long."""
         if len(prompts) < IN_THREAD_FROM:
             ids = self._tokenize(prompts)
         else:
@@ -73,7 +73,7 @@ class TextEncoder:
         return vectors
 
     def _run(self, batches: list[TokenIds]) -> list[NDArray[np.float32]]:
-        """Texts of several requests as one run, on the inference thread."""
+        """Run the texts of several requests at once, on the inference thread."""
         if len(batches) == 1:
             return [self._runtime.encode_text(batches[0])]
         longest = max(ids.shape[1] for ids in batches)

@@ -11,7 +11,7 @@ from service.settings import Settings
 
 
 def served_bundle(settings: Settings) -> Bundle:
-    """What the settings name now, by its manifest; its files are not checked yet.
+    """Open what the settings name now, by its manifest; its files are not checked yet.
 
     A link is followed once: when it is turned to another bundle, what is open stays whole.
     """
@@ -19,7 +19,7 @@ def served_bundle(settings: Settings) -> Bundle:
 
 
 def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
-    """The runtime, once every file that it reads has been found to be what was exported.
+    """Open the runtime, and return it once every file that it reads is what was exported.
 
     Hashing weights takes as long as loading them: both go on at once. What outlives the process
     is made of them only after that.
@@ -44,7 +44,7 @@ def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
 
 
 def runtime_options(settings: Settings, checked: Callable[[], object]) -> RuntimeOptions:
-    """What the settings allow a runtime; `checked` as in RuntimeOptions."""
+    """Gather what the settings allow a runtime; `checked` as in RuntimeOptions."""
     return RuntimeOptions(
         threads=settings.threads,
         gpu_memory_bytes=settings.gpu_memory_bytes,

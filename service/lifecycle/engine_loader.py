@@ -31,11 +31,11 @@ class EngineLoader:
     given_runtime: Runtime | None = None
 
     async def read_bundle(self) -> Bundle:
-        """What the settings name now, by its manifest; its files are checked by `load`."""
+        """Open what the settings name now, by its manifest; its files are checked by `load`."""
         return await asyncio.to_thread(served_bundle, self.settings)
 
     async def load(self, bundle: Bundle, old: Engine | None = None) -> Engine:
-        """An engine, warm and tried, or an exception that says what is wrong.
+        """Make an engine, warm and tried; an exception says what is wrong with it.
 
         It takes over the decode workers of `old` where both bundles want the same frames. While a
         new one starts, the files are checked and the network is loaded; the other workers follow
@@ -59,7 +59,7 @@ class EngineLoader:
         return engine
 
     async def warm(self, engine: Engine) -> None:
-        """Have the vectors of the start-up list at hand."""
+        """Compute the vectors of the start-up list."""
         file = self.settings.warm_labels
         labels = read_warm_labels(file) if file is not None else []
         if labels:
@@ -71,7 +71,7 @@ class EngineLoader:
                 raise ValueError(f"warm_labels {file}: {error.detail}") from None
 
     async def _tried_engine(self, bundle: Bundle, pool: DecodePool) -> Engine:
-        """An engine whose network has answered, with the start-up list at hand."""
+        """Make an engine whose network has answered, and which knows the start-up list."""
         coming = asyncio.ensure_future(asyncio.to_thread(self._open_runtime, bundle))
         try:
             # A thread cannot be stopped: what it opens is closed even if nobody waits for it.
@@ -94,7 +94,7 @@ class EngineLoader:
         return Engine(bundle, runtime, pool, self.settings, self.telemetry, stores)
 
     def _stores(self, bundle: Bundle, runtime: Runtime) -> Stores:
-        """What is shared through Redis, loaded only where there is one."""
+        """Make what is shared through Redis, loaded only where there is one."""
         cache, clip_ttl_s = self.cache, self.settings.redis_clip_ttl_s
         if cache is None:
             return Stores()

@@ -26,7 +26,7 @@ class Reloader:
         self._task: asyncio.Task[None] | None = None
 
     def listen(self) -> None:
-        """Ask when the process gets SIGHUP; nothing to do off the main thread (in tests)."""
+        """Swap when the process gets SIGHUP; nothing to do off the main thread (in tests)."""
         if threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.ask)
 

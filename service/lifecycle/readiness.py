@@ -30,7 +30,7 @@ class Readiness:
         self._next_try = 0.0
 
     def good(self) -> None:
-        """The network has just been tried, and answered."""
+        """Note that the network has just been tried, and answered."""
         self._failure = None
         self._next_try = time.monotonic() + PROBE_EVERY_S
 

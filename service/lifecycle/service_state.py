@@ -121,7 +121,7 @@ class ServiceState:
         )
 
     async def check(self) -> dict[str, object]:
-        """What readiness reports; ApiError 503 where the server cannot answer now."""
+        """Report readiness; ApiError `not_ready` or `draining` where the server cannot answer."""
         if self.admission.draining:
             raise ApiError("draining", "the server is stopping", retry_after_s=1)
         engine = self.engine
@@ -153,7 +153,7 @@ class ServiceState:
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:
-    """What fetches a video_url, loaded only where that is open."""
+    """Make what fetches a video_url, loaded only where that is open."""
     if not settings.video_url_hosts:
         return None
     from service.access.video_url import Fetcher
@@ -167,7 +167,7 @@ def _fetcher(settings: Settings) -> Fetcher | None:
 
 
 def _shared_cache(settings: Settings) -> SharedCache | None:
-    """The Redis client, loaded only where there is a Redis."""
+    """Make the Redis client, loaded only where there is a Redis."""
     if settings.redis_url is None:
         return None
     from service.cache.redis.client import SharedCache

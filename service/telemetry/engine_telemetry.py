@@ -17,17 +17,17 @@ class EngineTelemetry:
     tracing: Tracing = field(default_factory=NoTracing)
 
     def stage_ended(self, stage: str, seconds: float) -> None:
-        """A stage of the request being answered has just ended; it may be entered again."""
+        """Note that a stage of this request has just ended; it may be entered again."""
         self.tracing.stage(stage, seconds)
 
     def batch_ran(self, clips: int) -> None:
-        """So many clips (views) went through the video encoder together."""
+        """Note how many clips (views) went through the video encoder together."""
         self.metrics.batch_clips.observe(clips)
 
     def answered(
         self, stage_seconds: Mapping[str, float], video: str, text_hits: int, text_misses: int
     ) -> None:
-        """A request has its answer; `video` is hit or miss, `stage_seconds` all of each stage."""
+        """Note an answer; `video` is hit or miss, `stage_seconds` the whole of each stage."""
         for stage, seconds in stage_seconds.items():
             self.metrics.stage_seconds.labels(stage).observe(seconds)
         self.metrics.count_caches(video, text_hits, text_misses)

@@ -61,21 +61,21 @@ class Metrics:
         self.build = Info("xclip_build", "What is being served.", registry=registry)
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """A gauge read at each scrape."""
+        """Add a gauge that is read at each scrape."""
         Gauge(name, what, registry=self.registry).set_function(value)
 
     def watch_totals(self, name: str, what: str, value: Callable[[], Mapping[str, int]]) -> None:
-        """Counters kept elsewhere, by reason, read at each scrape."""
+        """Add counters kept elsewhere, by reason, that are read at each scrape."""
         self.registry.register(_Totals(name, what, value))
 
     def count_caches(self, video: str, text_hits: int, text_misses: int) -> None:
-        """One answered request's use of the caches."""
+        """Count one answered request's use of the caches."""
         self.video_cache.labels(video).inc()
         self.label_cache.labels("hit").inc(text_hits)
         self.label_cache.labels("miss").inc(text_misses)
 
     def render(self) -> bytes:
-        """The text that Prometheus reads."""
+        """Return the text that Prometheus reads."""
         return generate_latest(self.registry)
 
 

@@ -42,7 +42,7 @@ class Tracing(Protocol):
         """Open the span of a request, under that of its sender where the headers name one."""
 
     def stage(self, name: str, seconds: float) -> None:
-        """A stage of the request being answered has just ended."""
+        """Note that a stage of the request being answered has just ended."""
 
     def close(self) -> None:
         """Send what is left; may take seconds."""
@@ -55,17 +55,17 @@ class NoTracing:
     def request(
         self, method: str, headers: Mapping[str, str], request_id: str
     ) -> Iterator[RequestSpan]:
-        """No span."""
+        """Open no span."""
         yield self
 
     def finish(self, route: str, status: int, code: str) -> None:
-        """Nothing to say."""
+        """Say nothing."""
 
     def stage(self, name: str, seconds: float) -> None:
-        """No span."""
+        """Open no span."""
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Send nothing: nothing is left."""
 
 
 class OpenTelemetry:
@@ -87,7 +87,7 @@ class OpenTelemetry:
     def request(
         self, method: str, headers: Mapping[str, str], request_id: str
     ) -> Iterator[RequestSpan]:
-        """A server span, the current one for the length of the block."""
+        """Open a server span, the current one for the length of the block."""
         from opentelemetry.trace import SpanKind
 
         with self._tracer.start_as_current_span(
@@ -101,7 +101,7 @@ class OpenTelemetry:
             yield _Span(span, method)
 
     def stage(self, name: str, seconds: float) -> None:
-        """A span that ends now, under the current one."""
+        """Record a span that ends now, under the current one."""
         end = time.time_ns()
         span = self._tracer.start_span(name, start_time=end - int(seconds * 1e9))
         span.end(end)
@@ -128,7 +128,7 @@ class _Span:
 
 
 def open_tracing() -> Tracing:
-    """As the environment asks for it."""
+    """Make what the environment asks for."""
     environment = os.environ
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     asked = any(environment.get(name) for name in ENDPOINTS) or exporter in ("otlp", "console")

@@ -40,7 +40,7 @@ OTHER_KIND = "protocol"
 
 
 def _zeros(*names: str) -> Counter[str]:
-    """A counter whose every reason is visible before it first happens."""
+    """Make a counter whose every reason is visible before it first happens."""
     return Counter(dict.fromkeys(names, 0))
 
 
@@ -64,7 +64,7 @@ class CacheStats:
 
 
 def connection_pool(url: str, timeout_s: float) -> BlockingConnectionPool:
-    """Connections to a Redis that may go: nothing is tried twice, nothing waits for long."""
+    """Make connections to a Redis that may go: nothing is tried twice or waits for long."""
     return BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
@@ -80,7 +80,7 @@ def connection_pool(url: str, timeout_s: float) -> BlockingConnectionPool:
 
 
 def error_kind(error: Exception) -> str:
-    """One of the kinds that CacheStats counts."""
+    """Return which of the kinds that CacheStats counts an error is."""
     return next((kind for kind, types in KINDS if isinstance(error, types)), OTHER_KIND)
 
 
@@ -132,7 +132,7 @@ class SharedCache:
         await self._close()
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values of up to KEYS_PER_READ keys, None where there is none or none in time."""
+        """Return the values of up to KEYS_PER_READ keys; None where none came, or none in time."""
         if not self.up:
             self.stats.reads["skipped"] += len(keys)
             return [None] * len(keys)

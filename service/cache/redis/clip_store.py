@@ -39,7 +39,7 @@ class SharedClips:
         self._prefix = f"xclip:clip:{VERSION}:{namespace}:".encode()
 
     async def get(self, video_id: str) -> EncodedClip | None:
-        """The stored clip, None where there is none that can be trusted."""
+        """Return the stored clip, None where there is none that can be trusted."""
         key = self._prefix + video_id.encode()
         (record,) = await self._cache.get_many([key])
         if record is None:
@@ -64,7 +64,7 @@ class SharedClips:
 
 
 def _form(bundle: Bundle) -> ClipForm:
-    """Features as the manifest has them, without the axis of clips."""
+    """Read off the manifest what features look like, without the axis of clips."""
     manifest = bundle.manifest
     outputs = manifest.graphs["video_encoder"].outputs
     # An axis of free length, which no X-CLIP has, fits nothing: such features are not shared.

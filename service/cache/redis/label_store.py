@@ -31,7 +31,7 @@ class SharedLabels:
         self._prefix = f"xclip:label:{VERSION}:{_namespace(bundle, runtime)}:".encode()
 
     async def get_many(self, prompts: Sequence[str]) -> list[Vector | None]:
-        """The stored vectors, None where there is none that can be trusted."""
+        """Return the stored vectors, None where there is none that can be trusted."""
         vectors: list[Vector | None] = []
         for first in range(0, len(prompts), KEYS_PER_READ):
             keys = [self._key(prompt) for prompt in prompts[first : first + KEYS_PER_READ]]
@@ -62,7 +62,7 @@ class SharedLabels:
 
 
 def _namespace(bundle: Bundle, runtime: Runtime) -> str:
-    """Differs wherever two servers could compute another vector for the same prompt."""
+    """Name what vectors depend on beside the prompt: servers that differ in it share none."""
     builds = [b for b in bundle.manifest.precisions if b.precision == runtime.precision]
     graphs = [
         bundle.manifest.files[build.graphs["text_encoder"]]

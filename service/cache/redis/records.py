@@ -65,7 +65,7 @@ class ClipForm:
     frames_per_view: int
 
     def fits(self, clip: EncodedClip) -> bool:
-        """Whether the clip looks like that, with finite numbers."""
+        """Tell whether the clip looks like that, with finite numbers."""
         times = len(clip.info.frame_times_s)
         views = times // self.frames_per_view
         shapes = {name: (views, *shape) for name, shape in self.features.items()}
@@ -143,7 +143,7 @@ UNSIGNED = Records()
 
 
 def _fit(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether these are the arrays, of float32, and all their numbers finite."""
+    """Tell whether these are the arrays, of float32, and all their numbers finite."""
     return arrays.keys() == shapes.keys() and all(
         array.dtype == np.float32 and array.shape == shapes[name] and np.isfinite(array).all()
         for name, array in arrays.items()

@@ -1,4 +1,4 @@
-"""Waiting for others with a limit that counts only their time."""
+"""A time-out for what is asked of others, which does not count the time that we were blocked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ LATE_S = 0.01
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of the work; TimeoutError when it has not come in time, and it is cancelled.
+    """Await work with a time-out that is extended once if the event loop itself was blocked.
 
-    Where this process itself was held up meanwhile (the event loop came back late), the answer may
-    lie in the socket unread: then the work gets the same time once more. So at most
-    2 × `seconds` plus the hold-up.
+    Where the event loop came back late, the answer may lie in the socket unread: then the work gets
+    the same time once more. So it takes at most 2 × `seconds` plus the time blocked.
+
+    Raises TimeoutError when the work is not done in time, and cancels it.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)

@@ -62,7 +62,7 @@ class WriteBehind:
         await asyncio.gather(self._task, return_exceptions=True)
 
     def add(self, entries: Mapping[bytes, Entry]) -> int:
-        """Queue the entries; returns how many had no room."""
+        """Queue the entries; return how many had no room."""
         dropped = 0
         for key, entry in entries.items():
             if key in self._waiting:
@@ -91,7 +91,7 @@ class WriteBehind:
             self.refusal, self._paused_until = refusal, time.monotonic() + PAUSE_S
 
     def _take(self) -> dict[bytes, Entry]:
-        """The next entries off the queue, in order: one at least, then up to the bounds."""
+        """Take the next entries off the queue, in order: one at least, then up to the bounds."""
         batch: dict[bytes, Entry] = {}
         size = 0
         for key, entry in self._waiting.items():
