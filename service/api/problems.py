@@ -152,7 +152,10 @@ def answer_error(request: Request, error: BaseException) -> JSONResponse:
     request.state.error_code = answer.code
     if answer.code in ALARMING:
         structlog.get_logger("service").error("request failed", code=answer.code, exc_info=error)
-    return problem(answer, getattr(request.state, "request_id", ""))
+    response = problem(answer, getattr(request.state, "request_id", ""))
+    if isinstance(error, HTTPException):  # a 405 says in `Allow` what is taken
+        response.headers.update(error.headers or {})
+    return response
 
 
 def install_handlers(app: FastAPI) -> None:

@@ -46,6 +46,13 @@ def test_head_is_answered_as_get_without_the_body(server: RunningServer, path: s
         assert head.headers["content-length"] == get.headers["content-length"]
 
 
+def test_another_method_is_told_which_ones_are_taken(server: RunningServer) -> None:
+    for method, path, allowed in (("POST", "/healthz", "GET"), ("GET", "/classify", "POST")):
+        answer = server.client.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert answer.json()["code"] == "method_not_allowed"
+
+
 def test_head_where_there_is_no_get(server: RunningServer) -> None:
     assert server.client.head("/classify").status_code == 405
     assert server.client.head("/nowhere").status_code == 404
