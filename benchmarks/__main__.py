@@ -22,7 +22,7 @@ CPU = (
 
 
 def names() -> list[str]:
-    """Every benchmark there is, by module name."""
+    """Return every benchmark there is, by module name."""
     programs = [*FOLDER.glob("*.py"), *(p.parent for p in FOLDER.glob("*/__main__.py"))]
     return sorted(p.stem for p in programs if not p.stem.startswith("_"))
 

@@ -106,7 +106,7 @@ def _folder(name: str, seed: int) -> Path:
 
 
 def _save_start() -> None:
-    """The demo without what its prompts and messages have learned."""
+    """Return the demo without what its prompts and messages have learned."""
     checkpoint = read_checkpoint(DEMO)
     net, _ = with_parts(checkpoint.net, {**BARE, "mit_layers": FULL["mit_layers"]}, seed=0)
     save_checkpoint(
@@ -141,7 +141,7 @@ def _shown_both_ways(subject: Subject) -> bool:
 
 
 def _asked(run: Path, unseen: Decoded, both_ways: Decoded) -> dict[str, float]:
-    """Shares of right answers, by question; opposites also by pair."""
+    """Count right answers, by question, and of opposites by pair; return their shares."""
     checkpoint = read_checkpoint(run / "checkpoint")
     scorer = TorchScorer(checkpoint.net, checkpoint.tokenizer or Tokenizer.clip())
     rng = np.random.default_rng(0)
@@ -187,7 +187,7 @@ def _summary(results: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 def _table(rows: dict[str, dict[str, Any]]) -> str:
-    """Markdown, in per cent."""
+    """Format the shares as Markdown, in per cent."""
     columns = list(next(iter(rows.values())))
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name, row in rows.items():

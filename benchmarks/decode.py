@@ -70,13 +70,13 @@ def ffmpeg(*arguments: str) -> None:
 
 
 def test_frames(frames: int) -> list[int]:
-    """The frame numbers of the published test rule."""
+    """Return the frame numbers of the published test rule."""
     numbers: list[int] = sample_indices(frames, T)[0].tolist()
     return numbers
 
 
 def ours(path: Path, threads: int) -> Fetch:
-    """This project."""
+    """Decode with this project."""
 
     def fetch() -> np.ndarray:
         with path.open("rb") as source:
@@ -86,7 +86,7 @@ def ours(path: Path, threads: int) -> Fetch:
 
 
 def decord(path: Path, threads: int) -> Fetch:
-    """decord's VideoReader."""
+    """Decode with decord's VideoReader."""
     import decord as library
 
     def fetch() -> Any:
@@ -97,7 +97,7 @@ def decord(path: Path, threads: int) -> Fetch:
 
 
 def opencv(path: Path, threads: int, seeking: bool) -> Fetch:
-    """OpenCV's VideoCapture, jumping to each frame or grabbing all up to the last."""
+    """Decode with OpenCV's VideoCapture, jumping to each frame or grabbing all up to the last."""
     import cv2
 
     options = [cv2.CAP_PROP_N_THREADS, threads]
@@ -119,7 +119,7 @@ def opencv(path: Path, threads: int, seeking: bool) -> Fetch:
 
 
 def torchcodec(path: Path, threads: int, mode: Literal["exact", "approximate"]) -> Fetch:
-    """torchcodec's VideoDecoder; `approximate` trusts the header, `exact` scans the file."""
+    """Decode with torchcodec; `approximate` trusts the header, `exact` scans the file."""
     from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
 
     def fetch() -> Any:
@@ -155,7 +155,7 @@ def contestants(path: Path, threads: int, long: bool) -> tuple[dict[str, Fetch],
 
 
 def rows_of(shape: Shape, threads: int, timings: dict[str, Timing]) -> list[dict[str, Any]]:
-    """The table lines of one shape: everybody, and ours over the best peer."""
+    """Return the table lines of one shape: everybody, and ours over the best peer."""
     peers = [t.median_ms for name, t in timings.items() if name != "ours"]
     rows = []
     for name, timing in timings.items():
@@ -174,7 +174,7 @@ def rows_of(shape: Shape, threads: int, timings: dict[str, Timing]) -> list[dict
 
 
 def full_decode_ms(path: Path) -> float:
-    """Every frame decoded once, as it is done where a file tells nothing about itself."""
+    """Measure decoding every frame once, as where a file tells nothing about itself."""
     started = time.perf_counter()
     with path.open("rb") as source:
         decode_clip(source, SPEC, plan="full")

@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def make_clip(path: Path) -> Path:
-    """Moving shapes with noise, as hard to decode as a filmed clip of that size."""
+    """Encode moving shapes with noise, as hard to decode as a filmed clip of that size."""
     random = np.random.default_rng(0)
     grain = random.integers(0, 24, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     with av.open(str(path), "w") as container:
@@ -83,7 +83,7 @@ def make_clip(path: Path) -> Path:
 def measure(
     runner: asyncio.Runner, pools: dict[int, DecodePool], clip: Path, text: Path
 ) -> list[dict[str, Any]]:
-    """The same clip in this process, through a pool, and sixteen at a time."""
+    """Measure the same clip in this process, through a pool, and sixteen at a time."""
 
     def here() -> Any:
         with clip.open("rb", buffering=0) as source:
@@ -119,7 +119,7 @@ def measure(
 
 
 async def time_a_replacement(pool: DecodePool) -> float:
-    """Seconds from the death of a worker until there are as many ready ones as before."""
+    """Measure the seconds from the death of a worker until as many are ready as before."""
     workers = len(pool.pids)
     started, before = time.perf_counter(), pool.stats.started
     psutil.Process(pool.pids[0]).kill()

@@ -100,7 +100,7 @@ def _other_clips(
 
 
 def _share(client: httpx.Client, asked: Sequence[Question]) -> tuple[int, int]:
-    """How many of the questions are answered right."""
+    """Count how many of the questions are answered right."""
     right = 0
     for question in asked:
         with question.clip.open("rb") as stream:
@@ -116,7 +116,7 @@ def _share(client: httpx.Client, asked: Sequence[Question]) -> tuple[int, int]:
 
 @contextmanager
 def _server(bundle: Path | None) -> Iterator[httpx.Client]:
-    """A server of its own on a free port, ready, and a client of it."""
+    """Start a server on a free port; return it, ready, and a client of it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -117,7 +117,7 @@ def _torch(net: XClip, frames: np.ndarray) -> Contestant:
 def _transformers(
     variant: str, net: XClip, frames: np.ndarray
 ) -> tuple[dict[str, Contestant], dict[str, str]]:
-    """transformers' model with our weights on pixels made ready, in every mode of torch."""
+    """Make transformers' model with our weights, on prepared pixels, in every mode of torch."""
     from transformers import XCLIPModel
 
     theirs = XCLIPModel.from_pretrained(pretrained(variant)).eval()

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
 def measure(
     server: ServerProcess, clip: bytes, config: ModelConfig, counts: Sequence[int], rounds: int
 ) -> list[dict[str, Any]]:
-    """A line for each count of labels."""
+    """Measure each count of labels; return a line for each."""
     rows: list[dict[str, Any]] = []
     with httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client:
         video_id = ask(client, another_file(clip), new_labels(counts[0]))["video_id"]
@@ -95,7 +95,7 @@ def forget_peak(pid: int) -> float:
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory that the process had since then."""
+    """Return the most memory that the process had since then."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
     return int(kilobytes) * 1024 / 1e6

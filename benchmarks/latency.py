@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def our_servers(missing: Container[str]) -> dict[str, tuple[str, ...]]:
-    """Precision and further flags of each server, by what the table calls it."""
+    """Return precision and further flags of each server, by what the table calls it."""
     chosen = {precision: (precision,) for precision in PRECISIONS if precision not in missing}
     return chosen | {FP32_OPENVINO: ("fp32", "--runtime", "openvino")}
 
@@ -91,7 +91,7 @@ def transformers_here(clip: bytes) -> dict[str, Callable[[], Any]]:
 
 
 def over_http(name: str, client: httpx.Client, clip: bytes) -> dict[str, Callable[[], Any]]:
-    """The three questions to our server of that name; what must be known is asked first."""
+    """Make the three questions to a server of ours; ask first what must be known."""
     few, many = new_labels(LABELS), new_labels(MANY)
     video_id = ask(client, another_file(clip), few)["video_id"]
     ask_again(client, video_id, many)
@@ -103,7 +103,7 @@ def over_http(name: str, client: httpx.Client, clip: bytes) -> dict[str, Callabl
 
 
 def rows_of(timings: dict[str, Timing]) -> list[dict[str, Any]]:
-    """Each with its share of transformers' time and, held clips, of the first request's."""
+    """Return each with its share of transformers' time; held clips, of the first request's."""
     base, rows = timings[BASE].median_ms, []
     for name, timing in timings.items():
         server, _, question = name.partition(", ")

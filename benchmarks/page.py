@@ -71,13 +71,13 @@ def main() -> int:
 
 
 def read_reports(folder: Path) -> dict[str, Report]:
-    """The JSON files of the page that exist, in its order."""
+    """Return the JSON files of the page that exist, in its order."""
     files = {name: folder / f"{name}.json" for name in TITLES}
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
 
 
 def page(reports: Mapping[str, Report], pictures: Mapping[str, Path]) -> str:
-    """The whole page as Markdown."""
+    """Format the whole page as Markdown."""
     parts = ["# Speed on the CPU", _introduction(), _machine(reports), _goals(goals(reports))]
     parts += _bounds(bounds(reports))
     for name, title in TITLES.items():
@@ -95,7 +95,7 @@ def _introduction() -> str:
 
 
 def _machine(reports: Mapping[str, Report]) -> str:
-    """Where it was measured; reports of another machine or day say so."""
+    """Say where it was measured; reports of another machine or day say so."""
     seen: dict[str, list[str]] = {}
     for name, report in reports.items():
         machine = report["machine"]

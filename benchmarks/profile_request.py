@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def profiled(bundle: Bundle, precision: str, clip: bytes, rounds: int) -> dict[str, list[Span]]:
-    """The median request of each kind to a server of that precision."""
+    """Profile requests of each kind to a server of that precision; return the median ones."""
     environment = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "100"}
     kinds: dict[str, Callable[[httpx.Client, str, list[str]], Any]] = {
         "new clip, new labels": lambda c, _, known: ask(c, another_file(clip), new_labels(LABELS)),
@@ -98,7 +98,7 @@ def profiled(bundle: Bundle, precision: str, clip: bytes, rounds: int) -> dict[s
 
 
 def requests_in(log: str) -> list[list[Span]]:
-    """The classify requests of a server's log, in order, each with its stages; first is itself."""
+    """Return the classify requests of a log, in order, each with its stages; first is itself."""
     spans = list(_objects(log))
     requests = sorted(
         (s for s in spans if s["name"] == "POST /classify"), key=lambda s: str(s["start_time"])
@@ -107,7 +107,7 @@ def requests_in(log: str) -> list[list[Span]]:
 
 
 def _objects(log: str) -> Any:
-    """The JSON objects between a log's other lines."""
+    """Yield the JSON objects between a log's other lines."""
     decoder, at = json.JSONDecoder(), log.find("{")
     while at >= 0:
         try:

@@ -35,7 +35,7 @@ GOAL_LOGITS = 0.1
 
 
 def published_frames(path: Path, spec: InputSpec) -> np.ndarray:
-    """uint8 (1, T, H, W, 3) by the published rule, nothing of ours but the indices."""
+    """Decode uint8 (1, T, H, W, 3) by the published rule, nothing of ours but the indices."""
     with av.open(str(path)) as container:
         pictures = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
     return np.stack(
@@ -57,7 +57,7 @@ def _resize_and_crop(picture: np.ndarray, spec: InputSpec) -> np.ndarray:
 
 
 def specs_of(spec: InputSpec) -> dict[str, InputSpec]:
-    """The rules to compare, by what they are called in the table."""
+    """Return the rules to compare, by what they are called in the table."""
     stored = spec.model_copy(update={"pixel_aspect": "stored"})
     soft = stored.model_copy(update={"resize_rule": "bilinear-antialias"})
     return {
@@ -71,7 +71,7 @@ def specs_of(spec: InputSpec) -> dict[str, InputSpec]:
 
 
 def logits_of(net: XClip, frames: np.ndarray, token_ids: torch.Tensor) -> np.ndarray:
-    """Logits of one clip against the labels."""
+    """Return logits of one clip against the labels."""
     with torch.inference_mode():
         scores: np.ndarray = net(
             NormalisePixels(net.inputs)(torch.from_numpy(frames)), token_ids
@@ -80,7 +80,7 @@ def logits_of(net: XClip, frames: np.ndarray, token_ids: torch.Tensor) -> np.nda
 
 
 def compare(net: XClip, path: Path, token_ids: torch.Tensor) -> list[dict[str, Any]]:
-    """The table lines of one clip."""
+    """Compare the rules on one clip; return the table lines."""
     published = published_frames(path, net.inputs)
     expected = logits_of(net, published, token_ids)
     rows = []

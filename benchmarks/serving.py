@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def encoder_limits(bundle: Bundle) -> tuple[dict[str, float], dict[str, str]]:
-    """Clips a second of the encoder alone, with the machine to itself; why a precision is out."""
+    """Measure the encoder alone, in clips a second; say why a precision is left out."""
     spec = bundle.manifest.inputs
     frames = np.zeros((1, spec.num_frames, spec.image_size, spec.image_size, 3), np.uint8)
     limits: dict[str, float] = {}
@@ -120,7 +120,7 @@ def encoder_limits(bundle: Bundle) -> tuple[dict[str, float], dict[str, str]]:
 def measure(
     contestant: Contestant, clip: bytes, clients: Sequence[int], seconds: float
 ) -> list[dict[str, Any]]:
-    """The table lines of one server."""
+    """Measure one server; return its table lines."""
     rows = []
     same = new_labels(LABELS)
 
@@ -147,7 +147,7 @@ def _loaded(
     clients: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """One table line, with the processor time that a clip takes of everybody."""
+    """Measure one table line, with the processor time that a clip takes of everybody."""
     before, own = server.processor_s(), time.process_time()
     served = under_load(server.url, question, clients, seconds)
     spent = {who: s - before[who] for who, s in server.processor_s().items()}
@@ -173,7 +173,7 @@ def _row(contestant: Contestant, labels: Labels, clients: int, served: Served) -
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Our clips a second over the best peer's at each level, precision by precision.
+    """Return our clips a second over the best peer's at each level, precision by precision.
 
     int8, which torch has not, stands against the best peer of any precision.
     """

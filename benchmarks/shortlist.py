@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def label_lists() -> dict[str, list[str]]:
-    """The plain labels; and with them every wording, seen in training or not."""
+    """Return the plain labels; and with them every wording, seen in training or not."""
     subjects = all_subjects()
     plain = [plain_label(subject) for subject in subjects]
     worded = (w for s in subjects for w in (*wordings(s), *held_out_wordings(s)))
@@ -74,7 +74,7 @@ def label_lists() -> dict[str, list[str]]:
 
 
 def drawn(scorer: BundleScorer, count: int, seed: int) -> list[NDArray[np.uint8]]:
-    """Frames (1,T,H,W,3) of clips of combinations that were kept out of training."""
+    """Draw frames (1,T,H,W,3) of combinations that were kept out of training."""
     options = ShapesOptions(
         clips=0, unseen_clips=count, seed=seed, scenes=SceneOptions(short_side=(64, 480))
     )
@@ -97,7 +97,7 @@ def measured(
     lengths: Sequence[int],
     rounds: int,
 ) -> list[dict[str, Any]]:
-    """A line for each length of the shortlist."""
+    """Measure each length of the shortlist; return a line for each."""
     exact = [scorer.runtime.score(features, text[None])[0] for features in clips]
     rows = []
     for length in (length for length in lengths if length < len(text)):

@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def labels(count: int) -> list[str]:
-    """Labels of a few words each."""
+    """Return labels of a few words each."""
     return [f"somebody doing thing number {n}" for n in range(count)]
 
 
@@ -104,7 +104,7 @@ def score(theirs: Any, runtimes: Mapping[str, Runtime], features: Any, vectors: 
 
 
 def rows_of(stage: str, timings: Mapping[str, Timing]) -> list[dict[str, Any]]:
-    """The table lines of one stage, each with its share of eager fp32's time."""
+    """Return the table lines of one stage, each with its share of eager fp32's time."""
     base = timings["transformers eager fp32"].median_ms
     return [
         {"stage": stage, **as_row(name, timing, of_eager=timing.median_ms / base)}

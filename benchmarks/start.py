@@ -59,7 +59,7 @@ class FirstAnswer:
         self._process.communicate()
 
     def memory_mib(self) -> dict[str, float]:
-        """Resident and proportional memory."""
+        """Measure resident and proportional memory."""
         memory = psutil.Process(self._process.pid).memory_full_info()
         return {"rss": memory.rss / MIB, "pss": memory.pss / MIB}
 
@@ -111,7 +111,7 @@ def rows_of(processes: dict[str, Callable[[], Any]], rounds: int) -> list[dict[s
 
 
 def memory_mib(process: Callable[[], Any], count: int) -> float:
-    """Proportional memory of so many at the same time, together."""
+    """Measure the proportional memory of so many at the same time, together."""
     with ExitStack() as stack:
         running = [stack.enter_context(process()) for _ in range(count)]
         return sum(one.memory_mib()["pss"] for one in running)

@@ -81,7 +81,7 @@ class Contest:
         return max(self.labels, self.files)
 
     def names(self) -> list[str]:
-        """The labels."""
+        """Return the labels."""
         return [f"action number {i}" for i in range(self.labels)]
 
 
@@ -121,7 +121,7 @@ def main() -> int:
 
 
 def measure(contest: Contest) -> list[dict[str, Any]]:
-    """A line for each contestant, transformers first: clips a second, seconds of each phase."""
+    """Measure each contestant, transformers first: clips a second, seconds of each phase."""
     folder = _clips(contest)
     with joined(contest.device) as processes:
         run = _run(folder, contest, processes)
@@ -139,7 +139,7 @@ def measure(contest: Contest) -> list[dict[str, Any]]:
 
 
 def _take_turns(contestants: dict[str, Update], updates: int) -> dict[str, dict[str, float]]:
-    """Seconds of each phase. The first updates are not counted: memory that nothing has used before
+    """Measure each phase. The first updates are not counted: memory that nothing has used before
     comes to a virtual machine as slowly as the work is done.
     """
     taken: dict[str, dict[str, float]] = {name: {} for name in contestants}
@@ -152,7 +152,7 @@ def _take_turns(contestants: dict[str, Update], updates: int) -> dict[str, dict[
 
 
 def _clips(contest: Contest) -> Path:
-    """Clips of ten seconds in the size people train on, in a folder with their tables."""
+    """Write clips of ten seconds in the size people train on, in a folder with their tables."""
     folder = contest.folder / f"training-clips-{contest.files}"
     if not (folder / "train.csv").exists():
         scenes = SceneOptions(
@@ -170,7 +170,7 @@ def _clips(contest: Contest) -> Path:
 
 
 def _list(folder: Path, contest: Contest) -> list[tuple[Path, int]]:
-    """Files and classes."""
+    """Write the list of files and classes."""
     files = sorted((folder / "clips").glob("train-*/*"))
     return [(files[i % len(files)], i % contest.labels) for i in range(contest.clips)]
 
@@ -263,7 +263,7 @@ class _Videos(torch.utils.data.Dataset[Any]):
 def _transformers(
     folder: Path, contest: Contest, drawn: list[list[int]], device: torch.device
 ) -> Update:
-    """`drawn` are the clips of each batch."""
+    """Make the step of transformers' model; `drawn` are the clips of each batch."""
     from transformers import XCLIPConfig, XCLIPModel
 
     net = random_network(contest.variant)
@@ -311,7 +311,7 @@ def _processor(spec: InputSpec) -> Any:
 
 
 def _token_ids(contest: Contest) -> torch.Tensor:
-    """The labels at the full context length, as transformers' processor pads them."""
+    """Return the labels at the full context length, as transformers' processor pads them."""
     config = VARIANTS[contest.variant]
     ids = torch.from_numpy(tokenizer_of(config).encode(contest.names(), config.context_length, 0))
     return torch.nn.functional.pad(ids, (0, config.context_length - ids.shape[1]))

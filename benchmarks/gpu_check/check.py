@@ -28,7 +28,7 @@ class Check:
         return Bundles(self.options.precisions, engines=self.device.name == "cuda")
 
     def network(self, variant: str) -> XClip:
-        """The variant with random weights, on the processor; the last one is kept."""
+        """Return the variant with random weights, on the processor; the last one is kept."""
         if self._network is None or self._network[0] != variant:
             from benchmarks.lib.networks import random_network
 

@@ -27,7 +27,7 @@ class Shown:
 
 
 def shown(paths: Sequence[Path], spec: InputSpec) -> Shown:
-    """The named files, else the shared ones, else clips that are encoded on the spot; each also
+    """Decode the named files, else the shared ones, else clips encoded on the spot; each also
     mirrored, backwards, and both. Without a decoder pictures that are drawn. ValueError names a
     file that cannot be read.
     """
@@ -41,20 +41,20 @@ def shown(paths: Sequence[Path], spec: InputSpec) -> Shown:
 
 
 def shared_videos() -> tuple[Path, ...]:
-    """The real clips of the tests, where there are any."""
+    """Return the real clips of the tests, where there are any."""
     folder = Path(os.environ.get("XCLIP_TEST_SHARED", ROOT.parent / "shared")) / "videos"
     return tuple(sorted(p for p in folder.glob("*") if p.suffix in (".mp4", ".mkv", ".avi")))
 
 
 def varied(frames: np.ndarray) -> np.ndarray:
-    """(N,T,H,W,3) to (4 N,T,H,W,3): more pictures and motions than there are files."""
+    """Vary (N,T,H,W,3) into (4 N,T,H,W,3): more pictures and motions than there are files."""
     backwards = frames[:, ::-1]
     mirrored = [clips[:, :, :, ::-1] for clips in (frames, backwards)]
     return np.ascontiguousarray(np.concatenate([frames, backwards, *mirrored]))
 
 
 def drawn(spec: InputSpec, clips: int = 3) -> np.ndarray:
-    """Waves that roll over the picture, another few for each clip: (N,T,H,W,3)."""
+    """Draw waves that roll over the picture, another few for each clip: (N,T,H,W,3)."""
     rng = np.random.default_rng(0)
     side = spec.image_size
     y, x = np.mgrid[0:side, 0:side] / side
@@ -68,7 +68,7 @@ def drawn(spec: InputSpec, clips: int = 3) -> np.ndarray:
 
 
 def texts(config: ModelConfig) -> np.ndarray:
-    """Token ids int64 (K,L) of random texts: a start, up to 18 tokens, an end, padding.
+    """Draw token ids int64 (K,L): a start, up to 18 random tokens, an end, padding.
 
     The network is random, so words would tell it nothing that numbers do not.
     """

@@ -21,7 +21,7 @@ class Encoder(Protocol):
     """From frames in the host's memory to vectors in the host's memory: the same job for all."""
 
     def video(self, frames: np.ndarray) -> np.ndarray:
-        """Frames uint8 (B,T,H,W,3) to vectors float32 (B,D)."""
+        """Encode frames uint8 (B,T,H,W,3) to vectors float32 (B,D)."""
 
     def close(self) -> None:
         """Give the device's memory back."""
@@ -31,7 +31,7 @@ class Network(Encoder, Protocol):
     """An encoder that also scores texts."""
 
     def answers(self, frames: np.ndarray, token_ids: np.ndarray) -> Answers:
-        """Frames (N,T,H,W,3) against texts (K,L)."""
+        """Score frames (N,T,H,W,3) against texts (K,L)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,6 @@ class Contestant:
 
 
 def smallest_cosine(vectors: np.ndarray, expected: np.ndarray) -> float:
-    """Between the vectors (N,D) of two contestants, row by row."""
+    """Return the smallest cosine between vectors (N,D) of two contestants, row by row."""
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
     return float(((vectors * expected).sum(axis=1) / norms).min())

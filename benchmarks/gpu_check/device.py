@@ -31,22 +31,22 @@ class Device(Protocol):
     runtimes: tuple[str, ...]
 
     def about(self) -> dict[str, Any]:
-        """The device, for the report."""
+        """Describe the device for the report."""
 
     def matrix_peak(self, dtype: torch.dtype) -> float:
-        """Floating-point operations a second of large products."""
+        """Measure floating-point operations a second of large products."""
 
     def page_locked(self, frames: np.ndarray) -> np.ndarray:
-        """A copy from which the device reads fast."""
+        """Return a copy from which the device reads fast."""
 
     def synchronise(self) -> None:
-        """Until all that was queued is done."""
+        """Wait until all that was queued is done."""
 
     def used_mib(self) -> float | None:
-        """Device memory in use, by whomever; None where there is no such thing."""
+        """Return device memory in use, by whomever; None where there is no such thing."""
 
     def peak_mib(self, run: Callable[[], Any]) -> float | None:
-        """The most that is in use while it runs."""
+        """Run it; return the most MiB that were in use meanwhile."""
 
     def kernel_ms(self, run: Callable[[], Any]) -> float | None:
         """Milliseconds that the device computes, without copies to and from it; None: unknown."""
@@ -97,7 +97,7 @@ class Card:
         allow_tf32(False)  # fp32 is fp32 for all of torch's contestants, and for the peak
 
     def about(self) -> dict[str, Any]:
-        """Name, memory, driver, and the versions of CUDA that torch brings."""
+        """Describe name, memory, driver, and the versions of CUDA that torch brings."""
         card = torch.cuda.get_device_properties(0)
         return {
             "device": card.name,
@@ -157,7 +157,7 @@ class Card:
 
 
 def find_device(requested: str) -> Device:
-    """The device of that name; NoGpu says in a line why there is none."""
+    """Find the device of that name; NoGpu says in a line why there is none."""
     if requested == "cpu":
         return Processor()
     if torch.cuda.is_available():
@@ -186,7 +186,7 @@ def _forget() -> None:
 
 @contextmanager
 def _watched() -> Any:
-    """A list that grows by the MiB in use as long as the block lasts."""
+    """Yield a list that grows by the MiB in use as long as the block lasts."""
     seen: list[float] = []
     ended = threading.Event()
 

@@ -16,7 +16,7 @@ TORCH = ("transformers", "our torch")
 
 
 def goals(parts: Mapping[str, Sequence[Row]]) -> list[Goal]:
-    """All of them about one provider in one precision; None where it was not run."""
+    """Check the goals of one provider in one precision; None where it was not run."""
     speeds = [r for r in parts.get("speed", ()) if r.get("variant") == TIMED]
     near = [r for r in parts.get("parity", ()) if r.get("variant") == TIMED]
     return list(_goals(speeds, near))
@@ -54,7 +54,7 @@ def _goals(speeds: list[Row], near: list[Row]) -> Iterator[Goal]:
 
 
 def chosen(speeds: Sequence[Row], near: Sequence[Row]) -> tuple[str, str] | None:
-    """The fastest provider at batch 32 among those whose answers are as near as promised; where
+    """Choose the fastest provider at batch 32 among those whose answers are near enough; where
     none is, the fastest. The goals of speed and of answers are then about the same one.
     """
     timed = sorted(
@@ -79,7 +79,7 @@ def _is_provider(row: Row) -> bool:
 
 
 def _row(rows: Sequence[Row], key: tuple[str, str] | None, batch: int | None) -> Row:
-    """The row of that contestant that has figures; empty where there is none."""
+    """Return the row of that contestant that has figures; empty where there is none."""
     for row in rows:
         same = (row.get("what"), row.get("precision")) == key and row.get("batch") == batch
         if same and ("median_ms" in row or "logit_error" in row):

@@ -41,7 +41,7 @@ class Options:
 
 
 def read_options(arguments: Sequence[str]) -> Options:
-    """The command line; argparse ends the program at a mistake."""
+    """Read the command line; argparse ends the program at a mistake."""
     default = Options()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu_check",

@@ -29,7 +29,7 @@ class OutsideLimits(Exception):
 
 
 def attempted(what: Mapping[str, Any], run: Callable[[], Mapping[str, Any]]) -> Row:
-    """The row of one attempt: `what` it is, the figures of `run`, and how it went."""
+    """Attempt `run`; return a row of `what` it is, its figures, and how it went."""
     try:
         row = {**what, **run(), "outcome": RAN, "why": ""}
     except Exception as error:
@@ -49,7 +49,7 @@ def opened(what: Mapping[str, Any], make: Callable[[], Value]) -> tuple[Value | 
 
 
 def went_wrong(what: Mapping[str, Any], error: Exception) -> Row:
-    """The row of an attempt that ended so.
+    """Return the row of an attempt that ended so.
 
     Only an ImportError, a NotRun and a GPU without memory left are "not run"; all else has failed.
     """
@@ -63,7 +63,7 @@ def went_wrong(what: Mapping[str, Any], error: Exception) -> Row:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what it says, not endless."""
+    """Return the first line of what the error says, cut to a length."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:LONGEST]
 
@@ -75,7 +75,7 @@ def name_of(row: Row) -> str:
 
 
 def say(row: Row | str) -> None:
-    """A line of progress: a message, or what became of an attempt."""
+    """Print a line of progress: a message, or what became of an attempt."""
     if not isinstance(row, str):
         figures = [f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float)]
         told = ", ".join([row["outcome"], *figures, row["why"]]).removesuffix(", ")

@@ -20,7 +20,7 @@ CHOICES = 10
 
 
 def parity(check: Check) -> Iterator[Row]:
-    """Torch on the device and each runtime, in each precision, variant by variant.
+    """Compare torch on the device and each runtime, in each precision, variant by variant.
 
     The measure is torch in fp32 on the processor, on the same weights and clips.
     """
@@ -70,7 +70,7 @@ def _compared(open_network: Any, precision: str, expected: tuple[Any, np.ndarray
 
 
 def differences(answers: Answers, expected: Answers) -> Row:
-    """Largest error of a logit, smallest cosine of a video vector, agreement on the best of ten.
+    """Return the largest logit error, the smallest cosine, and agreement on the best of ten.
 
     Each clip is asked to choose between ten texts, forty times: one choice among 400 would say
     little about a share of 99.5 %.
@@ -87,13 +87,13 @@ def differences(answers: Answers, expected: Answers) -> Row:
 
 
 def _choices(logits: np.ndarray) -> np.ndarray:
-    """Logits (N,K) to the best of each ten texts (N,K/10)."""
+    """Return the best of each ten texts (N,K/10) by logits (N,K)."""
     best: np.ndarray = logits.reshape(len(logits), -1, CHOICES).argmax(axis=2)
     return best
 
 
 def _within_limits(figures: Row, precision: str) -> Row:
-    """The figures, if they are as near as `python -m export` asks."""
+    """Return the figures; raise if they are not as near as `python -m export` asks."""
     from export.limits import LIMITS
 
     allowed = LIMITS[precision]  # type: ignore[index]

@@ -9,7 +9,7 @@ from benchmarks.gpu_check.outcomes import Row, say
 
 
 def run_parts(check: Check) -> Iterator[tuple[str, list[Row]]]:
-    """Each part that was asked for, as soon as it is done: its name and rows."""
+    """Run the requested parts; yield the name and rows of each as soon as it is done."""
     from benchmarks.gpu_check.parity import parity
     from benchmarks.gpu_check.service import service
     from benchmarks.gpu_check.speed import matrix_peaks, speed

@@ -16,7 +16,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def transformers_model(net: XClip) -> Any:
-    """`XCLIPModel` with the weights of ours, in eval mode."""
+    """Make `XCLIPModel` with our weights, in eval mode."""
     import model.torchvision_schemas  # noqa: F401  (before transformers)
 
     # isort: split
@@ -45,7 +45,7 @@ class TransformersEncoder:
 
     @torch.inference_mode()
     def video(self, frames: np.ndarray) -> np.ndarray:
-        """Frames uint8 (B,T,H,W,3) to vectors (B,D)."""
+        """Encode frames uint8 (B,T,H,W,3) to vectors (B,D)."""
         there = torch.from_numpy(frames).to(self._device, non_blocking=True)
         vectors: np.ndarray = self._encode(there).float().cpu().numpy()
         return vectors

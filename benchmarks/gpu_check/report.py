@@ -43,7 +43,7 @@ Parts = Mapping[str, Sequence[Row]]
 
 
 def make_report(parts: Parts, about: dict[str, Any], command: str, before: Any = None) -> Any:
-    """The content of `gpu.json`. Parts that an earlier report has of the same card, driver and
+    """Make the content of `gpu.json`. Parts that an earlier report has of the same card, driver and
     libraries stay in it, with their own command and date.
     """
     here = {"device": about, "machine": machine()}
@@ -58,13 +58,13 @@ def make_report(parts: Parts, about: dict[str, Any], command: str, before: Any =
 
 
 def read_report(folder: Path | None) -> Any:
-    """An earlier report, None where there is none."""
+    """Read an earlier report; None where there is none."""
     file = folder / "gpu.json" if folder else None
     return json.loads(file.read_text()) if file and file.exists() else None
 
 
 def write_report(report: Any, folder: Path | None) -> None:
-    """Both files, where there is a folder for them."""
+    """Write both files, where there is a folder for them."""
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def write_report(report: Any, folder: Path | None) -> None:
 
 
 def page(report: Any) -> str:
-    """The whole report as Markdown."""
+    """Format the whole report as Markdown."""
     parts = ["# On a GPU", _introduction(report), "## Goals", _goal_table(report["goals"])]
     for name, part in report["parts"].items():
         parts += [f"## {TITLES[name]}", f"`{part['command']}`, {part['date']}", NOTES[name]]
@@ -113,7 +113,7 @@ def _measured(goal: Goal) -> str:
 
 
 def _section(rows: Sequence[Row]) -> Iterator[str]:
-    """A table for each network, then what failed, then what was not run, by its reason."""
+    """Format a table for each network, then what failed, then what was not run, by reason."""
     for variant in dict.fromkeys(row.get("variant") for row in rows):
         mine = [r for r in rows if r.get("variant") == variant]
         figures = [_figures(r) for r in mine if _has_figures(r)]
@@ -155,7 +155,7 @@ def _shared(rows: Sequence[Row]) -> list[Row]:
 
 
 def verdict(parts: Parts) -> tuple[bool, str]:
-    """Whether all that ran is within its limits and something ran, and a line that says so."""
+    """Return whether something ran and all of it is within its limits, and a line about it."""
     rows = [row for part in parts.values() for row in part]
     counts = {o: sum(row["outcome"] == o for row in rows) for o in (RAN, FAILED, NOT_RUN)}
     line = f"{counts[RAN]} ran, {counts[FAILED]} failed, {counts[NOT_RUN]} not run"

@@ -24,11 +24,11 @@ class RuntimeNetwork:
         self._runtime = runtime
 
     def video(self, frames: np.ndarray) -> np.ndarray:
-        """Frames uint8 (B,T,H,W,3) to vectors (B,D); the patch context stays where it is."""
+        """Encode frames uint8 (B,T,H,W,3) to vectors (B,D); the context stays where it is."""
         return np.asarray(self._runtime.encode_video(frames)["video"])
 
     def answers(self, frames: np.ndarray, token_ids: np.ndarray) -> Answers:
-        """All clips in one batch against all texts."""
+        """Score all clips in one batch against all texts."""
         features = self._runtime.encode_video(frames)
         text = self._runtime.encode_text(token_ids)
         logits = self._runtime.score(features, np.broadcast_to(text, (len(frames), *text.shape)))
@@ -48,19 +48,19 @@ class Bundles:
         self._bad_engines: dict[str, Exception] = {}
 
     def of(self, variant: str) -> Any:
-        """The variant's bundle; what went wrong when it was made goes wrong again."""
+        """Return the variant's bundle, or raise again what went wrong when it was made."""
         missing = self.missing
         if variant not in self._made:
             self._made[variant] = _kept(lambda: self._make(variant, missing))
         return self._made[variant]()
 
     def path(self, variant: str) -> Path:
-        """Where the variant's bundle lies."""
+        """Return where the variant's bundle lies."""
         path: Path = self.of(variant).path
         return path
 
     def open(self, variant: str, runtime: str, precision: str) -> RuntimeNetwork:
-        """The variant on a runtime; NotRun with the reason of whoever refuses."""
+        """Open the variant on a runtime; raise NotRun with the reason of whoever refuses."""
         if variant != PROBE:
             self._open(PROBE, runtime, precision).close()
         return self._open(variant, runtime, precision)
@@ -127,7 +127,7 @@ class Bundles:
         return self._exported(variant, variant, possible)
 
     def _exported(self, variant: str, folder: str, precisions: tuple[str, ...]) -> Any:
-        """With engines; where only they go wrong, without, and the failure is theirs alone."""
+        """Export with engines; where only they go wrong, without, and note their failure."""
         from export.errors import ExportError
 
         if self.no_engines:
@@ -143,7 +143,7 @@ class Bundles:
 def _export(
     variant: str, folder: str, precisions: tuple[str, ...], *, engines: bool = False
 ) -> Any:
-    """A new bundle of the variant in `build/`. How far it is from torch is for parity to say."""
+    """Make a bundle of the variant in `build/`; its distance from torch is parity's to say."""
     from benchmarks.lib.bundles import FOLDER, random_checkpoint
     from export.build import BundleOptions, make_bundle
     from model.network.config import VARIANTS

@@ -13,7 +13,7 @@ LABELS = 10
 
 
 def service(check: Check) -> Iterator[Row]:
-    """The timed variants, in each precision, at each number of clients, on the best runtime."""
+    """Measure the timed variants in each precision at each number of clients."""
     for variant in check.options.timed:
         for precision in check.options.precisions:
             yield from _served(check, variant, precision)
@@ -66,7 +66,7 @@ def _under_load(check: Check, variant: str, precision: str) -> Iterator[Row]:
 
 
 def _runs_here(check: Check, variant: str, precision: str) -> None:
-    """NotRun where no runtime of the device opens the precision, before a server is started."""
+    """Raise NotRun where no runtime of the device opens the precision."""
     reasons = []
     for runtime in check.device.runtimes:
         try:

@@ -35,7 +35,7 @@ class Task:
 
 
 def matrix_peaks(check: Check) -> Iterator[Row]:
-    """The card's dense matrix peak in each precision, measured now."""
+    """Measure the card's dense matrix peak in each precision."""
     for precision in check.options.precisions:
         if precision in DTYPES:
             measure = partial(_peak, check, DTYPES[precision])
@@ -47,7 +47,7 @@ def _peak(check: Check, dtype: torch.dtype) -> Row:
 
 
 def speed(check: Check, peaks: list[Row]) -> Iterator[Row]:
-    """Every contestant at every batch size, variant by variant."""
+    """Measure every contestant at every batch size, variant by variant."""
     known = {row["precision"]: row["tflops"] * 1e12 for row in peaks if "tflops" in row}
     for variant in check.options.timed:
         what = {"variant": variant, "what": "our torch"}
@@ -96,7 +96,7 @@ def _contestants(check: Check, variant: str) -> list[Contestant]:
 
 
 def _timed(check: Check, variant: str, contestant: Contestant, task: Task) -> Iterator[Row]:
-    """A row for each batch size; a single one where it does not open."""
+    """Measure each batch size; a single row where the contestant does not open."""
     what = {"variant": variant, "what": contestant.what, "precision": contestant.precision}
     before = check.device.used_mib()
     encoder, failure = opened(what, contestant.open)

@@ -29,13 +29,13 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def video(self, frames: np.ndarray) -> np.ndarray:
-        """Frames uint8 (B,T,H,W,3) to vectors (B,D); the patch context stays on the device."""
+        """Encode frames uint8 (B,T,H,W,3) to vectors (B,D); the context stays on the device."""
         vectors: np.ndarray = self._features(frames)[0].float().cpu().numpy()
         return vectors
 
     @torch.inference_mode()
     def answers(self, frames: np.ndarray, token_ids: np.ndarray) -> Answers:
-        """A few clips at a time."""
+        """Answer a few clips at a time."""
         text = encode_texts(self.net, torch.from_numpy(token_ids).to(self.device))
         videos, logits = [], []
         for first in range(0, len(frames), CLIPS_AT_ONCE):

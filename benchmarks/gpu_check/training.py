@@ -14,7 +14,7 @@ FOLDER = "gpu-check-training"
 
 
 def training(check: Check) -> Iterator[Row]:
-    """Both, in each precision."""
+    """Measure both, in each precision."""
     variant = TRAINED if TRAINED in check.options.variants else check.options.variants[0]
     for precision in check.options.precisions:
         if precision == "int8":

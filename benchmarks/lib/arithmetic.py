@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def multiply_accumulates(c: ModelConfig) -> float:
-    """Of one clip through the video encoder: patches, blocks, messages, integration, context."""
+    """Count those of one clip through the whole video encoder."""
     d, e, t, p = c.vision_width, c.embed_dim, c.num_frames, c.num_patches
     tokens = p + 1 + c.cross_frame_messages
     attention = t * (tokens * 4 * d * d + 2 * tokens * tokens * d)

@@ -25,7 +25,7 @@ class Bound:
 
 
 def bounds(reports: Reports) -> list[Bound]:
-    """Those that the reports at hand tell."""
+    """Return the bounds that the reports at hand tell."""
     return [*_encoder(reports), *_request(reports), *_held(reports), *_load(reports)]
 
 
@@ -86,7 +86,7 @@ def _load(reports: Reports) -> Iterator[Bound]:
 
 
 def _peak(reports: Reports) -> float | None:
-    """Of fp32, in 10⁹ operations a second."""
+    """Return the peak of fp32, in 10⁹ operations a second."""
     peaks: dict[str, float] = reports.get("encoder", {}).get("matrix_peak_gflops", {})
     return peaks.get("fp32")
 

@@ -27,7 +27,7 @@ WITHOUT_ITS_PARTS = {"mit_layers": 0, "prompt_layers": 0, "cross_frame_messages"
 def bundle_of(
     variant: str, precisions: tuple[PrecisionName, ...], clips: tuple[Path, ...] = ()
 ) -> Bundle:
-    """The variant's bundle in those of these precisions that this machine has.
+    """Return the variant's bundle in those of these precisions that this machine has.
 
     One in `build/` that has them is taken. int8 is made in both ways where OpenVINO is installed:
     calibrated, which a server then takes first, and dynamic.
@@ -37,13 +37,13 @@ def bundle_of(
 
 
 def missing_from(bundle: Bundle, precisions: tuple[PrecisionName, ...]) -> dict[str, str]:
-    """The precisions that `bundle_of` left out, and why."""
+    """Return the precisions that `bundle_of` left out, and why."""
     have = {build.precision for build in bundle.manifest.precisions}
     return {p: f"this processor has no {p}" for p in precisions if p not in have}
 
 
 def frame_averaging_bundle(variant: str) -> Bundle:
-    """CLIP of the variant's size as ONNX graphs, the vectors of its frames averaged."""
+    """Make CLIP of the variant's size as ONNX graphs, the vectors of its frames averaged."""
     config = VARIANTS[variant].model_copy(update=WITHOUT_ITS_PARTS)
     return _kept(f"{variant}-frame-averaging", config, ("fp32",))
 
@@ -87,19 +87,19 @@ def _kept(
 
 
 def _calibration_clips(folder: Path) -> tuple[Path, ...]:
-    """Moving shapes, of another kind than the clips that parity is measured on."""
+    """Draw moving shapes, of another kind than the clips that parity is measured on."""
     make_dataset(folder, ShapesOptions(CALIBRATION_CLIPS, val_clips=0, unseen_clips=0))
     return tuple(sorted(file for file in (folder / "clips").rglob("*") if file.is_file()))
 
 
 def random_checkpoint(name: str, config: ModelConfig) -> Checkpoint:
-    """A random network as if it had been read from somewhere, with a tokenizer that fits it."""
+    """Make a checkpoint of a random network with a tokenizer that fits it."""
     net = random_weights(config)
     return Checkpoint(net, name, "random weights", False, tokenizer_of(config))
 
 
 def tokenizer_of(config: ModelConfig) -> Tokenizer:
-    """CLIP's, or for a small vocabulary as many of its merges as fit."""
+    """Return CLIP's, or for a small vocabulary as many of its merges as fit."""
     if config.vocab_size == Tokenizer.clip().vocab_size:
         return Tokenizer.clip()
     return Tokenizer.truncated(config.vocab_size - BYTES_AND_ENDS)

@@ -19,18 +19,18 @@ _numbers = itertools.count()
 
 
 def ten_second_clip() -> bytes:
-    """A moving, noisy test picture, ten seconds of 340×256."""
+    """Encode a moving, noisy test picture, ten seconds of 340×256."""
     with tempfile.TemporaryDirectory() as folder:
         return SHAPES[0].make(Path(folder)).read_bytes()
 
 
 def another_file(clip: bytes) -> bytes:
-    """The same clip in a file that nobody has seen, in this process or before."""
+    """Write the same clip as a file that nobody has seen, in this process or before."""
     mark = os.urandom(8) + next(_numbers).to_bytes(8, "big")
     return clip + (8 + len(mark)).to_bytes(4, "big") + b"free" + mark
 
 
 def new_labels(count: int) -> list[str]:
-    """Labels of a few words that nobody has asked about."""
+    """Make labels of a few words that nobody has asked about."""
     first = next(_numbers)
     return [f"somebody doing thing {first} in way {n}" for n in range(count)]

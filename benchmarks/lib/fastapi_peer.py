@@ -15,7 +15,7 @@ from export.runtime.cpus import available_cpus
 
 
 def make_app(pipeline: Pipeline) -> FastAPI:
-    """The whole service."""
+    """Make the whole service."""
     app = FastAPI()
 
     @app.get("/health")

@@ -32,7 +32,7 @@ class Goal:
 
 
 def goals(reports: Reports) -> list[Goal]:
-    """All of them, in the order of the page; a report that is missing leaves its figures open."""
+    """Return every goal, in the order of the page; a missing report leaves its figures open."""
     listed: list[Goal] = []
     for part in (_encoder, _latency, _decode, _labels, _serving, _start, _text):
         listed += part(reports)

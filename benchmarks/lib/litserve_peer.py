@@ -27,11 +27,11 @@ class Classify(litserve.LitAPI):
         self._pipeline = Pipeline(self._folder, self._precision, available_cpus())
 
     def decode_request(self, request: Request) -> tuple[bytes, list[str]]:
-        """The clip and the labels; LitServe hands over the parsed form."""
+        """Return the clip and the labels; LitServe hands over the parsed form."""
         return request["video"].file.read(), request.getlist("labels")  # type: ignore[attr-defined]
 
     def predict(self, asked: tuple[bytes, list[str]]) -> dict[str, float]:
-        """Labels and their shares."""
+        """Return labels and their shares."""
         return self._pipeline(*asked)
 
 

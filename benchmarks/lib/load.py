@@ -60,7 +60,7 @@ def under_load(url: str, ask: Ask, clients: int, seconds: float, least: int = 1)
 
 
 def served(waits: list[float], errors: list[str], took: float) -> Served:
-    """The figures; waits in seconds, none where nobody was answered."""
+    """Compute the figures; waits in seconds, none where nobody was answered."""
     p50, p99, worst = (
         (float(1e3 * np.percentile(waits, q)) for q in (50, 99, 100)) if waits else (0.0, 0.0, 0.0)
     )

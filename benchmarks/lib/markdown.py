@@ -7,7 +7,7 @@ from typing import Any
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown; columns without any value are left out."""
+    """Format rows as Markdown; columns without any value are left out."""
     columns = [c for c in rows[0] if any(row.get(c) not in (None, "") for row in rows)]
     lines = ["| " + " | ".join(map(spelled, columns)) + " |"]
     lines.append("|" + "|".join("---" if i == 0 else "--:" for i in range(len(columns))) + "|")
@@ -16,7 +16,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value in three figures."""
+    """Format a value in three figures."""
     if value is None or value == "":
         return "–"
     if isinstance(value, float):
@@ -25,5 +25,5 @@ def cell(value: Any) -> str:
 
 
 def spelled(name: str) -> str:
-    """A key as a title."""
+    """Format a key as a title."""
     return name.replace("_", " ")

@@ -15,7 +15,7 @@ GPU_SIZES, GPU_PRODUCTS = (4096, 8192, 16384), 10
 
 
 def matrix_peak(dtype: torch.dtype, sizes: Sequence[int] = SIZES) -> float:
-    """Floating-point operations a second of the best single product on the processor.
+    """Measure floating-point operations a second of the best product on the processor.
 
     The best of the libraries that are installed: on a processor of another maker torch's may reach
     half of what others do.
@@ -42,7 +42,7 @@ def _torch_product(dtype: torch.dtype, size: int) -> Product:
 
 
 def _onnxruntime_product(dtype: torch.dtype, size: int) -> Product | None:
-    """By a constant matrix, as in a network; it has no bf16 on the processor."""
+    """Multiply by a constant matrix, as in a network; it has no bf16 on the processor."""
     if dtype != torch.float32:
         return None
     from export.runtime import available_cpus
@@ -68,7 +68,7 @@ def _onnxruntime_product(dtype: torch.dtype, size: int) -> Product | None:
 
 
 def _openvino_product(dtype: torch.dtype, size: int) -> Product | None:
-    """By a constant matrix, in fp32, or in bf16 where it says that the processor has that."""
+    """Multiply by a constant matrix, in fp32, or in bf16 where the processor has that."""
     import openvino
     from openvino import opset13
 
@@ -92,7 +92,7 @@ def _openvino_product(dtype: torch.dtype, size: int) -> Product | None:
 
 
 def gpu_matrix_peak(dtype: torch.dtype, sizes: Sequence[int] = GPU_SIZES) -> float:
-    """The same on the GPU: by its own clock, the median of several runs of ten products.
+    """Measure the same on the GPU by its own clock: the median of several runs of ten products.
 
     Of random numbers: a GPU multiplies zeros faster than anything that has to be multiplied.
     """
@@ -113,7 +113,7 @@ def _rate(dtype: torch.dtype, size: int) -> float:
 
 
 def event_seconds(run: Callable[[], object]) -> float:
-    """Seconds on the GPU's own clock from before what `run` queues to its end."""
+    """Measure seconds on the GPU's own clock from before what `run` queues to its end."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     run()

@@ -10,12 +10,12 @@ from model.network.xclip import XClip
 
 
 def random_network(variant: str) -> XClip:
-    """A published variant with random weights, the same in every run."""
+    """Make a published variant with random weights, the same in every run."""
     return random_weights(VARIANTS[variant])
 
 
 def random_weights(config: ModelConfig) -> XClip:
-    """A network of that architecture with every parameter random, the same in every run.
+    """Make a network with every parameter random, the same in every run.
 
     Norms and biases are spread, too: as they are at first, leaving one out would not be seen.
     """

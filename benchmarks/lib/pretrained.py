@@ -18,7 +18,7 @@ RENAMED = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>
 
 
 def pretrained(variant: str) -> Path:
-    """The variant's folder, from `build/` where it is there already."""
+    """Return the variant's folder, from `build/` where it is there already."""
     folder = FOLDER / f"{variant}-transformers"
     if not (folder / "processor_config.json").exists():
         save_pretrained(random_network(variant), Tokenizer.clip(), folder)

@@ -63,7 +63,7 @@ def draw(
 
 
 def _lane(axes: Any, lane: int, spans: Sequence[Piece]) -> None:
-    """The request as a band; the clip's stages in its upper half, the labels' in the lower."""
+    """Draw the request as a band, the clip's stages in its upper half, the labels' in the lower."""
     whole, *stages = spans
     axes.barh(lane, whole.end_ms, height=0.76, color=REQUEST)
     for span in stages:

@@ -26,12 +26,12 @@ class Question:
 
 
 def plain(rng: np.random.Generator, path: Path, clip: ShapeClip) -> Question:
-    """24 labels as the tables have them."""
+    """Return 24 labels as the tables have them."""
     return _question(rng, path, clip.subject, frozenset(clip.captions))
 
 
 def foreign(rng: np.random.Generator, path: Path, subject: Subject) -> Question:
-    """24 labels, none of them about speed."""
+    """Return 24 labels, none of them about speed."""
     kept = tuple(m for m in MOTIONS if "ing " not in m)  # speeds are no part of its vocabulary
     return _question(rng, path, subject, frozenset(), kept)
 
@@ -43,7 +43,7 @@ def _question(
     also_true: frozenset[str],
     motions: tuple[str, ...] = MOTIONS,
 ) -> Question:
-    """The right label, its opposite, and others at random that are not true as well."""
+    """Return the right label, its opposite, and others at random that are not true as well."""
     right, opposite = plain_label(subject), plain_label(_opposite(subject))
     pool = [plain_label(s) for s in all_subjects() if s.motion in motions]
     wrong = [p for p in pool if p not in (right, opposite) and p not in also_true]
@@ -52,7 +52,7 @@ def _question(
 
 
 def reworded(rng: np.random.Generator, path: Path, clip: ShapeClip) -> Question:
-    """The same question with every label in a wording that training never shows."""
+    """Return the same question with every label in a wording that training never shows."""
     asked = plain(rng, path, clip)
     subjects = {plain_label(s): s for s in all_subjects()}
     worded = {}
@@ -63,19 +63,19 @@ def reworded(rng: np.random.Generator, path: Path, clip: ShapeClip) -> Question:
 
 
 def pair(path: Path, clip: ShapeClip) -> Question:
-    """The label against its opposite in time."""
+    """Ask the label against its opposite in time."""
     right = plain_label(clip.subject)
     return Question(path, (right, plain_label(_opposite(clip.subject))), right)
 
 
 def colour(path: Path, clip: ShapeClip) -> Question:
-    """Eight colours of some shape."""
+    """Ask eight colours of some shape."""
     labels = {c: f"{'an' if c[0] in 'aeiou' else 'a'} {c} shape" for c in COLOURS}
     return Question(path, tuple(labels.values()), labels[clip.subject.colour])
 
 
 def shape(path: Path, clip: ShapeClip) -> Question:
-    """Four shapes of some colour."""
+    """Ask four shapes of some colour."""
     labels = {outline: f"a {outline}" for outline in OUTLINES}
     return Question(path, tuple(labels.values()), labels[clip.subject.outline])
 

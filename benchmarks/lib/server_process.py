@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
+    """Find a port that nobody listens on just now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
@@ -86,17 +86,17 @@ class ServerProcess:
         psutil.wait_procs(left)
 
     def family(self) -> list[psutil.Process]:
-        """The process and all that it started."""
+        """Return the process and all that it started."""
         parent = psutil.Process(self._process.pid)
         return [parent, *parent.children(recursive=True)]
 
     def memory_mib(self) -> dict[str, float]:
-        """Resident and proportional memory of the family: shared pages count in part in `pss`."""
+        """Measure resident and proportional memory; `pss` counts shared pages in part."""
         memory = [process.memory_full_info() for process in self.family()]
         return {"rss": sum(m.rss for m in memory) / MIB, "pss": sum(m.pss for m in memory) / MIB}
 
     def processor_s(self) -> dict[str, float]:
-        """Processor seconds so far, of the process itself and of its workers together."""
+        """Return processor seconds so far, of the process itself and of its workers together."""
         server, *workers = (sum(process.cpu_times()[:2]) for process in self.family())
         return {"server": server, "workers": sum(workers)}
 
@@ -132,25 +132,25 @@ class ServerDied(RuntimeError):
 def our_server(
     bundle: Path, precision: str, *flags: str, environment: Mapping[str, str] | None = None
 ) -> ServerProcess:
-    """`python -m service` with a bundle, all clients of this machine welcome."""
+    """Prepare `python -m service` with a bundle, all clients of this machine welcome."""
     arguments = ["--bundle", str(bundle), "--precision", precision, "--log-level", "warning"]
     return ServerProcess("service", [*arguments, *flags], "/readyz", environment)
 
 
 def peer_server(kind: str, folder: Path, precision: str) -> ServerProcess:
-    """transformers' model in that folder behind FastAPI or LitServe."""
+    """Prepare transformers' model in that folder behind FastAPI or LitServe."""
     arguments = ["--model", str(folder), "--precision", precision]
     return ServerProcess(f"benchmarks.lib.{kind}_peer", arguments, "/health")
 
 
 def ask(client: httpx.Client, content: bytes, labels: Sequence[str]) -> Any:
-    """A clip and labels as a form; the answer, HTTPStatusError where there is none."""
+    """Post a clip and labels as a form; return the answer, or raise HTTPStatusError."""
     files = {"video": ("clip.mp4", content, "video/mp4")}
     return _answer(client.post("/classify", files=files, data={"labels": list(labels)}))
 
 
 def ask_again(client: httpx.Client, video_id: str, labels: Sequence[str]) -> Any:
-    """Other labels about a clip that our server holds."""
+    """Post other labels about a clip that our server holds."""
     fields = {"video_id": video_id, "labels": json.dumps(list(labels))}
     parts = {name: (None, value) for name, value in fields.items()}  # a form, though without a file
     return _answer(client.post("/classify", files=parts))

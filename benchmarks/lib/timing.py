@@ -50,7 +50,7 @@ def take_turns(
 
 
 def timing_of(seconds: list[float]) -> Timing:
-    """Of one contestant's seconds."""
+    """Summarise one contestant's seconds."""
     return Timing(
         median_ms=1e3 * statistics.median(seconds),
         best_ms=1e3 * min(seconds),
@@ -60,7 +60,7 @@ def timing_of(seconds: list[float]) -> Timing:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Say what the figures were measured on."""
     return {
         "processor": _processor(),
         "processors_used": _processors(),
@@ -96,7 +96,7 @@ def publish(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -
 
 
 def without_folders(value: Any) -> Any:
-    """Where files lie on the machine that measured is nobody's business."""
+    """Remove folders of the measuring machine from a text."""
     if isinstance(value, dict):
         return {name: without_folders(part) for name, part in value.items()}
     if isinstance(value, str):
@@ -111,7 +111,7 @@ def _cell(value: Any) -> str:
 
 
 def as_row(name: str, timing: Timing, **more: Any) -> dict[str, Any]:
-    """One line of the table."""
+    """Return one line of the table."""
     return {"what": name, **asdict(timing), **more}
 
 
@@ -125,7 +125,7 @@ def _processor() -> str:
 
 
 def _processors() -> int:
-    """Those this process may use; without our own count of a container's share, all allowed."""
+    """Count the processors of this process; where export is not to be had, all allowed."""
     try:
         from export.runtime import available_cpus
     except ImportError:

@@ -13,7 +13,7 @@ Piece = Callable[[], Any]
 
 
 def torch_modes(name: str, piece: Piece) -> tuple[dict[str, Piece], dict[str, str]]:
-    """The piece in every mode by a name for the table, and why a mode does not run.
+    """Make the piece in every mode, by a name for the table; say why a mode does not run.
 
     Each has run once, so compiling is over when it is timed.
     """

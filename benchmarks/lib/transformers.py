@@ -19,7 +19,7 @@ import model.torchvision_schemas  # noqa: F401  (before transformers)
 
 
 def frames_of(content: bytes, count: int) -> tuple[list[np.ndarray], str]:
-    """Equally spaced RGB frames of a file, and who read them: decord where it is installed."""
+    """Read equally spaced RGB frames of a file; say who did: decord where it is installed."""
     try:
         return _by_decord(content, count), "decord"
     except ImportError:
@@ -47,7 +47,7 @@ def _spread(frames: int, count: int) -> np.ndarray:
 
 
 def autocast(precision: str) -> AbstractContextManager[Any]:
-    """bf16 as torch offers it for a network in fp32; fp32 as it is."""
+    """Enter bf16 as torch offers it for a network in fp32; leave fp32 as it is."""
     return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
@@ -74,7 +74,7 @@ class Pipeline:
         self._frames = self.model.config.vision_config.num_frames
 
     def __call__(self, content: bytes, labels: Sequence[str]) -> dict[str, float]:
-        """Labels and their shares, best first."""
+        """Return labels and their shares, best first."""
         frames, _ = frames_of(content, self._frames)
         inputs = self.processor(text=list(labels), videos=frames, return_tensors="pt", padding=True)
         with torch.inference_mode(), autocast(self.precision):
