@@ -14,7 +14,7 @@ PROGRAM = "python -m model.data"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the command line."""
+    """Return the parser of the command line."""
     p = Parser(prog=PROGRAM, description=__doc__)
     commands = p.add_subparsers(dest="command", required=True, parser_class=Parser)
     check = commands.add_parser("check", help="missing, broken and short clips; label trouble")

@@ -1,4 +1,4 @@
-"""What a run is told about its data: plain values, loaded without torch."""
+"""The settings of a run's data: plain values, loaded without torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DataConfig(Section):
     root: Path | None = None
     """Folder that paths in lists start from, or an uncompressed .tar with the clips."""
     labels: Path | None = None
-    """CSV with the header id,name; the class is the row. Without it: the labels in the lists."""
+    """CSV with the header id,name; ids count rows from 0. Without it: the labels in the lists."""
     train: tuple[Path, ...] = ()
     """Lists (PATH LABEL a line), CSV or Parquet tables (path,label), or WebDataset .tar shards."""
     val: tuple[Path, ...] = ()

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from model.data.check.check import Findings
 
 SHOWN = 8
+WIDEST = 33  # characters of what is counted
 
 
 def print_findings(findings: Findings, frames: int) -> None:
-    """Print a table: what was looked at, how many, which."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "count", "which"):
-        table.add_column(column, justify="right" if column == "count" else "left")
+    """Print a line for each thing that was looked at: what, how many, which."""
     rows: list[tuple[str, int, Sequence[str]]] = [
         ("clips", findings.clips, ()),
         ("labels", findings.labels, (findings.balance(),)),
@@ -42,10 +36,8 @@ def print_findings(findings: Findings, frames: int) -> None:
     for what, count, which in rows:
         rest = len(which) - SHOWN
         text = "; ".join(which[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
-        table.add_row(Text(what), str(count), Text(text))
-    console = Console(soft_wrap=True)
-    console.print(table)
-    console.print("wrong: correct the above first" if findings.serious else "nothing is wrong")
+        print(f"{what:<{WIDEST}}  {count:>6}  {text}".rstrip())
+    print("wrong: correct the above first" if findings.serious else "nothing is wrong")
 
 
 def _pairs(values: dict[str, str] | dict[str, int]) -> list[str]:

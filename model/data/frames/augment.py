@@ -41,7 +41,7 @@ class Crop:
 def draw_crop(
     height: int, width: int, side: int, config: AugmentConfig, rng: np.random.Generator
 ) -> Crop:
-    """One of the published windows: ten shapes made of the scales, at five places."""
+    """Draw one of the published windows: ten shapes made of the scales, at five positions."""
     sides = [int(min(height, width) * scale) for scale in config.scales]
     shapes = [
         (rows, columns)
@@ -50,10 +50,10 @@ def draw_crop(
         if abs(i - j) <= 1
     ]
     rows, columns = (_snapped(n, side) for n in shapes[rng.integers(len(shapes))])
-    places = [(2, 2)]
+    positions = [(2, 2)]
     if config.positions == "five":
-        places = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
-    down, across = places[rng.integers(len(places))]
+        positions = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
+    down, across = positions[rng.integers(len(positions))]
     top, left = down * ((height - rows) // 4), across * ((width - columns) // 4)
     return Crop(top, left, rows, columns)
 
@@ -72,7 +72,7 @@ class Augment:
         )
 
     def __call__(self, frames: Pixels, rng: np.random.Generator) -> Pixels:
-        """uint8 (T,h,w,3), short side resized, to uint8 (T,H,H,3)."""
+        """Augment uint8 (T,h,w,3), short side resized, to uint8 (T,H,H,3)."""
         side = self.spec.image_size
         crop = draw_crop(frames.shape[1], frames.shape[2], side, self.config, rng)
         cut = frames[:, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
@@ -92,7 +92,7 @@ class Augment:
         return np.ascontiguousarray(cut)
 
     def _jittered(self, frames: Pixels, seed: int) -> Pixels:
-        """Through Pillow, as published, and twice as fast as on tensors."""
+        """Change the colours through Pillow, as published, and twice as fast as on tensors."""
         pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
         with seeding, torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
@@ -104,6 +104,6 @@ class Augment:
 
 
 def _grey(frames: Pixels) -> Pixels:
-    """Pillow's luma (what torchvision's Grayscale gives), in all three channels."""
+    """Put Pillow's luma, which torchvision's Grayscale gives, into all three channels."""
     luma = [np.asarray(Image.fromarray(np.ascontiguousarray(f)).convert("L")) for f in frames]
     return np.repeat(np.stack(luma)[..., None], 3, axis=-1)

@@ -51,7 +51,7 @@ class WholeClips(Dataset[Pixels | str]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Pixels | str:
-        """uint8 (n,h,w,3), or why there is none."""
+        """Decode uint8 (n,h,w,3), or say why there is none."""
         try:
             with self.clips.files.open(self.clips.samples[index].name) as stream:
                 clip = decode_uncropped(stream, self.spec, sampling="test")
@@ -63,7 +63,7 @@ class WholeClips(Dataset[Pixels | str]):
 
     @property
     def way(self) -> str:
-        """What the pixels depend on besides the files."""
+        """Describe what the pixels depend on besides the files."""
         return f"whole {self.spec.model_dump_json()}"
 
 
@@ -77,13 +77,13 @@ class FixedClips(Dataset[Pixels | str]):
         return len(self.test)
 
     def __getitem__(self, index: int) -> Pixels | str:
-        """uint8 (V,T,H,W,3), or why there is none."""
+        """Decode uint8 (V,T,H,W,3), or say why there is none."""
         clip = self.test[index]
         return clip.views if clip.views is not None else clip.broken.reason  # type: ignore[union-attr]
 
     @property
     def way(self) -> str:
-        """What the pixels depend on besides the files."""
+        """Describe what the pixels depend on besides the files."""
         return f"test {self.test.views} {self.test.crops} {self.test.spec.model_dump_json()}"
 
 
@@ -95,7 +95,7 @@ class CachedFrames:
         self._mapped: Any = None
 
     def read(self, index: int) -> Pixels:
-        """The array of a clip, not copied. Unusable where the clip could not be decoded."""
+        """Return the array of a clip, not copied. Unusable where it could not be decoded."""
         entry = self.entries[index]
         if entry.reason:
             raise Unusable(entry.reason)
@@ -119,7 +119,7 @@ class DrawnFromCache:
         self.cached, self.num_frames = cached, num_frames
 
     def __call__(self, index: int, rng: np.random.Generator) -> Pixels:
-        """uint8 (T,h,w,3)."""
+        """Draw uint8 (T,h,w,3)."""
         whole = self.cached.read(index)
         seeded = np.random.default_rng(int(rng.integers(1 << 62)))  # as decode_uncropped does
         return whole[sample_indices(len(whole), self.num_frames, rng=seeded)[0]]
@@ -128,7 +128,7 @@ class DrawnFromCache:
 def cached_frames(
     source: WholeClips | FixedClips, folder: Path, config: DataConfig, on_clip: OnClip
 ) -> CachedFrames:
-    """The frames of all clips, from an earlier run or decoded now. DataError on a full disk."""
+    """Open the frames of all clips, kept or decoded now. DataError on a full disk."""
     key = _key(source)
     file, index = folder / f"frames-{key}.bin", folder / f"frames-{key}.json"
     if not index.exists():

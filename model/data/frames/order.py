@@ -1,4 +1,4 @@
-"""In which order clips are drawn: a function of the seed alone, so any update can be drawn again.
+"""The order in which clips are drawn: a function of the seed alone, so it can be drawn again.
 
 One global order an epoch, cut into batches; the processes of a run take turns in micro-batches.
 """
@@ -58,16 +58,16 @@ class Plan:
 
     @property
     def updates_per_epoch(self) -> int:
-        """Optimiser updates of one epoch."""
+        """Count the optimiser updates of one epoch."""
         return self.clips // self.batch
 
     @property
     def micro_batches(self) -> int:
-        """Micro-batches that each process accumulates for one update."""
+        """Count the micro-batches that each process accumulates for one update."""
         return self.batch // (self.micro_batch * self.processes)
 
     def draws(self, rank: int, start: int, stop: int) -> Iterator[list[Draw]]:
-        """The micro-batches of a process from update `start` up to `stop`."""
+        """Yield the micro-batches of a process from update `start` up to `stop`."""
         epoch, order = -1, np.empty(0, dtype=np.int64)
         for update in range(start, stop):
             if update // self.updates_per_epoch != epoch:

@@ -33,7 +33,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """Frames (T,H,W,3) uint8, the class, the place of the drawn wording, what was passed over."""
+    """Frames (T,H,W,3) uint8, the class, the index of the drawn wording, what was passed over."""
 
     frames: Pixels
     index: int
@@ -80,14 +80,14 @@ class TrainingClips(Dataset[TrainingClip]):
         return len(self.clips)
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[TrainingClip]:
-        """The clips of a batch, side by side: on the one thread that a decoding worker has, or on
-        those of the training process, which else waits on one of them for a batch.
+        """Read the clips of a batch side by side: on the one thread that a decoding worker has, or
+        on those of the training process, which else waits on one of them for a batch.
         """
         with ThreadPoolExecutor(min(len(draws), torch.get_num_threads())) as pool:
             return list(pool.map(self.__getitem__, draws))
 
     def __getitem__(self, draw: Draw) -> TrainingClip:
-        """The clip of a draw, or of the next one that it leads to."""
+        """Read the clip of a draw, or of the next one that it leads to."""
         index, broken = draw.index, []
         for attempt in range(ATTEMPTS):
             try:
@@ -131,7 +131,7 @@ class TestClips(Dataset[TestClip]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> TestClip:
-        """All views of a clip."""
+        """Read all views of a clip."""
         try:
             return TestClip(index, self.read(index), None)
         except (VideoError, OSError) as error:
