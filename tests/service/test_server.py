@@ -28,7 +28,8 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "service", *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        # any port, unless told: somebody may have the usual one
+        env={**os.environ, "XCLIP_PORT": "0", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
