@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.access.rate_limits import RateLimiter
 from service.contract.errors import ApiError
@@ -107,3 +108,27 @@ def test_tls_and_password(make_redis: Callable[..., RedisServer], certificates: 
         assert await counted(one, "alice", 4) == 3
 
     run(with_limiters(server.url, 1, work))
+
+
+def test_a_cluster_that_cannot_count_is_given_up_once(
+    make_redis: Callable[..., RedisServer],
+) -> None:
+    redis = make_redis("--cluster-enabled", "yes")  # without slots: it answers PING alone
+
+    async def scenario() -> None:
+        limiter = RateLimiter(redis.url, 1.0)
+        limiter.start()
+        await until_shared(limiter, True)
+        for _ in range(3):
+            await limiter.count(RATE, "carol")
+            assert not limiter.shared
+        with pytest.raises(ApiError, match="the limit of"):
+            await limiter.count(RATE, "carol")
+        await limiter.stop()
+
+    with capture_logs() as logs:
+        run(scenario())
+    assert [entry["event"] for entry in logs] == [
+        "rates are counted in Redis",
+        "rates are counted by this server alone",
+    ]
