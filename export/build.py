@@ -147,7 +147,7 @@ def embed_labels(
 
 
 def _measured(draft: Bundle, expected: Reference, steps: Steps, *, force: bool) -> BundleManifest:
-    """The draft's manifest with measured parity in it, and a warning for what was forced.
+    """Return the draft's manifest with measured parity in it, and a warning for what was forced.
 
     Files of what could not be measured here are taken away.
     """
@@ -168,7 +168,7 @@ def _measured(draft: Bundle, expected: Reference, steps: Steps, *, force: bool) 
 
 
 def _files(builds: tuple[PrecisionBuild, ...], files: Mapping[str, str]) -> set[str]:
-    """What the builds run from beyond the fp32 graphs, with the weights beside."""
+    """Return what the builds run from beyond the fp32 graphs, with the weights beside."""
     graphs = {file for build in builds for file in build.graphs.values()}
     weights = {weights_file(file) for file in graphs}
     return (graphs | weights) & set(files)

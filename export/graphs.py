@@ -37,7 +37,7 @@ class TextEncoder(nn.Module):
         self.net = net
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Token ids int64 (K,L) to text (K,E)."""
+        """Map token ids int64 (K,L) to text (K,E)."""
         return self.net.encode_text(token_ids)
 
 
@@ -54,12 +54,12 @@ class ScoreHead(nn.Module):
         self.net = net
 
     def forward(self, video: Tensor, context: Tensor, text: Tensor) -> Tensor:
-        """Video (B,E), context (B,P,E), text (B,K,E) to logits (B,K)."""
+        """Map video (B,E), context (B,P,E), text (B,K,E) to logits (B,K)."""
         return self.net.score(video, context, text)
 
 
 def graphs_of(net: XClip) -> tuple[Traced, Traced, Traced]:
-    """The three graphs of a network, ready to be traced."""
+    """Return the three graphs of a network, ready to be traced."""
     spec = net.inputs
     size = spec.image_size
     # Without prompts there is no context; the graphs keep its name, so that one service fits all.

@@ -37,7 +37,7 @@ class Reference:
 
 
 def verification_prompts() -> list[str]:
-    """400 different prompts of one to eight words."""
+    """Make 400 different prompts of one to eight words."""
     parts = (SUBJECTS.split(";"), ACTIONS.split(";"), OBJECTS.split(";"))
     prompts = [f"{action} {thing}, {subject}" for subject, action, thing in product(*parts)]
     return [p.split()[0] + str(i) if i % 7 == 0 else p for i, p in enumerate(prompts)]
@@ -60,6 +60,6 @@ def torch_answers(net: XClip, tokenizer: Tokenizer, clips: ClipSamples) -> Refer
 
 
 def pad_to_context(token_ids: NDArray[np.int64], spec: InputSpec) -> NDArray[np.int64]:
-    """Token ids (K,L) with padding up to the context length."""
+    """Pad token ids (K,L) up to the context length."""
     missing = spec.context_length - token_ids.shape[1]
     return np.pad(token_ids, ((0, 0), (0, missing)), constant_values=spec.pad_id)

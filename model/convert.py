@@ -26,7 +26,7 @@ EXAMPLES = """examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     p = Parser(
         prog="python -m model.convert",
         description="Turn a published checkpoint into a native one: a folder with config.json and "
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def describe(checkpoint: Checkpoint) -> Table:
-    """What was found in the source."""
+    """Show what was found in the source."""
     net, config = checkpoint.net, checkpoint.net.config
 
     def tower(width: int, layers: int) -> str:

@@ -39,18 +39,18 @@ class Processes:
         return self.local_rank == 0
 
     def reduced(self, values: Tensor) -> Tensor:
-        """The sum over all processes, on the device: nobody waits for it here."""
+        """Return the sum over all processes, on the device: nobody waits for it here."""
         if self.count > 1:
             values = values.to(self.device)
             dist.all_reduce(values)
         return values
 
     def summed(self, values: Tensor) -> Tensor:
-        """The sum over all processes, on each of them."""
+        """Return the sum over all processes, on each of them."""
         return self.reduced(values).cpu()
 
     def gathered(self, values: Tensor) -> Tensor:
-        """The values of all processes one after another; each has equally many."""
+        """Return the values of all processes one after another; each has equally many."""
         if self.count == 1:
             return values
         parts = [torch.empty_like(values, device=self.device) for _ in range(self.count)]
@@ -58,7 +58,7 @@ class Processes:
         return torch.cat(parts).cpu()
 
     def collected(self, value: Value) -> list[Value]:
-        """Any value of every process, on each of them, in the order of ranks."""
+        """Return any value of every process, on each of them, in the order of ranks."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -66,7 +66,7 @@ class Processes:
         return values
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         if self.count > 1:
             dist.barrier()
 
@@ -75,7 +75,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 def pick_device(wanted: str, local_rank: int = 0) -> torch.device:
-    """The device of that name; DeviceError where a GPU is asked for and there is none."""
+    """Return the device of that name; DeviceError where a GPU is asked for and there is none."""
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -92,7 +92,7 @@ def pick_device(wanted: str, local_rank: int = 0) -> torch.device:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16, rather than imitating them slowly."""
+    """Tell whether the device has instructions for bf16, rather than imitating them slowly."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = torch.cpu.get_capabilities()
@@ -100,8 +100,8 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether fp32 products on a GPU may keep ten bits of each factor; torch's own rule differs
-    between products (no) and convolutions (yes).
+    """Set whether fp32 products on a GPU may keep ten bits of each factor; torch's own rule
+    differs between products (no) and convolutions (yes).
     """
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed

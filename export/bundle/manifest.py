@@ -35,7 +35,7 @@ def _inside(path: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Names are printed on terminals and into logs: no escape sequences, no line breaks."""
+    """Refuse escape sequences and line breaks: names are printed on terminals and into logs."""
     if any(unicodedata.category(character) in CONTROLS for character in text):
         raise ValueError(f"{text!r} holds control characters")
     return text
@@ -118,11 +118,11 @@ class PrecisionBuild(_Part):
     parity: tuple[Parity, ...] = ()
 
     def runs_on(self, runtime: str) -> bool:
-        """Whether this build was made for the runtime."""
+        """Tell whether this build was made for the runtime."""
         return not self.runtimes or runtime in self.runtimes
 
     def graph_precision(self, graph: GraphName) -> PrecisionName:
-        """What a graph is computed in."""
+        """Return what a graph is computed in."""
         return self.precision if graph in self.reduced else "fp32"
 
 
@@ -192,7 +192,7 @@ class BundleManifest(_Part):
         return named
 
     def files_for(self, precision: str) -> dict[str, str]:
-        """`files` without the graphs, and their weights, that only other precisions read."""
+        """Return `files` without the graphs, and their weights, that only other precisions read."""
         read: set[str] = set()
         spared: set[str] = set()
         for build in self.precisions:

@@ -41,7 +41,7 @@ def config_from_state_dict(
     num_frames: int | None = None,
     where: str = "the state dict",
 ) -> ModelConfig:
-    """The architecture of a state dict with official names.
+    """Read the architecture off a state dict with official names.
 
     The activation leaves no trace in weights; every published X-CLIP uses QuickGELU. The number of
     frames is that of the time table; `num_frames` is for CLIP, which has none. CheckpointError
@@ -82,7 +82,7 @@ def config_from_state_dict(
 
 
 def _sizes(state: Mapping[str, Any]) -> dict[str, int]:
-    """What most tensors say of each axis: one misshapen tensor is outvoted, and named later."""
+    """Let most tensors decide each axis: one misshapen tensor is outvoted, and named later."""
     votes: defaultdict[str, list[int]] = defaultdict(list)
     for name, axes in AXES.items():
         tensor = state.get(name)
@@ -115,12 +115,12 @@ def _holds(state: Iterable[str], prefix: str) -> bool:
 
 
 def _depth(names: Iterable[str], prefix: str) -> int:
-    """One more than the highest layer number below the prefix."""
+    """Return one more than the highest layer number below the prefix."""
     numbers = [n.removeprefix(f"{prefix}.").split(".")[0] for n in names if n.startswith(prefix)]
     return max((int(n) for n in numbers if n.isdecimal()), default=-1) + 1
 
 
 def variant_of(config: ModelConfig) -> str | None:
-    """The first published variant with this architecture."""
+    """Return the first published variant with this architecture."""
     plain = config.model_copy(update={"drop_path": 0.0, "prompt_alpha": ModelConfig().prompt_alpha})
     return next((name for name, variant in VARIANTS.items() if variant == plain), None)

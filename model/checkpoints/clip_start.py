@@ -32,7 +32,7 @@ CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
 
 
 def is_clip(state: Mapping[str, Any]) -> bool:
-    """Whether the official names hold towers, and nothing that X-CLIP adds to them."""
+    """Tell whether the official names hold towers, and nothing that X-CLIP adds to them."""
     video = any(".message_" in n or n.startswith(("mit.", "prompts_")) for n in state)
     return "visual.conv1.weight" in state and not video
 
@@ -46,7 +46,7 @@ def start_from_clip(
     seed: int = 0,
     frame_average: bool = False,
 ) -> tuple[XClip, tuple[str, ...]]:
-    """A network with CLIP's weights, and what a person should know of it.
+    """Return a network with CLIP's weights, and what a person should know of it.
 
     Raises CheckpointError naming each tensor of CLIP that is missing, extra or misshapen.
     """
@@ -67,7 +67,7 @@ def start_from_clip(
 
 
 def assemble_for_clip(config: ModelConfig) -> XClip:
-    """A network without weights whose pictures are prepared as CLIP's, not as X-CLIP's."""
+    """Return a network without weights whose pictures are prepared as CLIP's, not as X-CLIP's."""
     inputs = InputSpec(
         num_frames=config.num_frames,
         image_size=config.image_size,
@@ -82,7 +82,7 @@ def assemble_for_clip(config: ModelConfig) -> XClip:
 
 
 def with_parts(net: XClip, parts: Mapping[str, Any], seed: int) -> tuple[XClip, str]:
-    """The network with those of X-CLIP's own parts, and what a person should know of it.
+    """Return the network with those of X-CLIP's own parts, and what a person should know of it.
 
     `parts` are the fields of ModelConfig that say which (`BARE` has their names). What the
     network lacks begins with first values, what is not wanted is left out.
@@ -107,7 +107,7 @@ def _with_first_values(
 
 
 def open_clip_weights(tag: str) -> tuple[dict[str, Any], Activation]:
-    """The tensors of `MODEL/TAG` in open_clip's registry, and the activation of that tag.
+    """Fetch the tensors of `MODEL/TAG` in open_clip's registry, and the activation of that tag.
 
     Downloads them where they are not cached. The activation belongs to the tag, not to the model
     of the same name: `ViT-B-32` alone stands for GELU, and most of its tags for QuickGELU.

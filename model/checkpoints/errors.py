@@ -22,7 +22,7 @@ class CheckpointError(ValueError):
 
     @classmethod
     def misfit(cls, where: str, problems: Sequence[str]) -> Self:
-        """The error for tensors that do not fit the network."""
+        """Return the error for tensors that do not fit the network."""
         return cls(f"{where} does not fit: {'; '.join(problems)}", problems)
 
     @property

@@ -12,12 +12,12 @@ DESCRIPTIONS = ["*.json"]
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether the source reads like OWNER/NAME or OWNER/NAME@REVISION."""
+    """Tell whether the source reads like OWNER/NAME or OWNER/NAME@REVISION."""
     return not source.startswith((".", "/")) and HUB_ID.fullmatch(source) is not None
 
 
 def download(source: str) -> Path:
-    """The folder of a hub checkpoint, from the cache where it is complete.
+    """Fetch a hub checkpoint into its folder, from the cache where it is complete.
 
     Weights come as safetensors where the repository has them. CheckpointError where the hub cannot
     be reached or does not know the id.

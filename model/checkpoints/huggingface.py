@@ -52,7 +52,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; CheckpointError where there is none."""
+    """Read a JSON object; CheckpointError where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def architecture_of(folder: Path) -> ModelConfig:
-    """The network that `config.json` describes.
+    """Return the network that `config.json` describes.
 
     Head counts of the integration transformer and the prompts are left aside: published large
     folders name 8, the networks were trained with width / 64 (see `odd_heads`).
@@ -101,7 +101,7 @@ def architecture_of(folder: Path) -> ModelConfig:
 
 
 def _part(config: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """A nested description; old folders repeat it under `…_config_dict`, which then counts."""
+    """Read a nested description; old folders repeat it as `…_config_dict`, which then counts."""
     found = DEFAULTS[part]
     for key in (f"{part}_config", f"{part}_config_dict"):
         nested = config.get(key) or {}
@@ -112,7 +112,7 @@ def _part(config: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def _refuse_other_networks(text: Mapping[str, Any], vision: Mapping[str, Any], file: Path) -> None:
-    """What our network computes in one way only must be that way in the folder."""
+    """Refuse what our network computes in one way only and the folder in another."""
     for name, part in (("text_config", text), ("vision_config", vision)):
         wanted = {"layer_norm_eps": LAYER_NORM_EPS}
         if isinstance(part["hidden_size"], int):
@@ -139,7 +139,7 @@ def _activation(
 
 
 def odd_heads(folder: Path, config: ModelConfig) -> tuple[str, ...]:
-    """Notes on head counts in `config.json` that are not those the network was trained with."""
+    """Note head counts in `config.json` that are not those the network was trained with."""
     described = read_json(folder / CONFIG_FILE)
     right = heads(config.embed_dim)
     named = {
@@ -154,7 +154,7 @@ def odd_heads(folder: Path, config: ModelConfig) -> tuple[str, ...]:
 
 
 def inputs_of(folder: Path, config: ModelConfig) -> InputSpec:
-    """What `preprocessor_config.json` does to pictures, its known mistakes put right."""
+    """Return what `preprocessor_config.json` does to pictures, its known mistakes put right."""
     file = folder / PREPROCESSOR_FILE
     described = read_json(file) if file.exists() else {}
     try:
@@ -165,7 +165,7 @@ def inputs_of(folder: Path, config: ModelConfig) -> InputSpec:
 
 
 def tensors_of(folder: Path) -> dict[str, Any]:
-    """The tensors of a folder: safetensors or `.bin`, whole or in shards with an index."""
+    """Read the tensors of a folder: safetensors or `.bin`, whole or in shards with an index."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             return _read(folder / name)
@@ -187,7 +187,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def read_safetensors(file: Path) -> dict[str, Any]:
-    """The tensors of a safetensors file, mapped into memory; CheckpointError where it is none."""
+    """Map the tensors of a safetensors file into memory; CheckpointError where it is none."""
     try:
         return dict(load_file(file))
     except (OSError, SafetensorError) as error:

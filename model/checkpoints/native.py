@@ -65,7 +65,7 @@ def network_of(
     layout: Layout,
     where: str,
 ) -> XClip:
-    """A network made of these tensors, in fp32 and eval mode; nothing is filled at random first.
+    """Make a network of these tensors, in fp32 and eval mode; nothing is random before.
 
     Raises CheckpointError naming each tensor that is missing, not wanted, or of another shape.
     """
@@ -77,7 +77,7 @@ def network_of(
 
 
 def is_native(folder: Path) -> bool:
-    """Whether the folder is a native checkpoint (a Hugging Face one names its `model_type`)."""
+    """Tell whether the folder is a native checkpoint (Hugging Face ones have a `model_type`)."""
     try:
         content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -86,7 +86,7 @@ def is_native(folder: Path) -> bool:
 
 
 def read_native(folder: Path) -> Checkpoint:
-    """A native checkpoint; CheckpointError says what is wrong with it."""
+    """Read a native checkpoint; CheckpointError says what is wrong with it."""
     file = folder / CONFIG_FILE
     try:
         config = CheckpointConfig.model_validate_json(file.read_bytes())
@@ -113,7 +113,7 @@ def read_native(folder: Path) -> Checkpoint:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
-    """The folder's own tokenizer; None where it has none. CheckpointError where it is broken."""
+    """Read the folder's own tokenizer, None where it has none; CheckpointError: it is broken."""
     file = folder / TOKENIZER_FILE
     if not file.exists():
         return None

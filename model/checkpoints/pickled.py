@@ -131,7 +131,7 @@ class _Archive:
             return _Unpickler(pickled, self).load()
 
     def tensor(self, storage: _Storage, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:
-        """A view into the file; torch refuses sizes that reach beyond the storage."""
+        """Return a view into the file; torch refuses sizes that reach beyond the storage."""
         return self._storage(storage).as_strided(tuple(size), tuple(stride), offset)
 
     def _storage(self, storage: _Storage) -> Tensor:
@@ -147,7 +147,7 @@ class _Archive:
         )
 
     def _start_of(self, entry: zipfile.ZipInfo) -> int:
-        """Where the bytes begin: behind a header whose last two fields have their own lengths."""
+        """Find where the bytes begin: behind a header whose last fields have their own lengths."""
         header = self._bytes[entry.header_offset : entry.header_offset + 30]
         name, extra = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:], "little")
         return entry.header_offset + 30 + name + extra

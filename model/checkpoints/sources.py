@@ -37,7 +37,7 @@ class StartOptions:
 
 
 def read_foreign(source: str, options: StartOptions) -> Checkpoint:
-    """A checkpoint that is not native; CheckpointError says what to do about it."""
+    """Read a checkpoint that is not native; CheckpointError says what to do about it."""
     if source.startswith(OPEN_CLIP):
         state, activation = open_clip_weights(source.removeprefix(OPEN_CLIP))
         name = source.removeprefix(OPEN_CLIP).replace("/", "-")
@@ -56,7 +56,7 @@ def read_foreign(source: str, options: StartOptions) -> Checkpoint:
 
 
 def read_huggingface(folder: Path, name: str) -> Checkpoint:
-    """A folder of transformers' `XCLIPModel`, with the head counts of the original network."""
+    """Read a folder of transformers' `XCLIPModel`, with the head counts of the original network."""
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no config.json")
     config = architecture_of(folder)
@@ -74,7 +74,7 @@ def read_huggingface(folder: Path, name: str) -> Checkpoint:
 
 
 def _read_file(path: Path, options: StartOptions) -> Checkpoint:
-    """An official `.pth`, or CLIP's tensors in a `.pt`, `.bin` or safetensors file."""
+    """Read an official `.pth`, or CLIP's tensors in a `.pt`, `.bin` or safetensors file."""
     state = read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
     if is_clip(state):
         openai: Activation | None = "quick_gelu" if state.keys() >= OPENAI_MARKS else None

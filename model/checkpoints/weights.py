@@ -43,18 +43,18 @@ class Rule:
     transpose: bool = False
 
     def shape_there(self, shape: Shape) -> Shape:
-        """The shape of each foreign tensor, given that of ours."""
+        """Return the shape of each foreign tensor, given that of ours."""
         if self.transpose:
             return shape[::-1]
         return (shape[0] // len(self.foreign), *shape[1:]) if len(self.foreign) > 1 else shape
 
     def read(self, parts: list[Tensor]) -> Tensor:
-        """Our tensor, from its foreign ones."""
+        """Make our tensor from its foreign ones."""
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
         return whole.T.contiguous() if self.transpose else whole
 
     def write(self, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The foreign tensors, from ours; parts are copies, as files refuse shared memory."""
+        """Make the foreign tensors from ours; parts are copies, as files refuse shared memory."""
         whole = whole.detach()
         if self.transpose:
             yield self.foreign[0], whole.T.clone(memory_format=torch.contiguous_format)
@@ -156,7 +156,7 @@ RULES: dict[Layout, list[Rule]] = {
 
 
 def rule_for(native: str, layout: Layout) -> Rule:
-    """The rule of one of our tensors, with layer number and part filled in."""
+    """Return the rule of one of our tensors, with layer number and part filled in."""
     for pattern, rule in _patterns(layout):
         if match := pattern.fullmatch(native):
             foreign = tuple(_fill(name, match.groupdict()) for name in rule.foreign)
@@ -180,14 +180,14 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def to_layout(native: Mapping[str, Tensor], layout: Layout) -> State:
-    """Our tensors under the names and in the form of the layout."""
+    """Write our tensors under the names and in the form of the layout."""
     return dict(pair for name, t in native.items() for pair in rule_for(name, layout).write(t))
 
 
 def from_layout(
     foreign: Mapping[str, Any], shapes: Mapping[str, Shape], layout: Layout, where: str
 ) -> State:
-    """The tensors of a file as ours, in fp32; `shapes` are those that the network wants.
+    """Read the tensors of a file as ours, in fp32; `shapes` are those that the network wants.
 
     Raises CheckpointError naming, as the file does, each tensor that is missing, of another shape
     or type, or not wanted.

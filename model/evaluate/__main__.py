@@ -28,7 +28,7 @@ bare label); repeatable: the mean of several"""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the command line."""
+    """Make the parser of the command line."""
     p = Parser(
         prog="python -m model.evaluate",
         description="Accuracy of a network or a bundle by the paper's protocols.",

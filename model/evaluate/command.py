@@ -88,7 +88,7 @@ def _sources(options: argparse.Namespace) -> list[Source]:
 
 
 def _sets(options: argparse.Namespace) -> list[tuple[str, ClipList]]:
-    """The lists with their labels: one label file serves all of them, or there is one for each."""
+    """Read the lists: one label file serves all of them, or there is one for each."""
     files: list[Path | None] = list(options.labels) or [None]
     if len(files) not in (1, len(options.lists)):
         raise EvaluateError(

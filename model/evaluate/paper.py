@@ -43,7 +43,7 @@ DATASETS = ("k400", "k600", "hmdb51", "ucf101", "ssv2")
 def published(
     protocol: Protocol, dataset: str | None, network: str, shots: int | None
 ) -> dict[str, float]:
-    """The paper's percentages under our names for them; empty where it has none."""
+    """Return the paper's percentages under our names for them; empty where it has none."""
     if dataset is None:
         return {}
     if protocol == "supervised":

@@ -57,7 +57,7 @@ class Result:
 
 
 def part(name: str, clips: ClipList, scores: Scores) -> Part:
-    """The figures of one list. Every clip is counted: scored or broken."""
+    """Count one list: every clip is scored or broken."""
     assert len(scores.truth) + len(scores.broken) == len(clips), "a clip was lost"
     return Part(
         name,
@@ -73,13 +73,13 @@ def part(name: str, clips: ClipList, scores: Scores) -> Part:
 
 
 def single(protocol: Protocol, name: str, clips: ClipList, measure: Measure) -> Result:
-    """Fully supervised and few-shot: one list."""
+    """Measure one list: fully supervised and few-shot."""
     found = part(name, clips, measure(clips))
     return Result(protocol, (found,), {"top1": found.top1, "top5": found.top5})
 
 
 def zero_shot(splits: Sequence[tuple[str, ClipList]], measure: Measure) -> Result:
-    """Mean and sample standard deviation of top-1 over the splits."""
+    """Measure mean and sample standard deviation of top-1 over the splits."""
     parts = tuple(part(name, clips, measure(clips)) for name, clips in splits)
     return Result("zero-shot", parts, mean_and_std([p.top1 for p in parts]))
 
@@ -87,8 +87,8 @@ def zero_shot(splits: Sequence[tuple[str, ClipList]], measure: Measure) -> Resul
 def base_to_novel(
     base: ClipList, novel: ClipList, measures: Sequence[tuple[str, Measure]]
 ) -> Result:
-    """Both halves, each among its own labels, for the networks of all seeds; means over seeds and
-    the harmonic mean of these.
+    """Measure both halves, each among its own labels, for the networks of all seeds; means over
+    seeds and the harmonic mean of these.
     """
     parts = []
     for name, measure in measures:
@@ -105,7 +105,7 @@ def base_to_novel(
 
 
 def mean_and_std(values: Sequence[float]) -> dict[str, float]:
-    """Of the splits; no deviation of a single one."""
+    """Summarise the splits; a single one has no deviation."""
     figures = {"mean": statistics.fmean(values)}
     if len(values) > 1:
         figures["std"] = statistics.stdev(values)
@@ -113,5 +113,5 @@ def mean_and_std(values: Sequence[float]) -> dict[str, float]:
 
 
 def harmonic_mean(base: float, novel: float) -> float:
-    """2BN / (B + N), 0 where both are."""
+    """Return 2BN / (B + N), 0 where both are."""
     return 2 * base * novel / (base + novel) if base + novel else 0.0

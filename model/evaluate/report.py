@@ -15,7 +15,7 @@ HARDEST = 5  # classes that are named
 
 
 def print_result(measured: Measured) -> None:
-    """The lists, then the protocol's figures beside the paper's."""
+    """Print the lists, then the protocol's figures beside the paper's."""
     console = Console(soft_wrap=True, highlight=False)
     parts = Table(box=None, pad_edge=False)
     for column in ("list", "labels", "clips", "broken", "right", "top-1 %", "top-5 %"):
@@ -45,7 +45,7 @@ def print_result(measured: Measured) -> None:
 
 
 def _print_hardest(console: Console, measured: Measured) -> None:
-    """The classes with most mistakes; all of them are in --json."""
+    """Print the classes with most mistakes; all of them are in --json."""
     classes = [c for part in measured.result.parts for c in part.per_class if c.right < c.clips]
     hardest = sorted(classes, key=lambda c: (c.top1, -c.clips))[:HARDEST]
     if hardest:
@@ -54,7 +54,7 @@ def _print_hardest(console: Console, measured: Measured) -> None:
 
 
 def as_json(measured: Measured, arguments: Sequence[str]) -> dict[str, Any]:
-    """Everything that was measured, and with which command."""
+    """Give everything that was measured, and with which command."""
     return {
         "command": f"python -m model.evaluate {shlex.join(arguments)}",
         "networks": list(measured.names),

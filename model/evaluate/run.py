@@ -83,7 +83,7 @@ def _check_broken(broken: Sequence[Broken], clips: ClipList, data: DataConfig) -
 
 
 def _batches(clips: Iterator[TestClip], views: int) -> Iterator[list[TestClip]]:
-    """Clips until they have that many views together."""
+    """Yield clips until they have that many views together."""
     together: list[TestClip] = []
     for clip in clips:
         together.append(clip)
@@ -97,7 +97,7 @@ def _batches(clips: Iterator[TestClip], views: int) -> Iterator[list[TestClip]]:
 def _mean_softmax(
     scorer: Scorer, clips: Sequence[TestClip], batch: int, texts: object
 ) -> NDArray[np.float32]:
-    """(n,K): the mean over its views, for each clip."""
+    """Average over the views of each clip: (n,K)."""
     arrays = [clip.views for clip in clips if clip.views is not None]
     frames = np.concatenate(arrays)
     parts = range(0, len(frames), batch)

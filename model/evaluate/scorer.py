@@ -49,7 +49,7 @@ def label_vectors(scorer: Scorer, labels: Sequence[str]) -> Any:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Half precision where it is asked for."""
+    """Compute in half precision where it is asked for."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=DTYPES[precision])

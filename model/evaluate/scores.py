@@ -37,14 +37,14 @@ class Scores:
         return float((order == self.truth[:, None]).any(axis=1).mean())
 
     def confusion(self) -> NDArray[np.int64]:
-        """Clips of class i that were taken for class j, (K,K)."""
+        """Return clips of class i that were taken for class j, (K,K)."""
         classes = self.scores.shape[1]
         matrix = np.zeros((classes, classes), dtype=np.int64)
         np.add.at(matrix, (self.truth, self.predicted), 1)
         return matrix
 
     def most_confused(self, pairs: int = 10) -> list[tuple[int, int, int]]:
-        """(class, taken for, clips), the most frequent mistakes first."""
+        """List (class, taken for, clips), the most frequent mistakes first."""
         matrix = self.confusion()
         np.fill_diagonal(matrix, 0)
         order = np.argsort(-matrix, axis=None, kind="stable")[:pairs]
@@ -57,7 +57,7 @@ class Scores:
 
 
 def joined_scores(parts: Sequence[Scores]) -> Scores:
-    """The parts of several processes as one, in the order of the list; no clip twice."""
+    """Join the parts of several processes in the order of the list; no clip twice."""
     indices = np.concatenate([part.indices for part in parts])
     order = np.argsort(indices, kind="stable")
     assert len(np.unique(indices)) == len(indices), "a clip was scored twice"

@@ -37,13 +37,13 @@ class CrossFrameBlock(Block):
         return hasattr(self, "message_fc")
 
     def messages(self, class_tokens: Tensor) -> Tensor:
-        """Class tokens (B·T,D) to one message for each frame (B·T,1,D)."""
+        """Map class tokens (B·T,D) to one message for each frame (B·T,1,D)."""
         m = self.message_fc(class_tokens).unflatten(0, (-1, self.num_frames))  # (B,T,D)
         m = m + self.drop_path(self.message_attn(self.message_ln(m)), m.shape[0])
         return m.flatten(0, 1).unsqueeze(1)
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Class and patch tokens (B·T,1+P,D) to the same shape."""
+        """Map class and patch tokens (B·T,1+P,D) to the same shape."""
         clips, tokens = x.shape[0] // self.num_frames, x.shape[1]
         y = torch.cat([x, self.messages(x[:, 0])], dim=1) if self.has_messages else x
         attended = y + self.drop_path(self.attn(self.ln_1(y)), clips)
@@ -89,7 +89,7 @@ class VideoEncoder(nn.Module):
             )
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B,T,3,H,W), normalised, to features (B,T,E) and patch tokens (B,T,P,D)."""
+        """Map frames (B,T,3,H,W), normalised, to features (B,T,E) and patch tokens (B,T,P,D)."""
         self.check(frames)
         x = self.conv1(frames.flatten(0, 1)).flatten(2).transpose(1, 2)  # (B·T,P,D)
         x = torch.cat([self.class_embedding.expand(x.shape[0], 1, -1), x], dim=1)

@@ -75,7 +75,7 @@ class ModelConfig(BaseModel):
 
 
 def heads(width: int, override: int | None = None) -> int:
-    """Attention heads of a layer of that width."""
+    """Count the attention heads of a layer of that width."""
     return override or width // HEAD_WIDTH
 
 

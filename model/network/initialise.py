@@ -21,7 +21,7 @@ LONGEST_WAVE = 30.0  # of the table of sines, in patches and per 2 pi
 def build_xclip(
     config: ModelConfig, *, inputs: InputSpec | None = None, seed: int | None = None
 ) -> XClip:
-    """A network with fresh weights, in training mode. The same seed gives the same weights."""
+    """Make a network with fresh weights, in training mode; the same seed gives the same ones."""
     net = assemble(config, inputs)
     generator = torch.Generator().manual_seed(seed) if seed is not None else None
     initialise(net, config, generator)
@@ -51,7 +51,7 @@ def initialise(net: XClip, config: ModelConfig, generator: torch.Generator | Non
 
 
 def table_of_sines(side: int, width: int) -> Tensor:
-    """Places of `side` × `side` patches (P,D) as sines and cosines of their row and column.
+    """Describe places of `side` × `side` patches (P,D) by sines and cosines of row and column.
 
     The fixed table of plain vision transformers that learn from little data (Beyer, Zhai,
     Kolesnikov, "Better plain ViT baselines", 2022), with shorter waves: a grid here has few places.
@@ -83,7 +83,7 @@ class _Draw:
 
 
 def _torch_defaults(net: nn.Module, draw: _Draw) -> None:
-    """PyTorch's own defaults, from our generator (what the message layers keep)."""
+    """Fill with PyTorch's own defaults, from our generator (what the message layers keep)."""
     for module in net.modules():
         if isinstance(module, nn.LayerNorm):
             module.weight.fill_(1.0)
@@ -101,7 +101,7 @@ def _torch_defaults(net: nn.Module, draw: _Draw) -> None:
 
 
 def _clip_tower(blocks: nn.ModuleList, width: int, depth: int, draw: _Draw) -> None:
-    """CLIP's initial state of its transformer blocks: residual branches shrink with the depth."""
+    """Fill blocks as CLIP does at first: residual branches shrink with the depth."""
     for block in blocks:
         assert isinstance(block, Block)
         draw.normal(block.attn.in_proj_weight, width**-0.5)
@@ -111,7 +111,7 @@ def _clip_tower(blocks: nn.ModuleList, width: int, depth: int, draw: _Draw) -> N
 
 
 def _new_part(part: nn.Module, draw: _Draw) -> None:
-    """Linears truncated-normal with std 0.02 and no bias to start with."""
+    """Fill linears truncated-normal with std 0.02, biases with zero."""
     for module in part.modules():
         if isinstance(module, nn.Linear):
             draw.truncated(module.weight, 0.02)

@@ -26,7 +26,7 @@ class MultiframeIntegration(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B,T,E), not normalised, to clip vectors (B,E)."""
+        """Map features (B,T,E), not normalised, to clip vectors (B,E)."""
         x = features + self.positional_embedding
         for block in self.blocks:
             x = block(x)
@@ -37,12 +37,12 @@ class FrameMean(nn.Module):
     """What stands in for the integration transformer without layers: the mean over time."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B,T,E) to clip vectors (B,E)."""
+        """Map features (B,T,E) to clip vectors (B,E)."""
         return features.mean(dim=1)
 
 
 def resample_time_positions(table: Tensor, num_frames: int) -> Tensor:
-    """A time table (1,T,E) for another number of frames, linear between the old positions."""
+    """Resample a time table (1,T,E) to other frames, linearly between the old positions."""
     if table.shape[1] == num_frames:
         return table
     stretched = F.interpolate(

@@ -24,7 +24,7 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, text: Tensor, context: Tensor) -> Tensor:
-        """Labels (B,K,E) and context (B,P,E) to (B,K,E)."""
+        """Map labels (B,K,E) and context (B,P,E) to (B,K,E)."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in (
@@ -51,7 +51,7 @@ class PromptLayer(nn.Module):
         self.proj = nn.Linear(4 * width, width)
 
     def forward(self, text: Tensor, context: Tensor) -> Tensor:
-        """Labels (B,K,E) and context (B,P,E) to (B,K,E)."""
+        """Map labels (B,K,E) and context (B,P,E) to (B,K,E)."""
         text = text + self.cross_attn(self.norm1(text), context)
         return text + self.proj(self.act(self.fc(self.norm3(text))))
 
@@ -68,7 +68,7 @@ class PatchContext(nn.Module):
         self.proj = nn.Parameter(torch.empty(config.vision_width, config.embed_dim))
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Patch tokens (B,T,P,D) to context (B,P,E)."""
+        """Map patch tokens (B,T,P,D) to context (B,P,E)."""
         # The mean is linear, so it may go before the projection, and T times less is multiplied.
         return self.ln(patches).mean(dim=1) @ self.proj
 
@@ -83,7 +83,7 @@ class VideoSpecificPrompt(nn.Module):
         self.alpha = nn.Parameter(torch.empty(config.embed_dim))
 
     def forward(self, text: Tensor, context: Tensor) -> Tensor:
-        """Labels (B,K,E), not normalised, and context (B,P,E) to prompted labels (B,K,E)."""
+        """Map labels (B,K,E), not normalised, and context (B,P,E) to prompted labels (B,K,E)."""
         context = self.norm(context)
         prompt = text
         for layer in self.layers:

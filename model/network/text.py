@@ -28,7 +28,7 @@ class TextEncoder(nn.Module):
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Token ids (K,L), L at most the context length, to vectors (K,E)."""
+        """Map token ids (K,L), L at most the context length, to vectors (K,E)."""
         length = token_ids.shape[1]
         x = self.token_embedding(token_ids) + self.positional_embedding[:length]
         for block in self.blocks:

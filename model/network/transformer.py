@@ -20,7 +20,7 @@ class LayerNorm(nn.LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any (…,D) to the same shape, in the precision of the weights."""
+        """Map any (…,D) to the same shape, in the precision of the weights."""
         return super().forward(x.to(self.weight.dtype))
 
 
@@ -28,7 +28,7 @@ class QuickGELU(nn.Module):
     """The activation CLIP was trained with: x · sigmoid(1.702 x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Elementwise."""
+        """Map each element by itself."""
         if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             trained: Tensor = _TrainedQuickGELU.apply(x)
             return trained
@@ -56,12 +56,12 @@ class _TrainedQuickGELU(torch.autograd.Function):
 
 
 def make_activation(name: Activation) -> nn.Module:
-    """The activation of that name."""
+    """Return the activation of that name."""
     return QuickGELU() if name == "quick_gelu" else nn.GELU()
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
-    """Queries (N,H,S,d), keys and values (N,H,R,d) to (N,H,S,d).
+    """Map queries (N,H,S,d), keys and values (N,H,R,d) to (N,H,S,d).
 
     Under autocast on a processor it stays fp32: the products here are small, and torch's way back
     through them takes three times as long in half precision.
@@ -83,7 +83,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """(N,S,D) to (N,S,D); `causal` hides later tokens from earlier ones."""
+        """Map (N,S,D) to (N,S,D); `causal` hides later tokens from earlier ones."""
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         y = attention(q, k, v, causal)
@@ -100,7 +100,7 @@ class Mlp(nn.Module):
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…,D) to (…,D)."""
+        """Map (…,D) to (…,D)."""
         return self.c_proj(self.act(self.c_fc(x)))
 
 
@@ -115,7 +115,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width, activation)
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """(N,S,D) to (N,S,D)."""
+        """Map (N,S,D) to (N,S,D)."""
         x = x + self.attn(self.ln_1(x), causal)
         return x + self.mlp(self.ln_2(x))
 
@@ -132,7 +132,7 @@ class DropPath(nn.Module):
         self.rate, self.by = rate, by
 
     def forward(self, x: Tensor, clips: int) -> Tensor:
-        """(N,S,D), rows in `clips` equal groups, to the same shape."""
+        """Map (N,S,D), rows in `clips` equal groups, to the same shape."""
         if not self.training or self.rate == 0:
             return x
         if self.by == "position":

@@ -86,7 +86,7 @@ class XClip(nn.Module):
         return vectors
 
     def prompted(self, context: Tensor, text: Tensor) -> Tensor:
-        """Context (B,P,E) and label vectors (B,K,E) to what each clip makes of each label."""
+        """Map context (B,P,E) and labels (B,K,E) to what each clip makes of each label."""
         if self.prompt is None:
             return text
         prompts: Tensor = self.prompt(text, context)
@@ -152,7 +152,7 @@ def _describe(x: Tensor) -> str:
 
 
 def assemble(config: ModelConfig, inputs: InputSpec | None = None) -> XClip:
-    """The network of that architecture with whatever the memory held: weights must follow."""
+    """Make the network with whatever the memory held: weights must follow."""
     inputs = inputs or InputSpec.official(config.num_frames, config.image_size).model_copy(
         update={"context_length": config.context_length}
     )

@@ -26,7 +26,7 @@ class BrokenClips:
         self._check(everywhere=False)
 
     def share(self, processes: Processes) -> None:
-        """Each process meets only its own: from here on all of them know of all."""
+        """Tell every process of what each has met: it meets only its own."""
         for reasons in processes.collected(self.reasons):
             self.reasons.update(reasons)
         self._check(everywhere=True)
@@ -42,7 +42,7 @@ class BrokenClips:
             )
 
     def write(self, file: Path) -> None:
-        """One line a clip."""
+        """Write a line for each clip."""
         with file.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(("path", "reason"))

@@ -21,7 +21,7 @@ from model.train.config import TrainConfig
 def training_clips(
     config: TrainConfig, clips: ClipList, spec: InputSpec, processes: Processes
 ) -> TrainingClips:
-    """The clips to train on, augmented."""
+    """Make the clips to train on, augmented."""
     if config.data.cache.folder is None:
         return TrainingClips(clips, spec, config.augment)
     whole = WholeClips(clips, spec, config.data.cache.frames)
@@ -32,7 +32,7 @@ def training_clips(
 def validation_clips(
     config: TrainConfig, labels: LabelList, spec: InputSpec, processes: Processes
 ) -> TestClips | None:
-    """The clips to measure accuracy on, if there are any."""
+    """Make the clips to measure accuracy on, if there are any."""
     if not config.data.val:
         return None
     clips = read_clips(config.data.val, config.data.root, labels)
@@ -47,7 +47,7 @@ def validation_clips(
 def _cached(
     config: TrainConfig, source: WholeClips | FixedClips, processes: Processes
 ) -> CachedFrames:
-    """One process of each machine fills the cache, the others wait for it."""
+    """Fill the cache in one process of each machine; the others wait for it."""
     folder = config.data.cache.folder
     assert folder is not None
     if processes.leads_here:

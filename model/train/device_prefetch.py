@@ -10,7 +10,7 @@ from model.data.frames.loading import Batch
 
 
 class DevicePrefetch:
-    """Copies frames on a stream of its own; on the processor there is nothing to copy."""
+    """Copy frames on a stream of its own; on the processor there is nothing to copy."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -22,14 +22,14 @@ class DevicePrefetch:
         return self._stream is not None
 
     def begin(self, batch: Batch) -> Batch:
-        """The batch, its frames on their way; `wait` before they are read."""
+        """Begin to copy the frames of a batch; `wait` before they are read."""
         if self._stream is None:
             return batch
         with torch.cuda.stream(self._stream):
             return replace(batch, frames=batch.frames.to(self.device, non_blocking=True))
 
     def wait(self, batch: Batch) -> None:
-        """What is queued from here on finds the frames in place."""
+        """Have what is queued from here on find the frames in place."""
         if self._stream is not None:
             present = torch.cuda.current_stream(self.device)
             present.wait_stream(self._stream)

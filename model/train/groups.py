@@ -29,14 +29,14 @@ def freeze_vision(net: XClip) -> None:
 
 
 def freeze_text(net: XClip, trainable: bool) -> None:
-    """The text tower and the scale of the logits are trained together or not at all."""
+    """Train the text tower and the scale of the logits together, or not at all."""
     for parameter in (*net.text.parameters(), net.logit_scale):
         parameter.requires_grad_(trainable)
 
 
 def parameter_groups(net: XClip, config: OptimConfig) -> list[Group]:
-    """Every trainable parameter in exactly one group: CLIP's parts and new ones, each decayed and
-    not.
+    """Put every trainable parameter into exactly one group: CLIP's parts and new ones, each decayed
+    and not.
     """
     new = set(_new_parts(net))
     trainable = {name: p for name, p in net.named_parameters() if p.requires_grad}
@@ -56,7 +56,7 @@ def parameter_groups(net: XClip, config: OptimConfig) -> list[Group]:
 
 
 def _new_parts(net: XClip) -> Iterator[nn.Parameter]:
-    """What CLIP does not have: integration, prompts, messages between frames."""
+    """Return what CLIP does not have: integration, prompts, messages between frames."""
     yield from net.mit.parameters()
     for part in (net.patch_context, net.prompt):
         if part is not None:
@@ -69,8 +69,8 @@ def _new_parts(net: XClip) -> Iterator[nn.Parameter]:
 
 
 def _undecayed(net: XClip) -> set[str]:
-    """Vectors, biases and position tables. A scalar is none of them: published runs would decay
-    the scale of the logits, were it trained.
+    """Name vectors, biases and position tables. A scalar is none of them: published runs would
+    decay the scale of the logits, were it trained.
     """
     return {
         name

@@ -86,7 +86,7 @@ def _from_scratch(config: StartConfig, seed: int) -> InitialModel:
 
 
 def _with_drop_path(net: XClip, rate: float) -> XClip:
-    """The same weights, shared, with another rate of stochastic depth."""
+    """Return the same weights, shared, with another rate of stochastic depth."""
     with torch.device("meta"):
         other = assemble(net.config.model_copy(update={"drop_path": rate}), net.inputs)
     other.load_state_dict(dict(net.state_dict(keep_vars=True)), assign=True)

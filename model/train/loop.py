@@ -57,7 +57,7 @@ def train(config: TrainConfig) -> Path:
 def _go_through(
     run: Run, display: Display, record: Record | None, asked: list[int]
 ) -> Scores | None:
-    """All updates that are left; the scores of the last evaluation."""
+    """Go through all updates that are left; return the scores of the last evaluation."""
     scores, pace = None, Pace(run.plan.batch)
     if run.first == 0 and run.validation is not None and run.config.evaluate.at_start:
         _evaluate(run, display, record, 0)
@@ -113,7 +113,7 @@ class _Batches:
         return batch
 
     def waited(self) -> float:
-        """Seconds since this was last asked."""
+        """Return seconds since this was last asked."""
         waited, self._waited = self._waited, 0.0
         return waited
 

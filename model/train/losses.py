@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def smooth(truth: Tensor, smoothing: float) -> Tensor:
-    """Targets (B,K) out of what is right for each clip (B,K), as booleans.
+    """Make targets (B,K) out of what is right for each clip (B,K), as booleans.
 
     Equal shares to all that is right, 1 − ε of them, and ε spread over all K.
     """
@@ -17,5 +17,5 @@ def smooth(truth: Tensor, smoothing: float) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Of each clip: (B,) from logits and soft targets (B,K)."""
+    """Return the loss of each clip (B,) from logits and soft targets (B,K)."""
     return -(targets * torch.log_softmax(logits.float(), dim=1)).sum(dim=1)

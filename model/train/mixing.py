@@ -27,7 +27,7 @@ class Mix:
 def draw_mix(
     clips: int, height: int, width: int, config: MixingConfig, rng: np.random.Generator
 ) -> Mix | None:
-    """One share, one box and one permutation for a group; None where it stays as it is."""
+    """Draw a share, a box and a permutation for a group; None where it stays as it is."""
     mixed, cut = rng.random(2)
     partners = tuple(int(i) for i in rng.permutation(clips))
     if mixed >= config.probability:
@@ -43,7 +43,7 @@ def draw_mix(
 def _box(
     height: int, width: int, side: float, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A box around a uniform centre, cut off at the borders of the picture."""
+    """Draw a box around a uniform centre, cut off at the borders of the picture."""
     across, down = int(rng.integers(width)), int(rng.integers(height))
     half_height, half_width = int(height * side) // 2, int(width * side) // 2
     return (
@@ -55,7 +55,7 @@ def _box(
 
 
 def mix(frames: Tensor, targets: Tensor, mixes: list[Mix | None]) -> tuple[Tensor, Tensor]:
-    """Frames (B,T,3,H,W) and soft targets (B,K), group by group; equal groups, in order."""
+    """Mix frames (B,T,3,H,W) and targets (B,K) group by group; equal groups, in order."""
     if all(m is None for m in mixes):
         return frames, targets
     size = len(frames) // len(mixes)

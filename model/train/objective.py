@@ -28,7 +28,7 @@ class Texts:
         self.lengths = torch.from_numpy(token_lengths(ids.cpu().numpy()))
 
     def take(self, places: Tensor) -> Tensor:
-        """Vectors (K,E) float, or token ids (K,L) integer, L the longest of these places (K,)."""
+        """Return vectors (K,E) float, or token ids (K,L) integer cut to the longest of these."""
         there = places.to(self.ids.device, non_blocking=True)
         if self.vectors is not None:
             return self.vectors[there]
@@ -38,7 +38,7 @@ class Texts:
 def tokenised(
     clips: ClipList, template: str, tokenizer: Tokenizer, spec: InputSpec
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Token ids (U,L) of every text that can be asked for: the wordings of clips, then the labels.
+    """Encode every text that can be asked for (U,L): wordings of clips, then the labels.
 
     The names of labels go into the template; other wordings are taken as they are. TrainError
     names a text that is too long.
@@ -64,7 +64,7 @@ class Comparison(nn.Module):
         self.net = net
 
     def forward(self, frames: Tensor, text: Tensor) -> Tensor:
-        """Frames (B,T,3,H,W) and vectors (K,E) or token ids (K,L) to logits (B,K)."""
+        """Map frames (B,T,3,H,W) and vectors (K,E) or token ids (K,L) to logits (B,K)."""
         video, context = self.net.encode_video(frames)
         if not text.is_floating_point():
             text = self.net.encode_text(text)
@@ -80,7 +80,7 @@ class Objective:
         self._of_label = _wordings_of_labels(clips)
 
     def candidates(self, batch: Batch, update: int, processes: Processes) -> tuple[Tensor, Tensor]:
-        """Texts (K,E) or (K,L) and what is right (B,K), as booleans."""
+        """Return texts (K,E) or (K,L) and what is right (B,K), as booleans."""
         device = self.texts.ids.device
         if self.config.over == "labels":
             places = self._label_places(update)
@@ -95,20 +95,20 @@ class Objective:
         return self.texts.take(places), right.to(device, non_blocking=True)
 
     def _true(self, batch: Batch, places: Tensor) -> Tensor:
-        """Which of these wordings (K,) are those of each clip (B,K)."""
+        """Return which of these wordings (K,) are those of each clip (B,K)."""
         asked = places.tolist()
         rows = [self._own[index] for index in batch.indices.tolist()]
         return torch.tensor([[place in row for place in asked] for row in rows])
 
     def _extra_captions(self, update: int) -> Tensor:
-        """Captions that no clip of the batch need have; the same in every process."""
+        """Return captions that no clip of the batch need have; the same in every process."""
         rng = generator(self.seed, Stream.EXTRA_CAPTIONS, update)
         return torch.from_numpy(
             rng.integers(len(self.clips.wordings), size=self.config.extra_captions)
         )
 
     def _label_places(self, update: int) -> Tensor:
-        """One wording of each label, another in each update."""
+        """Return one wording of each label, another in each update."""
         rng = generator(self.seed, Stream.LABEL_WORDING, update)
         drawn = rng.random(len(self._of_label))
         return torch.tensor(
@@ -117,7 +117,7 @@ class Objective:
 
 
 def _wordings_of_labels(clips: ClipList) -> list[tuple[int, ...]]:
-    """The wordings of each label's clips; of one without clips its name."""
+    """Return the wordings of each label's clips; of one without clips its name."""
     found: list[dict[int, None]] = [{} for _ in clips.labels.names]
     for sample in clips.samples:
         found[sample.label].update(dict.fromkeys(sample.wordings))

@@ -15,7 +15,7 @@ TABLES = ("positional_embedding", "token_embedding.weight")
 
 
 def make_optimizers(groups: list[Group], config: OptimConfig) -> tuple[Optimizer, ...]:
-    """AdamW over all groups; or Muon over their matrices and AdamW over the rest.
+    """Make AdamW over all groups; or Muon over their matrices and AdamW over the rest.
 
     Every group of an optimiser carries its `lr_factor`, from which each update sets its rate.
     """
@@ -42,12 +42,12 @@ def make_optimizers(groups: list[Group], config: OptimConfig) -> tuple[Optimizer
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> AdamW:
-    """In one fused kernel."""
+    """Make AdamW, in one fused kernel."""
     return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
 def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether it multiplies vectors: tables of positions and tokens have two dimensions as well."""
+    """Tell whether it multiplies vectors: tables of positions and tokens have two axes too."""
     return parameter.ndim == 2 and not name.endswith(TABLES)
 
 

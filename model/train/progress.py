@@ -24,7 +24,7 @@ class Pace:
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
 
     def add(self, seconds: float, waited: float) -> None:
-        """One update and how long of it no batch was there."""
+        """Note an update, and how long of it no batch was there."""
         self._recent.append((seconds, waited))
 
     @property
@@ -40,7 +40,7 @@ class Pace:
         return sum(waited for _, waited in self._recent) / total if total else 0.0
 
     def left_s(self, updates: int) -> float:
-        """Seconds that so many more updates take."""
+        """Return seconds that so many more updates take."""
         total = sum(seconds for seconds, _ in self._recent)
         return updates * total / max(len(self._recent), 1)
 
@@ -59,12 +59,12 @@ class Display:
             )
 
     def say(self, message: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self.shown:
             self.console.print(message, markup=False)
 
     def update(self, number: int, loss: float, lr: float, pace: Pace) -> None:
-        """An update (from 0) is done."""
+        """Show that an update (from 0) is done."""
         if not self.shown:
             return
         figures = (

@@ -39,7 +39,7 @@ class Record:
             self._hook(failed)
 
     def update(self, number: int, outcome: Outcome, pace: Pace, epoch: float) -> None:
-        """The figures of an update (from 0)."""
+        """Write the figures of an update (from 0)."""
         self.write(
             number,
             loss=outcome.loss,
@@ -51,7 +51,7 @@ class Record:
         )
 
     def write(self, update: int, **values: float) -> None:
-        """Any figures that belong to an update."""
+        """Write figures that belong to an update."""
         self._stream.write(json.dumps({"update": update, **values}) + "\n")
         self._stream.flush()
         if self._events is not None:
@@ -76,7 +76,7 @@ class Record:
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`; a last one that was cut off is left out."""
+    """Read the lines of `metrics.jsonl`; a last one that was cut off is left out."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

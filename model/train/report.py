@@ -44,7 +44,7 @@ def write_report(
 
 
 def summary(scores: Scores, labels: Sequence[str]) -> dict[str, Any]:
-    """The figures of an evaluation."""
+    """Summarise an evaluation."""
     matrix = scores.confusion()
     counts = matrix.sum(axis=1)
     return {
@@ -109,7 +109,7 @@ def _curves(plt: Any, lines: Sequence[dict[str, Any]]) -> Any:
 
 
 def _points(lines: Sequence[dict[str, Any]], name: str) -> tuple[Any, Any]:
-    """Updates, counted from 1, and the figure of that name."""
+    """Return updates, counted from 1, and the figure of that name."""
     found = [(line["update"] + 1, line[name]) for line in lines if name in line]
     return tuple(np.array(found, dtype=float).reshape(-1, 2).T)  # type: ignore[return-value]
 

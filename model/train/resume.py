@@ -29,7 +29,7 @@ FREE = {
 
 
 def check_same_run(config: TrainConfig) -> None:
-    """TrainError where the folder holds a run with another configuration."""
+    """Raise TrainError where the folder holds a run with another configuration."""
     try:
         before = yaml.safe_load((config.output / CONFIG).read_text(encoding="utf-8"))
     except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
@@ -52,7 +52,7 @@ def _refuse_another(config: TrainConfig, before: Mapping[str, Any]) -> None:
 
 
 def write_config(config: TrainConfig) -> None:
-    """The whole configuration, defaults included, beside the run; whole or as it was."""
+    """Write the whole configuration, defaults included, beside the run; whole or as it was."""
     config.output.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     draft = config.output / f"{CONFIG}.draft"
@@ -79,7 +79,7 @@ def save(
     broken: BrokenClips,
     name: str,
 ) -> None:
-    """A snapshot after `done` updates."""
+    """Write a snapshot after `done` updates."""
     with snapshots.writing(done) as draft:
         save_checkpoint(
             initial.net,
@@ -124,7 +124,7 @@ def restore(
 
 
 def _filled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` with what it lacks from `defaults`, section by section."""
+    """Fill what `given` lacks from `defaults`, section by section."""
     filled = {**defaults, **given}
     for key, default in defaults.items():
         if isinstance(default, Mapping) and isinstance(filled[key], Mapping):

@@ -63,18 +63,18 @@ class Run:
         return templates_of(self.config)
 
     def save_due(self, done: int) -> bool:
-        """Whether a snapshot is due after so many updates."""
+        """Tell whether a snapshot is due after so many updates."""
         saving = self.config.save
         each = (saving.every_epochs * self.plan.updates_per_epoch, saving.every_updates)
         return done == self.updates or any(n and done % n == 0 for n in each)
 
     def evaluation_due(self, done: int) -> bool:
-        """Whether accuracy is to be measured after so many updates."""
+        """Tell whether accuracy is to be measured after so many updates."""
         each = self.config.evaluate.every_epochs * self.plan.updates_per_epoch
         return self.validation is not None and (done == self.updates or done % each == 0)
 
     def summary(self) -> str:
-        """The run in a line."""
+        """Describe the run in a line."""
         clips, plan = self.training.clips, self.plan
         trained = sum(p.numel() for g in self.updater.groups for p in g.parameters.values())
         return (
@@ -92,7 +92,7 @@ class Run:
         return f"cpu with {threads} thread{'s' * (threads > 1)} each"
 
     def scorer(self) -> TorchScorer:
-        """The network as it is now, for evaluation."""
+        """Return the network as it is now, for evaluation."""
         return TorchScorer(
             self.initial.net,
             self.initial.tokenizer,

@@ -26,7 +26,7 @@ class Schedule:
         return max(round(self.config.epochs * self.updates_per_epoch), 1)
 
     def rate(self, update: int, peak: float, lowest: float) -> float:
-        """The rate of an update (from 0) for a group with this peak and lowest rate."""
+        """Return the rate of an update (from 0) for a group with this peak and lowest rate."""
         warmup = self.config.warmup_epochs * self.updates_per_epoch
         if self.config.form == "smooth":
             if update + 1 < warmup:

@@ -34,7 +34,7 @@ class _CommandLine(TrainConfig, BaseSettings):
 
 
 def read_config(arguments: Sequence[str]) -> TrainConfig:
-    """The configuration of a command line; TrainError names the key that is wrong.
+    """Read the configuration of a command line; TrainError names the key that is wrong.
 
     `--help` prints every key with its meaning and default, and exits.
     """

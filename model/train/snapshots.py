@@ -48,12 +48,12 @@ class Snapshots:
         self.folder, self.keep = folder, keep
 
     def found(self) -> list[Path]:
-        """All that are there, the newest first."""
+        """List all that are there, the newest first."""
         names = self.folder.glob(f"{PREFIX}*")
         return sorted((path for path in names if path.is_dir()), key=_update_of, reverse=True)
 
     def newest(self) -> tuple[Snapshot | None, list[str]]:
-        """The newest good one, and a warning for each damaged one that was passed over.
+        """Read the newest good one, with a warning for each damaged one that was passed over.
 
         TrainError where there are some and all are damaged.
         """
@@ -72,7 +72,7 @@ class Snapshots:
 
     @contextmanager
     def writing(self, update: int) -> Iterator[Path]:
-        """A draft folder to make and fill, which becomes the snapshot of that update.
+        """Yield a draft folder to make and fill, which becomes the snapshot of that update.
 
         TrainError where the disk is full or will not take it; what was there stays as it was.
         """
@@ -95,8 +95,8 @@ class Snapshots:
 
     @contextmanager
     def going_on_when_full(self, what: str) -> Iterator[None]:
-        """Whatever else a run writes: where the disk is full, TrainError says from where the same
-        command goes on.
+        """Guard whatever else a run writes: where the disk is full, TrainError says from where the
+        same command goes on.
         """
         try:
             yield
@@ -112,7 +112,7 @@ class Snapshots:
         sync(self.folder)
 
     def _sweep(self) -> None:
-        """Drafts of runs that were killed."""
+        """Delete the drafts of runs that were killed."""
         for draft in self.folder.glob(f"{DRAFT}*"):
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -126,7 +126,7 @@ class Snapshots:
 
 
 def write_state(draft: Path, state: dict[str, Any]) -> None:
-    """The training state into a draft."""
+    """Write the training state into a draft."""
     with (draft / STATE).open("wb") as stream:
         torch.save(state, stream)
 
@@ -164,7 +164,7 @@ def _update_of(folder: Path) -> int:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the disk took no more. Libraries wrap the system's error in their own."""
+    """Tell whether the disk took no more. Libraries wrap the system's error in their own."""
     if isinstance(error, OSError) and error.errno in FULL:
         return True
     text = str(error).lower()

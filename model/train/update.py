@@ -94,13 +94,13 @@ class Updater:
         return Outcome(loss, found[1], rate)
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
-        """The micro-batch that was begun, or else the next one, on the device."""
+        """Take the micro-batch that was begun, or else the next one, on the device."""
         batch, self._begun = self._begun or self._prefetch.begin(next(batches)), None
         self._prefetch.wait(batch)
         return batch
 
     def _begin_next(self, number: int, last: bool, batches: Iterator[Batch]) -> None:
-        """While the GPU works: the next micro-batch, of this update or of the one after it."""
+        """Begin the next micro-batch, of this update or the one after it, while the GPU works."""
         if self._prefetch.ahead and not (last and number + 1 == self.schedule.updates):
             following = next(batches, None)
             self._begun = None if following is None else self._prefetch.begin(following)
@@ -131,7 +131,7 @@ class Updater:
         return losses.detach()
 
     def _mixes(self, number: int, turn: int, clips: int) -> list[Any]:
-        """One mixing for each group, by the place of the group in the whole batch."""
+        """Return one mixing for each group, by the place of the group in the whole batch."""
         size = self.config.mixing.group or clips
         groups = clips // size
         side = self.spec.image_size
@@ -143,7 +143,7 @@ class Updater:
         return [draw_mix(size, side, side, self.config.mixing, draw) for draw in draws]
 
     def _checked(self, number: int, taken: list[Tensor], losses: Tensor, mean: float) -> float:
-        """The mean loss of the whole batch, if it is one."""
+        """Return the mean loss of the whole batch, if it is one."""
         if np.isfinite(mean):
             return mean
         names = [s.name for s in self.objective.clips.samples]
