@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.inputs import label_prompts
 from model.inputs.text.lengths import encode_by_length
 from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
@@ -44,6 +43,9 @@ def label_vectors(scorer: Scorer, labels: Sequence[str]) -> Any:
 
     Means of what the encoder gives, not of unit vectors: the prompt head reads their length.
     """
+    # Needs the tokenizer, which is not there where only the network is measured.
+    from model.inputs import label_prompts
+
     vectors = scorer.texts(label_prompts(labels, scorer.templates))
     return vectors.reshape(len(labels), -1, vectors.shape[1]).mean(1)
 
