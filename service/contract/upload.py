@@ -59,6 +59,12 @@ class UploadWriter:
         _close(self._file)
 
 
+def check_storage(directory: Path | None) -> None:
+    """Store a few bytes as uploads are stored. OSError where that fails."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(b"clip")
+
+
 def _close(file: BinaryIO) -> None:
     with contextlib.suppress(OSError):  # a full disk is told where it is written to
         file.close()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
+from service.contract.upload import check_storage
 from service.lifecycle.kubernetes import PREFIX, service_variables
 from service.settings import Settings
 
@@ -72,8 +72,7 @@ def _pass_over_service_variables() -> None:
 def _check_upload_folder(folder: Path | None) -> None:
     """Store a few bytes as uploads are stored. Mistake where that fails."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"clip")
+        check_storage(folder)
     except OSError as error:
         place = f"upload_dir {folder}" if folder else "the folder for temporary files"
         raise Mistake(

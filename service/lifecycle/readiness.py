@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import structlog
 
 from service.contract.errors import ApiError
+from service.contract.upload import check_storage
 from service.inference.engine import Engine
 
 PROBE_EVERY_S = 2.0  # the network is tried at most this often …
@@ -20,7 +22,8 @@ FAILED_IN_A_ROW = 3
 class Readiness:
     """Answers probes; however many come, they cost next to nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, upload_dir: Path | None) -> None:
+        self._upload_dir = upload_dir
         self._failure: str | None = None
         self._next_try = 0.0
         self._trying = asyncio.Lock()
@@ -52,7 +55,8 @@ class Readiness:
             self._failure = "the network fails" if thread.failing > FAILED_IN_A_ROW else None
             return
         started = time.monotonic()
-        self._failure = await _probe(engine)
+        self._failure = await asyncio.to_thread(_storage_fault, self._upload_dir)
+        self._failure = self._failure or await _probe(engine)
         now = time.monotonic()
         self._next_try = now + max(PROBE_EVERY_S, (now - started) / PROBE_SHARE)
 
@@ -63,6 +67,16 @@ def _standstill(engine: Engine) -> str | None:
         return "no decode worker can be started"
     if engine.thread.running_s > STUCK_AFTER_S:
         return "the network has not answered for a long time"
+    return None
+
+
+def _storage_fault(upload_dir: Path | None) -> str | None:
+    """Return why uploads cannot be stored; None when they can."""
+    try:
+        check_storage(upload_dir)
+    except OSError as error:
+        structlog.get_logger("service").error("no upload can be stored", error=str(error))
+        return f"uploads cannot be stored ({error.strerror})"
     return None
 
 

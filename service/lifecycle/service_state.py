@@ -45,7 +45,7 @@ class ServiceState:
         )
         self.access = Access(settings)
         self.fetcher = _fetcher(settings)
-        self.readiness = Readiness()
+        self.readiness = Readiness(settings.upload_dir)
         self.failure: str | None = None  # why loading failed, for the operator: it may name paths
         self.on_failure: Callable[[], None] | None = None
         self.on_ready: Callable[[], None] | None = None

@@ -233,8 +233,11 @@ def test_the_upload_folder_is_gone(serving: Serving, good: bytes) -> None:
         server.uploads.rmdir()
         answer = ask(server, good)
         by_label = server.client.get("/model").status_code
+        until(lambda: server.client.get("/readyz").status_code == 503)
+        assert "uploads cannot be stored" in server.client.get("/readyz").json()["detail"]
         server.uploads.mkdir()
         after_s = until_served(server, good)
+        until(lambda: server.client.get("/readyz").status_code == 200)
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert by_label == 200
