@@ -63,9 +63,19 @@ def test_checkpoint_bundle_and_training_agree(
     assert bare["templates"] == []
 
 
-def test_the_service_reads_a_stored_list_as_training_did(clip_set: Path, bundle: Path) -> None:
+def test_the_service_reads_labels_as_training_did(clip_set: Path, bundle: Path) -> None:
+    """As a stored list, and as labels that come with the request: the template is not named."""
+    names = list(COLOURS)
     with running(bundle=bundle) as server:
         assert right_answers(server, clip_set, label_set="colours") == 8
+        assert right_answers(server, clip_set, labels=names) == 8
+        video = (clip_set / "clips" / "red clip 6.mp4").read_bytes()
+        given, named, bare = (
+            server.classify(video, labels=names, **more).json()["predictions"]
+            for more in ({}, {"template": TEMPLATE}, {"template": "{}"})
+        )
+    assert given == named
+    assert given != bare
 
 
 def right_answers(server: RunningServer, clip_set: Path, **fields: Any) -> int:
