@@ -89,7 +89,8 @@ LABEL org.opencontainers.image.title="xclip-serve" \
       org.opencontainers.image.description="Open-vocabulary video classification with X-CLIP" \
       org.opencontainers.image.licenses="Apache-2.0"
 # Every address, over IPv6 and IPv4.
-ENV XCLIP_HOST=::
+ENV XCLIP_HOST=:: \
+    XCLIP_SANDBOX=require
 COPY --from=code /app /app
 USER 10001:10001
 EXPOSE 8000

@@ -95,8 +95,8 @@ help: ## Show this help
 # Stamps, so that a second call has nothing to do; a changed dependency file installs again.
 
 $(VENV)/.installed: EXTRAS := all
-$(SERVE_VENV)/.installed: EXTRAS := cpu,sandbox
-$(GPU_VENV)/.installed: EXTRAS := gpu,tensorrt,sandbox,export,train,bench
+$(SERVE_VENV)/.installed: EXTRAS := cpu
+$(GPU_VENV)/.installed: EXTRAS := gpu,tensorrt,export,train,bench
 $(VENV)/.installed $(SERVE_VENV)/.installed $(GPU_VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Setting up $(@D) ($(EXTRAS)): downloads once, then nothing to do"

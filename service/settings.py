@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     max_frames: Count = Field(CLIP.max_frames, description="frames of a video")
     decode_workers: Count | None = Field(None, description="decode processes; default: cores")
     decode_timeout_s: Seconds = Field(POOL.max_decode_s, description="time to decode one video")
+    decode_clips_per_worker: Count = Field(
+        POOL.jobs_per_worker,
+        description="clips after which a decode process is replaced; 1: a new one for each",
+    )
     decode_memory_bytes: Count = Field(POOL.memory_bytes, description="memory one decode may take")
 
     max_connections: Count = Field(1000, description="open connections")
@@ -128,6 +132,11 @@ class Settings(BaseSettings):
         None, description="text file of labels to embed before the server is ready, one a line"
     )
 
+    sandbox: Literal["require", "warn"] = Field(
+        "warn",
+        description="where the system cannot confine decode processes fully: require ends the "
+        "server, warn goes on with a warning",
+    )
     api_keys_file: Path | None = Field(
         None, description="file of hashed API keys; without one nobody is asked for a key"
     )
@@ -173,7 +182,10 @@ class Settings(BaseSettings):
     def pool_options(self) -> PoolOptions:
         """What decoding one clip may take."""
         return PoolOptions(
-            max_decode_s=self.decode_timeout_s, memory_bytes=self.decode_memory_bytes
+            max_decode_s=self.decode_timeout_s,
+            memory_bytes=self.decode_memory_bytes,
+            jobs_per_worker=self.decode_clips_per_worker,
+            sandbox=self.sandbox,
         )
 
     @field_validator("rate_limit")

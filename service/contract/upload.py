@@ -38,8 +38,14 @@ class UploadWriter:
         self.size = 0
         self._hash = hashlib.sha256()
         with _disk():
-            # O_TMPFILE where the file system has it: no name, nothing to clean up after a crash.
-            self._file: BinaryIO = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
+            descriptor, name = tempfile.mkstemp(dir=directory)
+            try:
+                self._file: BinaryIO = os.fdopen(descriptor, "wb")
+                # Read through a descriptor of its own, which a decode worker may have: not every
+                # system opens a file again once its name is gone.
+                self._reader: BinaryIO = open(name, "rb", buffering=0)  # noqa: SIM115
+            finally:
+                os.unlink(name)
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes."""
@@ -51,12 +57,13 @@ class UploadWriter:
     def finish(self) -> Upload:
         """Return the upload, all of it in the file: others read it through the descriptor."""
         with _disk():
-            self._file.flush()
-        return Upload(self._file, self.size, self._hash.hexdigest())
+            self._file.close()
+        return Upload(self._reader, self.size, self._hash.hexdigest())
 
     def close(self) -> None:
         """Drop what has arrived."""
         _close(self._file)
+        _close(self._reader)
 
 
 def check_storage(directory: Path | None) -> None:

@@ -1,7 +1,7 @@
 """Take away from this process everything that decoding does not need. Runs in the worker.
 
-Everything is best effort, measure by measure: an old kernel or a narrow container lacks some, and
-the answer says which. Nothing here can be undone by the process afterwards.
+Each measure is tried by itself: an old kernel or a narrow container lacks some, and the outcome
+says which. Nothing here can be undone by the process afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.inputs.video.allocation import limit_libav_allocations
-from service.decode.protocol import Confinement
+from service.decode.protocol import YES, Confinement
 
 PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
@@ -28,19 +28,29 @@ CAPABILITY_VERSION_3 = 0x20080522
 LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_RESTRICT_SELF = 446
 LANDLOCK_ASK_VERSION = 1
-# How many file-system rights each Landlock version knows, then network and scope rights.
+# How many file-system rights each Landlock version has, then network and scope rights.
 LANDLOCK_FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 LANDLOCK_NET_SINCE, LANDLOCK_NET = 4, 0b11
 LANDLOCK_SCOPE_SINCE, LANDLOCK_SCOPE = 6, 0b11
+# What the later versions of Landlock forbid as well, and the Linux that brought them.
+LANDLOCK_ADDED = (
+    (2, "moving files", "5.19"),
+    (3, "truncating files", "6.2"),
+    (4, "network ports", "6.7"),
+    (5, "device commands", "6.10"),
+    (6, "signals", "6.12"),
+)
 # Address space beyond what is allocated: stacks, alignment, FFmpeg's and Python's reservations.
 SPARE_ADDRESS_BYTES = 128 << 20
-YES = "yes"
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def confine(limits: Confinement) -> dict[str, str]:
-    """Lock this process down. Returns each measure with "yes" or why it could not be taken."""
+    """Confine this process.
+
+    Returns:
+        Each measure with "yes", "yes, without" what this kernel lacks of it, or "no" and why.
+    """
     measures: dict[str, Callable[[], str]] = {
         "libav_alloc": lambda: _limit_libav(limits.libav_alloc_bytes),
         "oom_first": _be_killed_first,
@@ -50,13 +60,13 @@ def confine(limits: Confinement) -> dict[str, str]:
         "parent_death": lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
         "landlock": _forbid_files,
         # Last, because it forbids all of the above.
-        "seccomp": lambda: _filter_calls(limits.seccomp_program),
+        "seccomp": lambda: _filter_calls(limits),
     }
-    return {name: tried(measure) for name, measure in measures.items()}
+    return {name: outcome_of(measure) for name, measure in measures.items()}
 
 
-def tried(measure: Callable[[], str]) -> str:
-    """What a measure answers, or "no" and why."""
+def outcome_of(measure: Callable[[], str]) -> str:
+    """Take a measure; return what it reports, or "no" and why it failed."""
     try:
         return measure()
     except (OSError, RuntimeError, ValueError) as error:
@@ -69,13 +79,13 @@ def _limit_libav(max_bytes: int) -> str:
 
 
 def _be_killed_first() -> str:
-    """When memory runs out the kernel should take a worker, which is replaced, not the service."""
+    """Have the kernel end a worker, which is replaced, before the service when memory runs out."""
     Path("/proc/self/oom_score_adj").write_text("1000")
     return YES
 
 
 def _set_limits(limits: Confinement) -> str:
-    """Memory limits count from what the started process has, so they bound what a job can add."""
+    """Set the resource limits; those of memory count from what the started process has."""
     size, _, _, _, _, data, _ = (
         int(pages) * resource.getpagesize()
         for pages in Path("/proc/self/statm").read_text().split()
@@ -108,7 +118,7 @@ def _prctl(option: int, value: int) -> str:
 
 
 def _forbid_files() -> str:
-    """A Landlock ruleset that handles every right of this kernel and grants none."""
+    """Restrict this process to a Landlock ruleset that handles every right and grants none."""
     version = _checked(
         _libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), LANDLOCK_ASK_VERSION)
     )
@@ -124,13 +134,20 @@ def _forbid_files() -> str:
         _checked(_libc.syscall(LANDLOCK_RESTRICT_SELF, fd, 0))
     finally:
         os.close(fd)
-    return YES
+    return _landlock_outcome(version)
 
 
-def _filter_calls(program: str) -> str:
-    if not program:
-        return "no: the parent could not compile a filter"
-    instructions = base64.b64decode(program)
+def _landlock_outcome(version: int) -> str:
+    lacking = [(what, linux) for since, what, linux in LANDLOCK_ADDED if version < since]
+    if not lacking:
+        return YES
+    return f"{YES}, without {', '.join(what for what, _ in lacking)}: needs Linux {lacking[-1][1]}"
+
+
+def _filter_calls(limits: Confinement) -> str:
+    if not limits.seccomp_program:
+        return f"no: {limits.seccomp_missing}"[:200]
+    instructions = base64.b64decode(limits.seccomp_program)
     # struct sock_fprog: a count, padding to pointer size, and the address of the instructions
     held = ctypes.create_string_buffer(instructions, len(instructions))
     count = len(instructions) // BPF_INSTRUCTION_BYTES

@@ -1,4 +1,4 @@
-"""The upload as a worker gets it: a descriptor of its own that can only read."""
+"""The upload as a worker gets it: a descriptor that can only read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from pathlib import Path
 
 @contextmanager
 def read_only(source: int | Path) -> Iterator[int]:
-    """A new read-only descriptor for an open file or a path of ours, closed afterwards.
+    """Provide a read-only descriptor for an open file or a path, closed afterwards.
 
-    Opened anew rather than duplicated, so that it has a position of its own and cannot be written
-    through. Raises ValueError for what is no regular file, OSError where it cannot be opened.
+    The file is opened again rather than its descriptor duplicated, so that it has a position of
+    its own and cannot be written through.
+
+    Raises:
+        ValueError: It is no regular file.
+        OSError: It cannot be opened.
     """
     fd = _opened(source)
     try:
@@ -33,7 +37,9 @@ def _opened(source: int | Path) -> int:
     try:
         return os.open(f"/proc/self/fd/{source}", flags)
     except FileNotFoundError:
-        # No /proc here: as good, as long as the descriptor itself can only read.
+        # No /proc, or a file system that knows no file without a name: a duplicate is as good, as
+        # long as it can only read. A worker begins at the position that both share.
         if fcntl.fcntl(source, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
             raise
+        os.lseek(source, 0, os.SEEK_SET)
         return os.dup(source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,13 +14,21 @@ Seconds = Annotated[float, Field(gt=0)]
 class PoolOptions(BaseModel):
     """Limits of one decode job and the life of a worker.
 
-    `max_decode_s` is wall time; the same is allowed of processor time. `memory_bytes` bounds what a
-    job may allocate beside the frames it returns; `max_views` bounds those, views times crops.
-    `spares` workers stand by beyond those that may work at once: for one that is killed, and for
-    clips behind one that has been at it for `slow_after_s`. A worker is replaced after
-    `jobs_per_worker` clips, or when it holds `max_growth_bytes` more than when it was fresh. A clip
-    whose sender left is given `cancel_grace_s` to finish before its worker is killed: most do, and
-    a new worker costs more.
+    Attributes:
+        max_decode_s: Seconds of wall time for a job; the same is allowed of processor time.
+        memory_bytes: What a job may allocate beside the frames it returns.
+        libav_alloc_bytes: The largest single allocation of FFmpeg.
+        open_files: Descriptors of a worker.
+        spares: Workers that stand by beyond those that may work at once: for one that is killed,
+            and for clips behind a slow one.
+        slow_after_s: Seconds after which a job counts as slow.
+        jobs_per_worker: Clips that a worker decodes before it is replaced, never more.
+        max_growth_bytes: A worker that holds so much more than when it was fresh is replaced.
+        max_views: Views times crops of a job.
+        cancel_grace_s: Seconds that a clip whose sender left may still take before its worker is
+            killed: most finish, and a new worker costs more.
+        start_timeout_s: Seconds within which a worker must be ready.
+        sandbox: "require" uses no worker that lacks a measure of confinement.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,3 +44,4 @@ class PoolOptions(BaseModel):
     max_views: Positive = 10
     cancel_grace_s: Annotated[float, Field(ge=0)] = 0.25
     start_timeout_s: Seconds = 30.0
+    sandbox: Literal["require", "warn"] = "warn"

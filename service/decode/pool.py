@@ -82,6 +82,8 @@ class DecodePool:
         self._supervisor = Supervisor(workers + spares, command, self.options, self.stats)
         self._queue = JobQueue(self._supervisor, workers, spares, self.stats)
         self._started = False
+        # Why the last job could not be handed to a worker, where that was this system's fault.
+        self.fault: str | None = None
 
     @property
     def alive(self) -> bool:
@@ -192,11 +194,11 @@ class DecodePool:
         raise error_for(outcome, give_up_at - began)
 
     def _setup(self) -> Setup:
+        program, missing = "", ""
         try:
             program = compile_filter()
         except FilterUnavailable as error:
-            log.warning("system calls of decode workers are not filtered: %s", error)
-            program = ""
+            missing = str(error)
         one_view = self._spec.num_frames * self._spec.image_size**2 * 3
         frames = one_view * self.options.max_views
         return Setup(
@@ -208,6 +210,7 @@ class DecodePool:
                 open_files=self.options.open_files,
                 libav_alloc_bytes=self.options.libav_alloc_bytes,
                 seccomp_program=program,
+                seccomp_missing=missing,
             ),
         )
 
@@ -230,8 +233,9 @@ class DecodePool:
             self.options.slow_after_s, self._queue.mark_slow, worker
         )
         try:
-            with _frame_memory(task.shape) as memory:
+            with self._frame_memory(task.shape) as memory:
                 answer = self._send(worker, task, memory)
+                self.fault = None
                 try:
                     await asyncio.wait({answer}, timeout=task.give_up_at - began)
                 except asyncio.CancelledError:
@@ -256,7 +260,19 @@ class DecodePool:
                 worker.limit_cpu(self.options.max_decode_s)
                 return worker.submit(task.job.to_bytes(), (upload, memory.fd))
         except OSError as error:
-            raise DecodeUnavailable(f"the upload cannot be opened: {error.strerror}") from error
+            raise self._unavailable(f"the upload cannot be opened: {error.strerror}") from error
+
+    def _frame_memory(self, shape: Shape) -> FrameMemory:
+        try:
+            return FrameMemory(shape)
+        except OSError as error:
+            raise self._unavailable(f"no memory for frames: {error.strerror}") from error
+
+    def _unavailable(self, fault: str) -> DecodeUnavailable:
+        if fault != self.fault:
+            log.error("a clip cannot be handed to a decode worker: %s", fault)
+        self.fault = fault
+        return DecodeUnavailable(fault)
 
     def _outcome(
         self, result: bytes | WorkerExit, worker: WorkerProcess, task: Task, memory: FrameMemory
@@ -295,10 +311,3 @@ def _may_be_innocent(exited: WorkerExit, worker: WorkerProcess) -> bool:
     if exited.ending in OUT_OF_TIME:
         return False
     return exited.ending is Ending.IDLE or worker.jobs > 1
-
-
-def _frame_memory(shape: Shape) -> FrameMemory:
-    try:
-        return FrameMemory(shape)
-    except OSError as error:
-        raise DecodeUnavailable(f"no memory for frames: {error.strerror}") from error

@@ -18,6 +18,9 @@ from model.inputs.spec import InputSpec
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FRAMES_PER_JOB = 2000
 
+# How a measure of confinement came out that could be taken.
+YES = "yes"
+
 Crops = Literal[1, 3]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 Ticket = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -44,7 +47,8 @@ class Confinement(Message):
     """What a worker may use from the moment it is ready.
 
     `memory_bytes` may be allocated on top of what the started worker has. `seccomp_program` is
-    the compiled filter in base64, empty where the parent could not make one.
+    the compiled filter in base64; empty where the parent could make none, `seccomp_missing` says
+    why.
     """
 
     memory_bytes: Count
@@ -52,6 +56,7 @@ class Confinement(Message):
     open_files: Count
     libav_alloc_bytes: Count
     seccomp_program: str
+    seccomp_missing: str = ""
 
 
 class Setup(Message):
@@ -77,10 +82,14 @@ class Job(Message):
 
 
 class Ready(Message):
-    """A worker's first answer: which measures it could take, and why not where it could not."""
+    """A worker's first message: how each measure of confinement came out, "yes" or why not."""
 
     kind: Literal["ready"] = "ready"
     sandbox: dict[Name, Sentence]
+
+    def missing(self) -> dict[str, str]:
+        """Return the measures that could not be taken, with the reasons."""
+        return {name: how for name, how in self.sandbox.items() if not how.startswith(YES)}
 
 
 class Decoded(Message):

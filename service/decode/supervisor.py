@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 DOWN_AFTER_FAILURES = 3
 # A worker that dies idle within this time of its start counts as one that could not start.
 SETTLED_AFTER_S = 5.0
+DIED_AT_START = "a worker died before it did any work; its standard error is in the log"
+UNCONFINED = "this system lacks {}, and XCLIP_SANDBOX=require asks for it; warn does without"
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 30.0
 
 
@@ -42,6 +44,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._failures = 0
+        self._refusal = ""  # why workers that could start are not used
         self._open = False
         self._starting: asyncio.Future[None] | None = None
         self.sandbox: dict[str, str] = {}
@@ -108,18 +111,17 @@ class Supervisor:
         if not worker.alive:
             return
         self._failures = 0
-        retirement = self._retirement(worker)
-        # Retiring can wait until another worker stands by.
-        if retirement and self._idle:
-            worker.end(retirement)
+        if worker.jobs >= self._options.jobs_per_worker:
+            worker.end(Ending.JOBS)
+        # That can wait until another worker stands by.
+        elif self._idle and self._has_grown(worker):
+            worker.end(Ending.MEMORY)
         else:
             self._idle.append(worker)
 
-    def _retirement(self, worker: WorkerProcess) -> Ending | None:
-        if worker.jobs >= self._options.jobs_per_worker:
-            return Ending.JOBS
+    def _has_grown(self, worker: WorkerProcess) -> bool:
         grown = worker.resident_bytes() - worker.resident_when_ready
-        return Ending.MEMORY if grown > self._options.max_growth_bytes else None
+        return grown > self._options.max_growth_bytes
 
     def _fill(self) -> None:
         """Start the missing workers, unless starting is being delayed."""
@@ -143,20 +145,26 @@ class Supervisor:
             process.end(Ending.START)
             return
         try:
-            sandbox = Ready.model_validate_json(packet).sandbox
+            answer = Ready.model_validate_json(packet)
         except ValueError:
             process.end(Ending.START)
             return
+        missing = answer.missing()
+        if missing and self._options.sandbox == "require":
+            self._refusal = UNCONFINED.format(
+                ", ".join(f"{name} ({how})" for name, how in missing.items())
+            )
+            process.end(Ending.START)
+            return
         process.ready()
-        self._report(sandbox)
+        self._report(answer.sandbox, missing)
         self._idle.append(process)
         if len(self._idle) == self._wanted and self._starting is not None:
             self._starting.set_result(None)
             self._starting = None
         self.on_change()
 
-    def _report(self, sandbox: dict[str, str]) -> None:
-        missing = {name: state for name, state in sandbox.items() if state != "yes"}
+    def _report(self, sandbox: dict[str, str], missing: dict[str, str]) -> None:
         if missing and sandbox != self.sandbox:
             log.warning("decode workers are confined less than they could be: %s", missing)
         self.sandbox = sandbox
@@ -173,9 +181,7 @@ class Supervisor:
         if not self._open:
             return
         if self._never_worked(process):
-            self._start_failed(
-                "a worker died before it did any work; its standard error is in the log"
-            )
+            self._start_failed(self._refusal or DIED_AT_START)
         else:
             self._fill()
         self.on_change()

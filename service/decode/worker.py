@@ -42,6 +42,8 @@ from service.decode.sample_clip import SAMPLE_CLIP
 
 Decode = Callable[[BinaryIO, Job, Setup], Clip]
 SOCKET, STDERR = 0, 2
+# mallopt(3), and glibc's own value at the start.
+M_MMAP_THRESHOLD, MAPPED_FROM_BYTES = -3, 128 << 10
 FILES_PER_JOB = 2
 # PyAV's command line, and its downloader of sample files.
 NOT_FOR_DECODING = ("av.__main__", "av.datasets")
@@ -69,6 +71,7 @@ def run(decode: Decode = decode_upload) -> None:
     # Closed by the end of the process and not before, so that its last words still come out.
     parent = socket.socket(fileno=SOCKET)
     setup = Setup.model_validate_json(parent.recv(MAX_MESSAGE_BYTES))
+    fix_allocator()
     warm_up()
     give_back = memory_keeper()
     silence()
@@ -86,6 +89,15 @@ def run(decode: Decode = decode_upload) -> None:
         # Before the answer, because the parent then looks at how much this process holds.
         give_back(KEPT_AT_WORK_BYTES)
         parent.send(answer.to_bytes())
+
+
+def fix_allocator() -> None:
+    """Have every large block mapped by itself, whatever was decoded before.
+
+    glibc raises that size after the first large block that is freed: what fits into the memory
+    limit would then depend on the clips before.
+    """
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
 
 
 def warm_up() -> None:

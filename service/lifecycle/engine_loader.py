@@ -13,6 +13,7 @@ from service.contract.errors import ApiError
 from service.decode import DecodePool
 from service.inference.engine import Engine, Stores
 from service.lifecycle.bundle_opening import checked_runtime, served_bundle
+from service.lifecycle.decode_trial import try_decoding
 from service.lifecycle.warm_labels import read_warm_labels
 from service.settings import Settings
 from service.telemetry.engine_telemetry import EngineTelemetry
@@ -48,6 +49,7 @@ class EngineLoader:
         try:
             if pool is not shared:
                 await pool.start(at_first=1)
+                await try_decoding(pool, self.settings.upload_dir)
             engine = await making
         except BaseException:
             making.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from service.decode.ending import Ending
+from service.decode.protocol import YES
 
 if TYPE_CHECKING:
     from service.access.admission import Admission
@@ -53,6 +54,15 @@ def watch_server(server: Watched) -> None:
         "xclip_decode_workers_ended",
         "Workers gone, by reason.",
         lambda: {end.value: server.engine.pool.stats.ended[end] for end in Ending},
+    )
+    m.watch_each(
+        "xclip_sandbox",
+        "1 where a measure that confines decode workers could be taken.",
+        "measure",
+        lambda: {
+            measure: float(outcome.startswith(YES))
+            for measure, outcome in server.engine.pool.sandbox.items()
+        },
     )
     m.watch(
         "xclip_api_keys_stale",

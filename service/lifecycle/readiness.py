@@ -11,6 +11,7 @@ import structlog
 from service.contract.errors import ApiError
 from service.contract.upload import check_storage
 from service.inference.engine import Engine
+from service.lifecycle.decode_trial import DecodeTrialFailed, try_decoding
 
 PROBE_EVERY_S = 2.0  # the network is tried at most this often …
 PROBE_SHARE = 0.05  # … and for at most this share of the time, however large it is
@@ -39,7 +40,7 @@ class Readiness:
 
     async def check(self, engine: Engine) -> None:
         """Refuse with ApiError `not_ready`, which says what is wrong, if anything is."""
-        failure = _standstill(engine)
+        failure = _standstill(engine) or await self._decode_fault(engine)
         if failure is None:
             async with self._trying:
                 if time.monotonic() >= self._next_try:
@@ -47,6 +48,18 @@ class Readiness:
             failure = self._failure
         if failure is not None:
             raise ApiError("not_ready", failure, retry_after_s=5)
+
+    async def _decode_fault(self, engine: Engine) -> str | None:
+        """Say why clips do not reach the workers; look again where the last one did not."""
+        if engine.pool.fault is None:
+            return None
+        try:
+            async with self._trying, asyncio.timeout(PROBE_TIMEOUT_S):
+                await try_decoding(engine.pool, self._upload_dir)
+        except (DecodeTrialFailed, TimeoutError) as error:
+            structlog.get_logger("service").error("sample clip not decoded", error=str(error))
+            return "clips cannot be handed to the decode workers"
+        return None
 
     async def _try(self, engine: Engine) -> None:
         """Run the network once, unless requests show already that it runs."""

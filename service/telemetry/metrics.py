@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -64,6 +64,12 @@ class Metrics:
         """Add a gauge that is read at each scrape."""
         Gauge(name, what, registry=self.registry).set_function(value)
 
+    def watch_each(
+        self, name: str, what: str, label: str, values: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """A gauge for each value of a label, read at each scrape."""
+        self.registry.register(_Gauges(name, what, label, values))
+
     def watch_totals(self, name: str, what: str, value: Callable[[], Mapping[str, int]]) -> None:
         """Add counters kept elsewhere, by reason, that are read at each scrape."""
         self.registry.register(_Totals(name, what, value))
@@ -87,4 +93,17 @@ class _Totals(Collector):
         family = CounterMetricFamily(self._name, self._what, labels=["reason"])
         for reason, count in self._value().items():
             family.add_metric([reason], count)
+        yield family
+
+
+class _Gauges(Collector):
+    def __init__(
+        self, name: str, what: str, label: str, values: Callable[[], Mapping[str, float]]
+    ) -> None:
+        self._name, self._what, self._label, self._values = name, what, label, values
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._what, labels=[self._label])
+        for value, number in self._values().items():
+            family.add_metric([value], number)
         yield family

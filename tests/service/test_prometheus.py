@@ -214,6 +214,14 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'xclip_decode_workers_ended_total{reason="crash"}': "0+60x60"},
         {'xclip_decode_workers_ended_total{reason="jobs"}': "0+60x60"},
     ),
+    "XclipSandboxIncomplete": (
+        {'xclip_sandbox{instance="a", measure="landlock"}': "0x60"},
+        {'xclip_sandbox{instance="a", measure="landlock"}': "1x60"},
+    ),
+    "XclipKeysStale": (
+        {'xclip_api_keys_stale{instance="a"}': "1x60"},
+        {'xclip_api_keys_stale{instance="a"}': "0x60"},
+    ),
     "XclipSharedCacheDown": (
         {'xclip_shared_cache_up{instance="a"}': "0x60"},
         {'xclip_shared_cache_up{instance="a"}': "1x60"},

@@ -132,10 +132,10 @@ def environment(_: BinaryIO) -> None:
     say(" ".join(sorted(os.environ)))
 
 
-def attempt(_: BinaryIO, what: str) -> None:
+def attempt(_: BinaryIO, *words: str) -> None:
     """Try something forbidden and say how it ended."""
     try:
-        ATTEMPTS[what]()
+        ATTEMPTS[" ".join(words)]()
     except OSError as error:
         say(errno.errorcode.get(error.errno or 0, "unknown"))
     except (RuntimeError, ValueError) as error:
@@ -155,6 +155,13 @@ def call(name: str, *arguments: Any) -> None:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def have_a_signal_sent() -> None:
+    """Ask the kernel to send SIGKILL to the parent when its next job comes."""
+    fcntl.fcntl(0, fcntl.F_SETSIG, 9)
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())
+    fcntl.fcntl(0, fcntl.F_SETFL, os.O_ASYNC)
 
 
 ATTEMPTS = {
@@ -178,6 +185,13 @@ ATTEMPTS = {
     "more": lambda: __import__("resource").setrlimit(7, (64, 64)),
     "memfd": lambda: os.memfd_create("more"),
     "truncate": lambda: os.ftruncate(0, 0),
+    "have a signal sent": have_a_signal_sent,
+    "owner": lambda: fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid()),
+    "signal number": lambda: fcntl.fcntl(0, fcntl.F_SETSIG, 9),
+    "asynchronous": lambda: fcntl.fcntl(0, fcntl.F_SETFL, os.O_ASYNC),
+    "lease": lambda: fcntl.fcntl(0, 1024, 1),
+    "lock": lambda: fcntl.lockf(0, fcntl.LOCK_SH),
+    "duplicate": lambda: fcntl.fcntl(0, fcntl.F_DUPFD, 0),
     "sigign": lambda: __import__("signal").signal(24, 1),
 }
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from service.decode import DecodeCrashed, DecodePool
-from service.decode.confine import YES, tried
+from service.decode.confine import _landlock_outcome, outcome_of
+from service.decode.protocol import YES, Ready
 from service.decode.syscalls import FilterUnavailable
-from tests.service.decode.conftest import Order, WithPool, told
+from tests.service.decode.conftest import MISBEHAVING, Order, WithPool, told
 
 # What no decoder ever does ends the process; the rest is refused and the clip with it.
 DEADLY = ("tcp", "udp", "pair", "connect", "exec", "vfork", "signal", "ptrace")
@@ -29,6 +30,12 @@ REFUSED = {
     "memfd": "EPERM",
     "truncate": "EPERM",
     "sigign": "EPERM",
+    "owner": "EPERM",
+    "signal number": "EPERM",
+    "asynchronous": "EPERM",
+    "lease": "EPERM",
+    "lock": "EPERM",
+    "duplicate": "EPERM",
     "thread": "RuntimeError",
     "more": "ValueError",
 }
@@ -98,8 +105,43 @@ def test_landlock_holds_by_itself(
         assert await told(pool, order("attempt exec")) == "EACCES"
 
     with_pool(scenario, workers=2)
-    assert caplog.text.count("not filtered") == 1
     assert caplog.text.count("confined less") == 1
+    assert caplog.text.count("install it") == 1
+
+
+def test_what_an_older_landlock_lacks_is_said() -> None:
+    assert _landlock_outcome(6) == YES
+    assert _landlock_outcome(5) == "yes, without signals: needs Linux 6.12"
+    oldest = _landlock_outcome(1)
+    assert oldest.startswith("yes, without moving files, truncating files, network ports")
+    assert Ready(sandbox={"landlock": oldest, "seccomp": "no: missing"}).missing() == {
+        "seccomp": "no: missing"
+    }
+
+
+# As on Linux before 6.12: what this kernel's Landlock knows of signals is left out.
+OLDER = (
+    sys.executable,
+    "-P",
+    "-B",
+    "-c",
+    "import runpy; from service.decode import confine; confine.LANDLOCK_SCOPE_SINCE = 99; "
+    f"runpy.run_path({MISBEHAVING[-1]!r}, run_name='__main__')",
+)
+
+
+def test_no_signal_reaches_the_service_though_landlock_knows_none(
+    with_pool: WithPool, order: Order
+) -> None:
+    """fcntl can have the kernel send any signal with the next packet: to this very process."""
+
+    async def scenario(pool: DecodePool) -> None:
+        assert await told(pool, order("attempt have a signal sent")) == "EPERM"
+        await pool.decode(order("fine"))
+        with pytest.raises(DecodeCrashed):
+            await pool.decode(order("attempt signal"))
+
+    with_pool(scenario, command=OLDER)
 
 
 def test_the_upload_cannot_be_written(
@@ -142,8 +184,8 @@ def test_a_measure_that_fails_says_why_and_the_others_go_on() -> None:
     def missing() -> str:
         raise OSError(errno.ENOSYS, "not there")
 
-    assert tried(missing) == "no: OSError: [Errno 38] not there"
-    assert tried(lambda: YES) == YES
+    assert outcome_of(missing) == "no: OSError: [Errno 38] not there"
+    assert outcome_of(lambda: YES) == YES
 
 
 ELSEWHERE = """

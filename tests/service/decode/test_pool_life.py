@@ -17,6 +17,7 @@ import pytest
 from model.inputs import InputSpec
 from service.decode import DecodePool, DecodeUnavailable, PoolOptions
 from service.decode.ending import Ending
+from service.decode.syscalls import FilterUnavailable
 from tests.service.decode.conftest import MISBEHAVING, Order, WithPool
 
 SPEC = InputSpec(num_frames=4, image_size=16, resize_short_side=16)
@@ -87,15 +88,47 @@ def test_workers_that_grew_retire(with_pool: WithPool, order: Order) -> None:
     with_pool(scenario, options={"spares": 1, "max_growth_bytes": 32 << 20})
 
 
-def test_the_last_worker_does_not_retire_before_another_is_ready(
-    with_pool: WithPool, order: Order
-) -> None:
+def test_a_worker_that_grew_stays_until_another_is_ready(with_pool: WithPool, order: Order) -> None:
     async def scenario(pool: DecodePool) -> None:
         for _ in range(3):
-            await pool.decode(order("fine"))
+            await pool.decode(order("grow 40"))
         assert not pool.stats.ended
 
+    with_pool(scenario, options={"max_growth_bytes": 32 << 20})
+
+
+def test_a_fresh_worker_for_each_clip(with_pool: WithPool, order: Order) -> None:
+    """Never a second clip in one process, also where nobody stands by."""
+
+    async def scenario(pool: DecodePool) -> None:
+        served: set[int] = set()
+        for _ in range(3):
+            decoding = asyncio.create_task(pool.decode(order("fine")))
+            await until(lambda: pool.running)
+            (pid,) = pool.pids
+            assert pid not in served
+            served.add(pid)
+            await decoding
+        assert pool.stats.ended == {Ending.JOBS: 3}
+
     with_pool(scenario, options={"jobs_per_worker": 1})
+
+
+def test_workers_that_lack_a_measure_are_not_used_where_all_are_required(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing() -> str:
+        raise FilterUnavailable("libseccomp is missing")
+
+    monkeypatch.setattr("service.decode.pool.compile_filter", missing)
+
+    async def main() -> None:
+        pool = DecodePool(2, SPEC, options=PoolOptions(sandbox="require"), command=MISBEHAVING)
+        with pytest.raises(DecodeUnavailable, match=r"lacks seccomp \(no: libseccomp is missing\)"):
+            await pool.start()
+        assert pool.pids == ()
+
+    asyncio.run(main())
 
 
 def test_workers_that_cannot_start(caplog: pytest.LogCaptureFixture) -> None:
