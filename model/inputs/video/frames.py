@@ -7,6 +7,7 @@ returns, so memory holds what is taken and never a whole decoded video.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import av
@@ -86,12 +87,11 @@ def decode_all(
 
 
 def _decode_leniently(context: Any, coded: Iterable[Any]) -> Iterator[Any]:
-    for packet in coded:
+    """Yield the pictures that can be decoded; pass over damage, but not over want of memory."""
+    for packet in chain(coded, (None,)):
         try:
             yield from context.decode(packet)
+        except MemoryError:  # FFmpeg's is one, too: another picture would be shown in its place
+            raise
         except av.FFmpegError:
             continue
-    try:
-        yield from context.decode(None)
-    except av.FFmpegError:
-        return
