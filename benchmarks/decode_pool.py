@@ -9,6 +9,7 @@ in every round. Goal: the pool adds at most 5 ms to the median. The frames must 
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ import psutil
 
 from benchmarks.lib.timing import as_row, publish, take_turns
 from model.inputs import InputSpec, NotAVideo, decode_clip
-from service.decode import DecodePool
+from service.decode import DecodePool, PoolOptions
 
 SPEC = InputSpec.official(8)
 SECONDS, RATE, WIDTH, HEIGHT = 10, 30, 340, 256
@@ -44,6 +45,7 @@ def main() -> int:
             rows = measure(runner, pools, clip, text)
             resident = [psutil.Process(pid).memory_full_info() for pid in pools[2].pids]
             replace_s = runner.run(time_a_replacement(pools[2]))
+            cpu_s = {count: runner.run(processor_time(clip, count)) for count in (500, 1)}
         finally:
             for pool in pools.values():
                 runner.run(pool.stop())
@@ -55,6 +57,8 @@ def main() -> int:
         clip=f"{SECONDS} s, {WIDTH}x{HEIGHT}, {RATE} frames/s, H.264, {SPEC.num_frames} sampled",
         pool_adds_ms=round(added, 2),
         goal_ms=GOAL_MS,
+        cpu_s_per_clip_one_worker=round(cpu_s[500], 3),
+        cpu_s_per_clip_fresh_worker_each=round(cpu_s[1], 3),
         worker_start_s=round(start_s, 3),
         worker_replaced_after_s=round(replace_s, 3),
         worker_resident_mib=round(max(m.rss for m in resident) / MIB, 1),
@@ -126,6 +130,22 @@ async def time_a_replacement(pool: DecodePool) -> float:
     while pool.stats.started == before or pool.ready < workers:
         await asyncio.sleep(0.001)
     return time.perf_counter() - started
+
+
+async def processor_time(clip: Path, clips_per_worker: int) -> float:
+    """Return the seconds of processor time that a clip costs, starts of workers included."""
+    options = PoolOptions(spares=0, jobs_per_worker=clips_per_worker)
+    pool = DecodePool(1, SPEC, options=options)
+    await pool.start()
+    started = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = psutil.Process(pool.pids[0]).cpu_times()
+    for _ in range(AT_ONCE):
+        await pool.decode(clip)
+    await pool.stop()
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime
+    # The first worker was started before, and is counted where it ends.
+    return (spent - own.user - own.system) / AT_ONCE
 
 
 if __name__ == "__main__":

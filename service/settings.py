@@ -5,6 +5,7 @@ Redis and rates are loaded where a setting asks for them: a server without is re
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -149,6 +150,10 @@ class Settings(BaseSettings):
     root_path: str = Field(
         "", description="prefix of every path, such as /xclip, where a proxy does not strip it"
     )
+    allowed_hosts: Names = Field(
+        (),
+        description="names that clients may call this server by, with commas between; default: any",
+    )
     trusted_proxies: str = Field(
         "127.0.0.1", description="addresses or networks whose X-Forwarded-For is believed"
     )
@@ -197,7 +202,7 @@ class Settings(BaseSettings):
             parse_rate(value)
         return value
 
-    @field_validator("cors_origins", "video_url_hosts", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "video_url_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """One text with commas, as variables and flags have it, is several names."""
@@ -207,6 +212,25 @@ class Settings(BaseSettings):
         return tuple(
             name.strip() for part in parts for name in str(part).split(",") if name.strip()
         )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if urlsplit(f"//{host}").hostname != host.lower().strip("[]"):
+                raise ValueError(f"{host[:80]!r} is no host name; leave scheme and port out")
+        return tuple(host.lower().strip("[]") for host in value)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        for proxy in value.split(","):
+            try:
+                if value.strip() != "*":
+                    ipaddress.ip_network(proxy.strip())
+            except ValueError as error:
+                raise ValueError(f"{error}; write 10.0.0.5 or 10.0.0.0/8") from None
+        return value
 
     @field_validator("cors_origins")
     @classmethod

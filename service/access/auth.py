@@ -1,4 +1,4 @@
-"""Who asks, whether they may, and how often. Decided before anything of a body is read."""
+"""Decide who asks, whether they may, and how often, before anything of a body is read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from service.access.client import client_of
+from service.access.origin import check_host, check_origin
 from service.contract.errors import ApiError
 from service.settings import Settings
 
@@ -22,13 +24,13 @@ KEY_SCHEMES = (
     HTTPBearer(auto_error=False, scheme_name="bearer"),
     APIKeyHeader(name=HEADER, auto_error=False, scheme_name="header"),
 )
-NOBODY = "unknown"
 
 
 class Access:
-    """The keys and rates of a server; without either everybody may ask as often as they like."""
+    """The keys, rates, names and origins of a server; without any, everybody may ask at will."""
 
     def __init__(self, settings: Settings) -> None:
+        self._origins, self._hosts = settings.cors_origins, settings.allowed_hosts
         self._keys: KeyFile | None = None
         self._rate: Rate | None = None
         self._rates: RateLimiter | None = None
@@ -67,19 +69,29 @@ class Access:
             await self._rates.stop()
 
     async def identify(self, request: Request) -> str:
-        """The name of who asks: of a key, or the address. ApiError 401 for a wrong key, or none."""
+        """Return the name of the key, or of the address, that a request comes from.
+
+        Raises:
+            ApiError: `unauthorized` for a wrong key or none, `unknown_host`.
+        """
         return self._who(request)[0]
 
     async def admit(self, request: Request) -> str:
-        """The same, and one more request of theirs counted; ApiError 429 when it is too many."""
+        """Identify the client of a request to classify, and count the request.
+
+        Raises:
+            ApiError: As `identify`; `foreign_origin`; `rate_limited` when it is one too many.
+        """
         client, rate = self._who(request)
+        check_origin(request.headers, self._origins)
         if rate is not None and self._rates is not None:
             await self._rates.count(rate, client)
         return client
 
     def _who(self, request: Request) -> tuple[str, Rate | None]:
+        check_host(request.headers, self._hosts)
         if self._keys is None:
-            return (request.client.host if request.client else NOBODY), self._rate
+            return client_of(request.client.host if request.client else None), self._rate
         given = _given(request)
         key = self._keys.find(given) if given else None
         if key is None:
@@ -91,7 +103,7 @@ class Access:
 
 
 def _given(request: Request) -> str:
-    """The key that came with a request, empty where none did."""
+    """Return the key that came with a request, empty where none did."""
     header = request.headers.get("authorization", "")
     if header[: len(BEARER)].lower() == BEARER:
         return header[len(BEARER) :].strip()

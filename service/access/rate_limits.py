@@ -1,6 +1,6 @@
-"""How often each client may ask: counted in Redis by all servers together, or by this one alone.
+"""Count how often each client asks: in Redis for all servers together, or here for this one.
 
-The counting is the library `limits`' sliding window. A Redis that is away costs precision, never
+The library `limits` counts, with a sliding window. A Redis that is away costs precision, never
 an answer: until it is back each server counts for itself.
 """
 
@@ -10,9 +10,10 @@ import contextlib
 import math
 import time
 
+import limits
 import structlog
 from limits.aio.storage import MemoryStorage, RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.strategies import SlidingWindowCounterRateLimiter as Limiter
 
 from service.cache.redis.circuit_breaker import CircuitBreaker
 from service.cache.redis.client import connection_pool, error_kind
@@ -25,12 +26,12 @@ PROBE_TIMEOUT_S = 1.0
 
 
 class RateLimiter:
-    """Counts requests by client. Make it, `start()` it on the event loop, `stop()` it."""
+    """Count requests by client. Create it, `start()` it on the event loop, `stop()` it."""
 
     def __init__(self, redis_url: str | None, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._own = Limiter(MemoryStorage())
+        self._shared: Limiter | None = None
         self._circuit: CircuitBreaker | None = None
         if redis_url is not None:
             self._pool = connection_pool(redis_url, timeout_s)
@@ -40,7 +41,7 @@ class RateLimiter:
                 key_prefix=PREFIX,
                 connection_pool=self._pool,  # type: ignore[arg-type]  # documented
             )
-            self._shared = SlidingWindowCounterRateLimiter(self._storage)
+            self._shared = Limiter(self._storage)
             self._circuit = CircuitBreaker(self._probe, _tell)
 
     @property
@@ -61,32 +62,36 @@ class RateLimiter:
                 await within(PROBE_TIMEOUT_S, self._pool.aclose())
 
     async def count(self, rate: Rate, client: str) -> None:
-        """Count one request; ApiError 429 where it is one too many."""
-        limiter, let_in = self._own, True
+        """Count one request of a client.
+
+        Raises:
+            ApiError: `rate_limited`, where a part of the rate is used up.
+        """
+        for part in rate.parts:
+            limiter, let_in = await self._hit(part, client)
+            if not let_in:
+                raise ApiError(
+                    "rate_limited",
+                    f"the limit of {part} is reached; ask again later",
+                    retry_after_s=await self._wait_s(limiter, part, client),
+                )
+
+    async def _hit(self, part: limits.RateLimitItem, client: str) -> tuple[Limiter, bool]:
+        """Count in Redis where it can be asked, else here; say where, and whether there is room."""
         if self._shared is not None and self._circuit is not None and self.shared:
             try:
-                let_in = await within(self._timeout_s, self._shared.hit(rate, client))
-                limiter = self._shared
+                return self._shared, await within(self._timeout_s, self._shared.hit(part, client))
             except Exception as error:  # whatever a broken Redis brings about
                 self._circuit.trip(error_kind(error))
-        if limiter is self._own:
-            let_in = await self._own.hit(rate, client)
-        if not let_in:
-            raise ApiError(
-                "rate_limited",
-                f"the limit of {rate} is reached; ask again later",
-                retry_after_s=await self._wait_s(limiter, rate, client),
-            )
+        return self._own, await self._own.hit(part, client)
 
-    async def _wait_s(
-        self, limiter: SlidingWindowCounterRateLimiter, rate: Rate, client: str
-    ) -> int:
-        """Seconds until there is room again; a whole window where nobody can tell."""
+    async def _wait_s(self, limiter: Limiter, part: limits.RateLimitItem, client: str) -> int:
+        """Return the seconds until there is room again; a whole window where nobody can tell."""
         try:
-            window = await within(self._timeout_s, limiter.get_window_stats(rate, client))
+            window = await within(self._timeout_s, limiter.get_window_stats(part, client))
             wait_s = window.reset_time - time.time()
         except Exception:  # as above
-            wait_s = rate.get_expiry()
+            wait_s = part.get_expiry()
         return max(1, math.ceil(wait_s))
 
     async def _probe(self) -> str | None:

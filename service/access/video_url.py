@@ -26,21 +26,35 @@ HTTPS_PORT = 443
 CHUNK_BYTES = 64 << 10
 HEADERS = {"Accept": "video/*, application/octet-stream", "Accept-Encoding": "identity",
            "User-Agent": "xclip-serve"}  # fmt: skip
-# Addresses that a gateway turns into IPv4 ones of its choice.
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Not for everybody, though `ipaddress` of some supported Python calls them global.
+NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "64:ff9b::/96",  # a gateway turns these into IPv4 addresses of its choice
+        "64:ff9b:1::/48",
+        "fec0::/10",  # site-local
+        "3fff::/20",  # documentation
+        "5f00::/16",  # segment routing
+        "192.0.0.0/24",  # protocol assignments
+        "192.88.99.0/24",  # 6to4 relays
+        "168.63.129.16/32",  # the host of Azure's virtual machines
+    )
+)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is an ordinary address of the internet, also inside an IPv6 one."""
+    """Whether an address, also one inside an IPv6 address, is an ordinary one of the internet."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is not None:
             return is_public(inner)
-        if address.teredo is not None or address in NAT64:
+        if address.teredo is not None:
             return False
+    if any(address in network for network in NOT_PUBLIC):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

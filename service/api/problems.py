@@ -24,6 +24,8 @@ STATUS: Mapping[ErrorCode, int] = {
     "malformed_request": 400,
     "client_disconnected": 400,  # for logs and metrics: nobody is there to read it
     "unauthorized": 401,
+    "foreign_origin": 403,
+    "unknown_host": 421,
     "bad_field": 422,
     "unknown_field": 422,
     "missing_field": 422,

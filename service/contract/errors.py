@@ -11,6 +11,8 @@ ErrorCode = Literal[
     "malformed_request",
     "client_disconnected",
     "unauthorized",
+    "foreign_origin",
+    "unknown_host",
     "bad_field",
     "unknown_field",
     "missing_field",

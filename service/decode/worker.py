@@ -136,9 +136,9 @@ def memory_keeper() -> Callable[[int], None]:
     gc.freeze()
 
     def give_back(kept_bytes: int) -> None:
+        # A decoder's pictures can hang on reference cycles, and a refusal holds its stack.
+        gc.collect()
         if (resident_pages() - fresh) * mmap.PAGESIZE > kept_bytes:
-            # A decoder's pictures can hang on reference cycles.
-            gc.collect()
             trim(0)
 
     return give_back

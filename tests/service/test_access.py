@@ -12,10 +12,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
 from service import keys as command
 from service.access import api_keys as under_test
 from service.access.api_keys import KeyFile, read_keys
+from service.access.client import client_of
+from service.access.origin import check_origin
+from service.contract.errors import ApiError
+from service.settings import Settings
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 
 ALICE, BOB = "xclip_alice", "xclip_bob"
@@ -217,6 +222,7 @@ def test_other_pages_may_not_ask_unless_allowed(clip: bytes) -> None:
     preflight = page | {"Access-Control-Request-Method": "POST"}
     with running(fake_runtime()) as server:
         answer = ask(server, clip, page)
+        assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")
         assert not [name for name in answer.headers if name.startswith("access-control")]
         assert server.client.options("/classify", headers=preflight).status_code == 405
     with running(fake_runtime(), cors_origins=("https://page.example",)) as server:
@@ -227,7 +233,101 @@ def test_other_pages_may_not_ask_unless_allowed(clip: bytes) -> None:
         assert refused.status_code == 415
         assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
         other = ask(server, clip, {"Origin": "https://elsewhere.example"})
+        assert other.status_code == 403
         assert "Access-Control-Allow-Origin" not in other.headers
+
+
+HOST = {"Host": "xclip.example:8443"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "https://xclip.example:8443"}, 200),
+        ({"Origin": "https://xclip.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "https://app.xclip.example"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        # A proxy may put another Host in: what the browser says of the page counts.
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://outside.example"}, 200),
+    ],
+)
+def test_a_page_of_the_server_itself_may_ask(headers: dict[str, str], status: int) -> None:
+    request = Headers(HOST | headers)
+    if status == 200:
+        check_origin(request, ())
+    else:
+        with pytest.raises(ApiError, match="XCLIP_CORS_ORIGINS"):
+            check_origin(request, ("https://other.example",))
+    check_origin(request, ("*",))
+
+
+def test_a_server_that_has_names_answers_to_no_other(clip: bytes) -> None:
+    """A page whose name was turned to this address (DNS rebinding) cannot read it."""
+    with running(fake_runtime(), allowed_hosts="localhost,Xclip.example,[::1]") as server:
+        for host in ("localhost:1", "xclip.example", "XCLIP.example:8443", "[::1]:1"):
+            assert ask(server, clip, {"Host": host}).status_code == 200, host
+        for host in ("evil.example", "127.0.0.1", "xclip.example.evil", "a@localhost.evil", "["):
+            for answer in (
+                ask(server, clip, {"Host": host}),
+                server.client.get("/model", headers={"Host": host}),
+            ):
+                assert answer.status_code in (400, 421), host
+        assert server.client.get("/readyz", headers={"Host": "10.0.0.1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("aaaa1", "unknown"),
+        ("x" * 5000, "unknown"),
+        ("", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_clients_are_told_apart_by_address(address: str | None, client: str) -> None:
+    assert client_of(address) == client
+
+
+def test_made_up_addresses_and_those_of_one_host_are_one_client(clip: bytes) -> None:
+    with running(fake_runtime(), rate_limit="2/hour") as server:
+        for kind in ("nonsense{}", "2001:db8::{}"):
+            asked = [ask(server, clip, {"X-Forwarded-For": kind.format(i)}) for i in range(4)]
+            assert [answer.status_code for answer in asked] == [200, 200, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "good"),
+    [
+        ("*", True),
+        ("127.0.0.1, 10.0.0.0/8,fd00::/8", True),
+        ("foo", False),
+        ("10.0.0.0/33", False),
+        ("10.0.0.1/8", False),
+        ("127.0.0.1,", False),
+    ],
+)
+def test_proxies_are_addresses_or_networks(proxies: str, good: bool) -> None:
+    if good:
+        assert Settings(trusted_proxies=proxies).trusted_proxies == proxies
+    else:
+        with pytest.raises(ValueError, match="write 10"):
+            Settings(trusted_proxies=proxies)
+
+
+def test_every_part_of_a_rate_counts(clip: bytes) -> None:
+    with running(fake_runtime(), rate_limit="5/hour;2/minute") as server:
+        asked = [ask(server, clip, {}) for _ in range(3)]
+    assert [answer.status_code for answer in asked] == [200, 200, 429]
+    assert "2 per 1 minute" in asked[2].json()["detail"]
 
 
 def test_operators_can_have_a_port_of_their_own(key_file: Path) -> None:

@@ -128,6 +128,10 @@ def modules(_: BinaryIO, *names: str) -> None:
     say(" ".join(name for name in names if name in sys.modules) or "none")
 
 
+def pid(_: BinaryIO) -> None:
+    say(str(os.getpid()))
+
+
 def environment(_: BinaryIO) -> None:
     say(" ".join(sorted(os.environ)))
 
@@ -208,6 +212,7 @@ ORDERS: dict[str, Any] = {
     "scribble": scribble,
     "modules": modules,
     "environment": environment,
+    "pid": pid,
     "attempt": attempt,
     "write": write_upload,
 }

@@ -18,7 +18,7 @@ from model.inputs import InputSpec
 from service.decode import DecodePool, DecodeUnavailable, PoolOptions
 from service.decode.ending import Ending
 from service.decode.syscalls import FilterUnavailable
-from tests.service.decode.conftest import MISBEHAVING, Order, WithPool
+from tests.service.decode.conftest import MISBEHAVING, Order, WithPool, told
 
 SPEC = InputSpec(num_frames=4, image_size=16, resize_short_side=16)
 
@@ -101,14 +101,8 @@ def test_a_fresh_worker_for_each_clip(with_pool: WithPool, order: Order) -> None
     """Never a second clip in one process, also where nobody stands by."""
 
     async def scenario(pool: DecodePool) -> None:
-        served: set[int] = set()
-        for _ in range(3):
-            decoding = asyncio.create_task(pool.decode(order("fine")))
-            await until(lambda: pool.running)
-            (pid,) = pool.pids
-            assert pid not in served
-            served.add(pid)
-            await decoding
+        served = {await told(pool, order("pid")) for _ in range(3)}
+        assert len(served) == 3
         assert pool.stats.ended == {Ending.JOBS: 3}
 
     with_pool(scenario, options={"jobs_per_worker": 1})

@@ -95,7 +95,19 @@ def test_a_redis_that_hangs_holds_up_one_request(redis_server: RedisServer) -> N
     run(with_limiters(redis_server.url, 1, work))
 
 
-@pytest.mark.parametrize("text", ["often", "", "5", "-1/minute", "5/fortnight"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "often",
+        "",
+        "5",
+        "-1/minute",
+        "5/fortnight",
+        "5/minute;",
+        "5/minute;often",
+        "5/minute nonsense",
+    ],
+)
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(ValueError, match="write it like"):
         parse_rate(text)
