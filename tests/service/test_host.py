@@ -144,7 +144,9 @@ def test_a_system_on_which_no_clip_can_be_decoded_is_told_at_the_start(
     server = RunningServer(fake_runtime()).begin()
     try:
         assert server._loaded.wait(60)
-        assert "a sample clip cannot be decoded: no memory for frames" in server.server.failure
+        assert "a sample clip cannot be decoded: no memory for frames" in (
+            server.server.failure or ""
+        )
         assert server.client.get("/readyz").status_code == 503
     finally:
         server.stop()
