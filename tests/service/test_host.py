@@ -111,7 +111,7 @@ def test_no_folder_for_uploads_is_one_line() -> None:
     command = [unshare, "-r", "--mount", "sh", "-c", read_only, "sh", *server]
     said = refused(command)
     assert "uploads cannot be stored" in said
-    assert "XCLIP_UPLOAD_DIR" in said
+    assert "--upload-dir" in said
 
 
 def test_uploads_that_cannot_be_opened_again_are_decoded(
