@@ -53,7 +53,8 @@ ENV_FILE=.env
 #GRAFANA_PASSWORD=admin
 
 # --- the server ---------------------------------------------------------------------------------
-# In the container XCLIP_HOST is :: and XCLIP_SANDBOX require; compose sets XCLIP_REDIS_URL and XCLIP_PORT itself.
+# In the container XCLIP_HOST is :: and XCLIP_SANDBOX require; compose sets XCLIP_REDIS_URL and
+# XCLIP_PORT itself.
 """
 
 
