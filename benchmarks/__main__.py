@@ -16,8 +16,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 CPU = (
-    "encoder", "stages", "text_length", "decode", "decode_pool", "latency", "profile_request",
-    "labels", "start", "serving",
+    "encoder", "stages", "text_length", "decode", "decode_plan", "decode_pool", "latency",
+    "profile_request", "labels", "start", "serving",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ TITLES = {
     "stages": "Text encoder and score head",
     "text_length": "Text cost follows the longest label",
     "decode": "Decode",
+    "decode_plan": "What planning saves, codec by codec",
     "decode_pool": "Decode in confined processes",
     "latency": "One request",
     "profile_request": "Where each millisecond goes",
