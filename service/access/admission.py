@@ -1,4 +1,4 @@
-"""Who gets in: decided at once, by how many are in and how long they take."""
+"""Admit or refuse at once, by how many requests are in and how long they take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_RETRY_S = 60
 
 
 class Admission:
-    """Counts uploads, and requests that are being answered; over a limit, the next is refused.
+    """Count uploads, and requests that are being answered; refuse the next one over a limit.
 
     A request has a place among the uploads until its body is in, then one among those that are
     being answered: slow senders never take a place from work that could be done.
@@ -39,12 +39,16 @@ class Admission:
 
     @property
     def in_flight(self) -> int:
-        """Requests that have begun and are not answered."""
+        """Number of requests that have begun and are not answered."""
         return self.uploading + self.answering
 
     @contextlib.contextmanager
     def upload(self, client: str) -> Iterator[None]:
-        """A place for this client to send a body; refused, too, where none could answer it."""
+        """Hold a place for this client to send a body.
+
+        Raises:
+            ApiError: `draining`; `queue_full`, also where nobody could answer the request.
+        """
         if self.draining:
             raise ApiError("draining", "the server is stopping; ask again", retry_after_s=1)
         self._check_queue()
@@ -64,7 +68,11 @@ class Admission:
 
     @contextlib.contextmanager
     def work(self) -> Iterator[None]:
-        """A place among the requests that are answered; ApiError where there is none."""
+        """Hold a place among the requests that are answered.
+
+        Raises:
+            ApiError: `queue_full`.
+        """
         self._check_queue()
         if not self.answering:
             self._last_end = time.monotonic()

@@ -38,7 +38,7 @@ class Access:
             self._open(settings)
 
     def _open(self, settings: Settings) -> None:
-        """Keys and rates, loaded only where there are some."""
+        """Load keys and rates, only where there are some."""
         from service.access.api_keys import KeyFile
         from service.access.rate_limits import RateLimiter
         from service.contract.rate import parse_rate
@@ -59,12 +59,12 @@ class Access:
         return self._keys is not None and self._keys.stale
 
     def start(self) -> None:
-        """Begin to count, on the event loop."""
+        """Begin to count requests, on the event loop."""
         if self._rates is not None:
             self._rates.start()
 
     async def stop(self) -> None:
-        """Count no more."""
+        """Stop counting requests."""
         if self._rates is not None:
             await self._rates.stop()
 

@@ -55,7 +55,7 @@ class RateLimiter:
             self._circuit.start()
 
     async def stop(self) -> None:
-        """Ask Redis no more."""
+        """Stop asking Redis."""
         if self._circuit is not None:
             await self._circuit.stop()
             with contextlib.suppress(Exception):  # nothing follows that could go wrong

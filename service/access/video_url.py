@@ -1,4 +1,4 @@
-"""A clip from an address that a client names: only from hosts the operator listed, over https.
+"""Fetch a clip from an address that a client names: from hosts the operator listed, over https.
 
 The danger is the server's own network. A name is resolved once and every address it stands for must
 be a public one; the connection goes to that address and no other, so a name that changes its answer
@@ -59,13 +59,13 @@ def is_public(address: Address) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Every address of a name, as the system knows them."""
+    """Look up every address of a name, as the system knows them."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, proto=6)
     return [str(entry[4][0]) for entry in found]
 
 
 class Fetcher:
-    """Fetches clips for one server; `resolver`, `allowed` and `tls` are for tests without a net."""
+    """Fetch clips for one server; `resolver`, `allowed` and `tls` are for tests without a net."""
 
     def __init__(
         self,
@@ -84,7 +84,11 @@ class Fetcher:
         self._tls = tls or ssl.create_default_context()
 
     async def fetch(self, url: str) -> Upload:
-        """The file at an address; the caller closes it. ApiError where it cannot be had."""
+        """Fetch the file at an address; the caller closes it.
+
+        Raises:
+            ApiError: `video_url_refused`, `video_url_failed` or `upload_too_large`.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._follow(url)
@@ -100,7 +104,7 @@ class Fetcher:
         raise _failed(f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: str) -> Upload | str:
-        """The file, or the address that a redirect names."""
+        """Return the file, or the address that a redirect names."""
         parts = self._checked(url)
         host, port = parts.hostname or "", parts.port or HTTPS_PORT
         address = await self._address(host, port)
@@ -144,7 +148,7 @@ class Fetcher:
             raise
 
     def _checked(self, url: str) -> SplitResult:
-        """The parts of an address that may be asked."""
+        """Return the parts of an address, if it may be asked."""
         try:
             if len(url) > MOST_URL_CHARS or not url.isascii() or not url.isprintable():
                 raise ValueError
@@ -163,7 +167,7 @@ class Fetcher:
         return parts
 
     async def _address(self, host: str, port: int) -> str:
-        """The one address that is connected to."""
+        """Return the one address to connect to."""
         try:
             found = await self._resolver(host, port)
         except OSError:

@@ -1,7 +1,7 @@
-"""Decoding strangers' videos in confined processes.
+"""Decode strangers' videos in confined processes.
 
-The parent imports `DecodePool`; a worker runs `service.decode.worker`. What each needs is loaded
-when it is asked for, so that a worker carries nothing of the parent's side.
+The parent imports `DecodePool`; a worker runs `service.decode.worker`. Names are loaded when they
+are first used, so that a worker loads nothing of the parent's side.
 """
 
 from __future__ import annotations

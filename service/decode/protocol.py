@@ -39,12 +39,12 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def to_bytes(self) -> bytes:
-        """As it goes over the socket."""
+        """Encode the message as it goes over the socket."""
         return self.model_dump_json().encode()
 
 
 class Confinement(Message):
-    """What a worker may use from the moment it is ready.
+    """Limits of a worker from the moment it is ready.
 
     `memory_bytes` may be allocated on top of what the started worker has. `seccomp_program` is
     the compiled filter in base64; empty where the parent could make none, `seccomp_missing` says
@@ -70,8 +70,8 @@ class Setup(Message):
 class Job(Message):
     """One clip. Two descriptors come along: the upload (read-only) and memory for the frames.
 
-    `ticket` is drawn for this job and comes back with its answer: what a worker says once more, or
-    late, or ahead of time, is then no answer to somebody else's clip.
+    `ticket` is drawn for this job and comes back with its answer: an answer that comes
+    twice, late or ahead of time is then no answer to somebody else's clip.
     """
 
     ticket: Ticket
@@ -93,7 +93,7 @@ class Ready(Message):
 
 
 class Decoded(Message):
-    """The frames are in the shared memory."""
+    """The clip was decoded: its frames are in the shared memory."""
 
     kind: Literal["decoded"] = "decoded"
     ticket: Ticket
@@ -111,7 +111,7 @@ class Refused(Message):
 
 
 class Failed(Message):
-    """An error of ours while decoding; `what` is for the log. No ticket: the worker is given up."""
+    """An error of this program while decoding; `what` is for the log, and the worker is ended."""
 
     kind: Literal["failed"] = "failed"
     what: Annotated[str, Field(max_length=4000)]
@@ -122,6 +122,6 @@ _ANSWER: TypeAdapter[Any] = TypeAdapter(Annotated[Answer, Field(discriminator="k
 
 
 def parse_answer(packet: bytes) -> Answer:
-    """The answer to a job; raises ValueError for anything that is none."""
+    """Parse the answer to a job; raise ValueError for anything that is none."""
     answer: Answer = _ANSWER.validate_json(packet)
     return answer

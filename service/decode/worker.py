@@ -1,6 +1,6 @@
 """A decode worker: `python -m service.decode.worker`, started by the pool with a socket as fd 0.
 
-It learns its settings, loads what it needs, locks itself in and then decodes one clip at a time
+It receives its settings, loads what it needs, confines itself and then decodes one clip at a time
 until the socket closes. It never sees a path or a client's file name: only open descriptors.
 """
 
@@ -54,7 +54,7 @@ REST_MS = 300
 
 
 def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
-    """What a worker does for a living."""
+    """Decode the clip of a job."""
     return decode_clip(
         source,
         setup.spec,
@@ -68,26 +68,26 @@ def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
 
 def run(decode: Decode = decode_upload) -> None:
     """Serve jobs on the socket until the parent closes it."""
-    # Closed by the end of the process and not before, so that its last words still come out.
+    # Closed by the end of the process and not before, so that its last message still arrives.
     parent = socket.socket(fileno=SOCKET)
     setup = Setup.model_validate_json(parent.recv(MAX_MESSAGE_BYTES))
     fix_allocator()
     warm_up()
-    give_back = memory_keeper()
-    silence()
+    return_memory = memory_returner()
+    discard_stderr()
     parent.send(Ready(sandbox=confine(setup.confinement)).to_bytes())
     coming = select.poll()
     coming.register(parent, select.POLLIN)
     while True:
         if not coming.poll(REST_MS):
-            give_back(KEPT_AT_REST_BYTES)
+            return_memory(KEPT_AT_REST_BYTES)
         packet, fds, _, _ = socket.recv_fds(parent, MAX_MESSAGE_BYTES, FILES_PER_JOB)
         if not packet:
             parent.detach()  # else its finaliser would ask for addresses, which the sandbox forbids
             return
         answer = work(packet, fds, decode, setup)
         # Before the answer, because the parent then looks at how much this process holds.
-        give_back(KEPT_AT_WORK_BYTES)
+        return_memory(KEPT_AT_WORK_BYTES)
         parent.send(answer.to_bytes())
 
 
@@ -101,7 +101,7 @@ def fix_allocator() -> None:
 
 
 def warm_up() -> None:
-    """Load now what would be loaded at its first use, when files are out of reach.
+    """Load now what would be loaded at its first use, when files cannot be opened any more.
 
     PyAV imports its classes for audio and subtitles when a file has such streams; the rest shows
     when a few bytes are decoded.
@@ -119,8 +119,8 @@ def warm_up() -> None:
         traceback.format_exc()
 
 
-def memory_keeper() -> Callable[[int], None]:
-    """A function that gives memory back to the system where more than so many bytes were kept.
+def memory_returner() -> Callable[[int], None]:
+    """Return a function that returns memory to the system where more than so many bytes are kept.
 
     Not after every clip: the pages that the next one needs anyhow would be cleared for nothing.
     """
@@ -135,24 +135,24 @@ def memory_keeper() -> Callable[[int], None]:
     # What is loaded by now stays; collecting need not look at it again.
     gc.freeze()
 
-    def give_back(kept_bytes: int) -> None:
+    def return_memory(kept_bytes: int) -> None:
         # A decoder's pictures can hang on reference cycles, and a refusal holds its stack.
         gc.collect()
         if (resident_pages() - fresh) * mmap.PAGESIZE > kept_bytes:
             trim(0)
 
-    return give_back
+    return return_memory
 
 
-def silence() -> None:
-    """Libraries may print what a file tells them to; nobody reads it, and logs must not fill."""
+def discard_stderr() -> None:
+    """Send standard error to nowhere: libraries may print what a file tells them to."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, STDERR)
     os.close(nowhere)
 
 
 def work(packet: bytes, fds: list[int], decode: Decode, setup: Setup) -> Answer:
-    """Do one job; whatever happens becomes an answer."""
+    """Do one job, and turn whatever happens into an answer."""
     try:
         if len(fds) != FILES_PER_JOB:
             raise ValueError(f"{len(fds)} descriptors came with the job")
@@ -179,12 +179,12 @@ def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup)
 
 
 def decoded(job: Job, clip: Clip) -> Decoded:
-    """The answer for a clip whose frames are in the shared memory."""
+    """Make the answer for a clip whose frames are in the shared memory."""
     return Decoded(ticket=job.ticket, shape=list(clip.frames.shape), info=clip.info)
 
 
 def refused(job: Job, error: VideoError) -> Refused:
-    """The answer for a video that cannot be used."""
+    """Make the answer for a video that cannot be used."""
     if isinstance(error.__cause__, MemoryError):
         error = TooDemanding()
     return Refused(ticket=job.ticket, error=type(error).__name__, facts=error.facts)
