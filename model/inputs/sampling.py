@@ -19,7 +19,7 @@ def sample_indices(
     views: int = 1,
     rng: np.random.Generator | None = None,
 ) -> Indices:
-    """Frame numbers, shape (views, num_frames).
+    """Choose which frames of a clip are looked at.
 
     Without `rng` the test rule: floor(i N/T + N/(2T)), the middle of each of T equal parts.
     Several views look at other places of the same parts: view v of V at the fraction
@@ -28,6 +28,18 @@ def sample_indices(
 
     With `rng` the training rule: a random frame of each of T parts of N // T frames. A clip
     shorter than T gives round(i N/T) mod N (ties to even), which can wrap to frame 0.
+
+    Args:
+        frames: N, the frames of the clip, 1 or more.
+        num_frames: T, the frames of one view, 1 or more.
+        views: V, 1 or more.
+        rng: Draws frames for training; None for the test rule.
+
+    Returns:
+        int64 (V, T), numbers from 0 to N - 1.
+
+    Raises:
+        ValueError: A count is not positive.
     """
     if frames <= 0 or num_frames <= 0 or views <= 0:
         raise ValueError(

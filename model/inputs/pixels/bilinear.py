@@ -2,7 +2,7 @@
 
 The rule looks at four source pixels per output pixel, whatever the reduction (no antialiasing),
 so its outcome differs visibly from other libraries' bilinear. Weights are 11-bit fixed point.
-Only the wanted part of the output is computed.
+Only the part of the output that is asked for is computed.
 """
 
 from __future__ import annotations

@@ -35,6 +35,6 @@ def _libavutil() -> Path:
                 return Path(path)
     package = Path(av.__file__).parent
     for pattern in ("av.libs/libavutil*", "av/.dylibs/libavutil*"):
-        for found in sorted(package.parent.glob(pattern)):
-            return found
+        for file in sorted(package.parent.glob(pattern)):
+            return file
     raise RuntimeError("the libavutil that PyAV uses was not found; install PyAV from its wheel")
