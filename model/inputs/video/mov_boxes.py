@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from model.inputs.errors import (
+    Encrypted,
     IsPicture,
     MissingBeginning,
     MissingIndex,
@@ -20,6 +21,8 @@ from model.inputs.video.source import SharedFile
 # More boxes than this before the index are not looked through.
 MOST_BOXES = 10_000
 HEADER, LONG_HEADER = 8, 16
+# The sample entry of an encrypted video, and how much of the index is searched for it.
+ENCRYPTED_ENTRY, INDEX_BYTES = b"encv", 4 << 20
 
 
 def check_not_a_picture(file: SharedFile) -> None:
@@ -36,7 +39,10 @@ def explain_failure(file: SharedFile, limits: VideoLimits) -> VideoError | None:
         if kinds & {"moof", "styp", "sidx"}:
             return MissingBeginning()
         return MissingIndex()
-    tracks = sum(kind == "trak" for kind in _inside(file, "moov"))
+    begin, end = next((b, e) for kind, b, e in _boxes(file, 0, file.size) if kind == "moov")
+    if ENCRYPTED_ENTRY in file.read_at(begin, min(end - begin, INDEX_BYTES)):
+        return Encrypted()
+    tracks = sum(kind == "trak" for kind, _, _ in _boxes(file, begin, end))
     return TooManyStreams(max_streams=limits.max_streams) if tracks > limits.max_streams else None
 
 
@@ -48,13 +54,6 @@ def _kinds(file: SharedFile) -> set[str]:
         if kind == "moov":
             break
     return kinds
-
-
-def _inside(file: SharedFile, outer: str) -> Iterator[str]:
-    for kind, begin, end in _boxes(file, 0, file.size):
-        if kind == outer:
-            yield from (inner for inner, _, _ in _boxes(file, begin, end))
-            return
 
 
 def _boxes(file: SharedFile, begin: int, end: int) -> Iterator[tuple[str, int, int]]:

@@ -306,13 +306,17 @@ def test_pictures_that_change_size_all_get_that_of_the_first(
     assert uncropped.frames.shape == (1, 8, 48, 64, 3)
 
 
-def test_encrypted_video_is_refused(encode_video: Encode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("movflags", ["faststart", "frag_keyframe+empty_moov"])
+def test_encrypted_video_is_refused(movflags: str, encode_video: Encode, tmp_path: Path) -> None:
     encryption = {
         "encryption_scheme": "cenc-aes-ctr",
         "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
         "encryption_kid": "a7e61c373e219033c21091fa607bf3b8",
+        "movflags": movflags,
     }
-    video = encode_video("libx264", FRAMES, options=X264, container_options=encryption)
+    video = encode_video(
+        "libx264", FRAMES, options=X264, container_options=encryption, path=tmp_path / "clip"
+    )
     with pytest.raises(Encrypted) as refused:
         decode_clip(video, SPEC)
     assert refused.value.code == "unsupported_media"
