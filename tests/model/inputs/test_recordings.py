@@ -373,3 +373,12 @@ def test_bare_motion_jpeg_is_a_film_and_one_jpeg_a_picture(encode_video: Encode)
     for few in (1, 2):
         with pytest.raises(IsPicture):
             decode_clip(io.BytesIO(jpegs(few)), SPEC)
+
+
+def test_dolby_vision_is_said(encode_video: Encode) -> None:
+    options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+    plain = encode_video("libx265", 20, options=options).getvalue()
+    assert both_ways(plain).info.warnings == ()
+    marked = plain.replace(b"hev1", b"dvhe")
+    assert marked != plain
+    assert both_ways(marked).info.warnings == (VideoWarning.DOLBY_VISION,)
