@@ -10,7 +10,11 @@ from service.decode.ending import Ending
 
 @dataclass
 class PoolStats:
-    """Counters since the start; they only grow. `busy_s` is seconds of workers at work."""
+    """Counters since the start; they only grow.
+
+    The sample clips with which the service tries itself count as well. `busy_s` is seconds of
+    workers at work.
+    """
 
     jobs: int = 0
     decoded: int = 0

@@ -185,7 +185,8 @@ def test_identical_uploads_at_once_are_encoded_once(clip: bytes) -> None:
     assert all(a["predictions"] == answers[0]["predictions"] for a in answers)
     probes = 6  # readiness runs the network too, at most once in a while
     assert 1 <= len(encoded) <= 1 + probes
-    assert server.server.engine.pool.stats.decoded == 1
+    trial = 1  # the sample clip of the start
+    assert server.server.engine.pool.stats.decoded - trial == 1
 
 
 @pytest.fixture(scope="module")
