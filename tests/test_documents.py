@@ -16,9 +16,9 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SECTION = re.compile(r"\]\(([^)#\s:]*)#([^)\s]+)\)")
 # In backticks, below a folder of ours: `service/app.py`, `docs/benchmarks/*.json`, `tests/model/`.
 FILE = re.compile(
-    r"`((?:benchmarks|configs|deploy|docs|export|model|service|tests|\.ci|\.github)/[\w./*{},-]*)[^`]*`"
+    r"`((?:benchmarks|configs|deploy|docs|examples|export|model|service|tests|xclip_serve|\.ci|\.github)/[\w./*{},-]*)[^`]*`"
 )
-MODULE = re.compile(r"python -m ((?:benchmarks|export|model|service)\b[\w.]*)")
+MODULE = re.compile(r"python -m ((?:benchmarks|export|model|service|xclip_serve)\b[\w.]*)")
 TARGET = re.compile(r"(?:`|^)make ([a-z][a-z-]*)", re.MULTILINE)
 WRITTEN = {"docs/benchmarks/gpu.md"}  # by `make gpu-check`, on a machine that has one
 # History names what is gone.

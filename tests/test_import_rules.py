@@ -30,7 +30,15 @@ def test_import_directions_hold() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["model.inputs", "export.bundle", "export.runtime", "service.app", "service.decode.worker"],
+    [
+        "model.inputs",
+        "export.bundle",
+        "export.runtime",
+        "service.app",
+        "service.decode.worker",
+        "xclip_serve.classifier",
+        "xclip_serve.client",
+    ],
 )
 def test_serving_side_loads_no_heavy_library(module: str) -> None:
     assert not modules_after(f"import {module}") & HEAVY
@@ -71,7 +79,7 @@ def test_the_check_sees_torch_where_it_is_loaded() -> None:
     assert "torch" in modules_after("from model import load_checkpoint")
 
 
-@pytest.mark.parametrize("package", ["model", "export", "service"])
+@pytest.mark.parametrize("package", ["model", "export", "service", "xclip_serve"])
 def test_importing_a_package_reads_no_environment_and_starts_no_thread(package: str) -> None:
     code = (
         "import os, threading\n"
@@ -81,3 +89,16 @@ def test_importing_a_package_reads_no_environment_and_starts_no_thread(package: 
         "assert threading.active_count() == 1\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_classifier_needs_no_http() -> None:
+    assert not modules_after("import xclip_serve.classifier") & {"fastapi", "starlette", "uvicorn"}
+
+
+def test_a_client_needs_no_network_library() -> None:
+    assert not modules_after("import xclip_serve.client") & {
+        "av",
+        "onnxruntime",
+        "redis",
+        "tokenizers",
+    }

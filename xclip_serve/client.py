@@ -1,0 +1,286 @@
+"""Ask a running server, from plain and from asynchronous code.
+
+A question changes nothing on the server, so asking again is safe: it is done where the server says
+when (429 and 503 with `Retry-After`), a bounded number of times, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Self, TypeVar, Unpack
+
+import httpx
+from pydantic import ValidationError
+
+from service.contract.answer import Classification, Problem
+from xclip_serve.errors import ClassifyError
+from xclip_serve.many import Answered, as_they_come, as_they_come_async
+from xclip_serve.question import Fields, Options, Video, form_fields
+
+TIMEOUT_S = 120.0  # of an upload, and of the answer: the server's own limits end before
+RETRIES = 5
+LONGEST_RETRY_S = 60
+AT_ONCE = 8
+BUSY = (429, 503)
+
+V = TypeVar("V", bound=Video)
+
+
+class _Question:
+    """One request, which can be sent again if its clip can be read again."""
+
+    def __init__(self, fields: Fields, video: BinaryIO | None) -> None:
+        self._fields, self._video = fields, video
+        self._sent = False
+
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether the clip is still to be had from its beginning."""
+        return not self._sent or self._video is None or self._video.seekable()
+
+    def parts(self) -> list[tuple[str, Any]]:
+        """Return the parts of the form, the clip last."""
+        self._sent = True
+        parts: list[tuple[str, Any]] = [
+            (name, (None, value)) for name, values in self._fields.items() for value in values
+        ]
+        if self._video is not None:
+            # What cannot be read twice has no length either: it is sent in chunks.
+            video = self._video if self._video.seekable() else _ReadOnce(self._video)
+            parts.append(("video", ("clip", video, "application/octet-stream")))
+        return parts
+
+
+class _ReadOnce:
+    """A pipe as httpx should see it, which takes the size of its inode for its length."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read = stream.read
+
+
+@contextmanager
+def _question(
+    video: Video | None,
+    labels: Sequence[str],
+    video_id: str | None,
+    video_url: str | None,
+    options: Options,
+) -> Iterator[_Question]:
+    """Open the clip for as long as the question is asked; a caller's stream stays open."""
+    fields = form_fields(labels, options)
+    for name, value in (("video_id", video_id), ("video_url", video_url)):
+        if value is not None:
+            fields[name] = [value]
+    if video is None:
+        yield _Question(fields, None)
+    elif isinstance(video, bytes):
+        yield _Question(fields, io.BytesIO(video))
+    elif isinstance(video, str | os.PathLike):
+        with open(video, "rb") as file:
+            yield _Question(fields, file)
+    else:
+        yield _Question(fields, video)
+
+
+def _read(response: httpx.Response) -> Classification:
+    """Return the answer; ClassifyError where it is a problem, or no answer of ours."""
+    try:
+        if response.is_success:
+            return Classification.model_validate_json(response.content)
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        raise ClassifyError(
+            "unexpected_answer",
+            f"{response.url} answered {response.status_code} and no xclip-serve answer; "
+            "is this the address of the server?",
+            status=response.status_code,
+            retry_after_s=_retry_after_s(response),
+        ) from None
+    raise ClassifyError(
+        problem.code,
+        problem.detail,
+        status=response.status_code,
+        retry_after_s=_retry_after_s(response),
+        request_id=problem.request_id,
+    )
+
+
+def _retry_after_s(response: httpx.Response) -> int | None:
+    text = response.headers.get("Retry-After", "")
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _pause_s(response: httpx.Response, question: _Question, attempt: int, retries: int) -> int:
+    """Return for how long to wait before asking again; -1 for not asking again."""
+    wait_s = _retry_after_s(response)
+    if response.status_code not in BUSY or wait_s is None or wait_s > LONGEST_RETRY_S:
+        return -1
+    return wait_s if attempt < retries and question.can_be_sent else -1
+
+
+def _unreachable(url: httpx.URL, error: httpx.TransportError) -> ClassifyError:
+    reason = str(error) or type(error).__name__
+    return ClassifyError("unreachable", f"no answer from {url}: {reason}; is the server running?")
+
+
+def _options(api_key: str | None, timeout_s: float) -> dict[str, Any]:
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    return {"headers": headers, "timeout": timeout_s}
+
+
+class Client:
+    """A server, asked from plain code; may be used by several threads.
+
+    Args:
+        url: Address of the server, such as http://127.0.0.1:8000, with its prefix if it has one.
+        api_key: Where the server asks for one.
+        retries: How often to ask again where the server is busy and says when.
+        timeout_s: Seconds without a byte, sent or received, after which to give up.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        retries: int = RETRIES,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._retries = retries
+        self._http = httpx.Client(base_url=url, **_options(api_key, timeout_s))
+
+    def classify(
+        self,
+        video: Video | None = None,
+        labels: Sequence[str] = (),
+        *,
+        video_id: str | None = None,
+        video_url: str | None = None,
+        **options: Unpack[Options],
+    ) -> Classification:
+        """Rank labels for a clip.
+
+        Args:
+            video: Path of a file, its bytes, or a binary stream.
+            labels: What may be seen; each a word or a phrase.
+            video_id: In place of `video`: of an earlier answer.
+            video_url: In place of `video`: an address that the server may fetch.
+            **options: See `xclip_serve.question.Options`.
+
+        Returns:
+            The answer, best label first.
+
+        Raises:
+            ClassifyError: Why there is none.
+            OSError: The file cannot be read.
+        """
+        with _question(video, labels, video_id, video_url, options) as question:
+            for attempt in range(self._retries + 1):
+                try:
+                    response = self._http.post("classify", files=question.parts())
+                except httpx.TransportError as error:
+                    raise _unreachable(self._http.base_url, error) from error
+                pause_s = _pause_s(response, question, attempt, self._retries)
+                if pause_s < 0:
+                    break
+                time.sleep(pause_s)
+            return _read(response)
+
+    def classify_many(
+        self,
+        videos: Iterable[V],
+        labels: Sequence[str] = (),
+        *,
+        at_once: int = AT_ONCE,
+        **options: Unpack[Options],
+    ) -> Iterator[Answered[V]]:
+        """Ask the same about many clips, `at_once` at a time; answers come as they are there.
+
+        Yields:
+            Each clip with its answer, or with the ClassifyError that it got instead.
+        """
+        with ThreadPoolExecutor(at_once, thread_name_prefix="asking") as threads:
+            yield from as_they_come(
+                videos,
+                lambda video: threads.submit(self.classify, video, labels, **options),
+                at_once,
+            )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """A server, asked from asynchronous code. Arguments and answers are those of `Client`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        retries: int = RETRIES,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._retries = retries
+        self._http = httpx.AsyncClient(base_url=url, **_options(api_key, timeout_s))
+
+    async def classify(
+        self,
+        video: Video | None = None,
+        labels: Sequence[str] = (),
+        *,
+        video_id: str | None = None,
+        video_url: str | None = None,
+        **options: Unpack[Options],
+    ) -> Classification:
+        """Rank labels for a clip; see `Client.classify`."""
+        with _question(video, labels, video_id, video_url, options) as question:
+            for attempt in range(self._retries + 1):
+                try:
+                    response = await self._http.post("classify", files=question.parts())
+                except httpx.TransportError as error:
+                    raise _unreachable(self._http.base_url, error) from error
+                pause_s = _pause_s(response, question, attempt, self._retries)
+                if pause_s < 0:
+                    break
+                await asyncio.sleep(pause_s)
+            return _read(response)
+
+    async def classify_many(
+        self,
+        videos: Iterable[V],
+        labels: Sequence[str] = (),
+        *,
+        at_once: int = AT_ONCE,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Answered[V]]:
+        """Ask the same about many clips; see `Client.classify_many`."""
+
+        async def ask(video: V) -> Classification:
+            return await self.classify(video, labels, **options)
+
+        async for answered in as_they_come_async(videos, ask, at_once):
+            yield answered
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
