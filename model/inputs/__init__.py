@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from model.inputs.limits import VideoLimits
     from model.inputs.pixels.crop import crop_frame, resize_short_side
-    from model.inputs.sampling import sample_indices
+    from model.inputs.sampling import FrameRule, sample_indices
     from model.inputs.spec import InputSpec
     from model.inputs.text.labels import (
         Prompt,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clip",
+    "FrameRule",
     "InputSpec",
     "LabelTooLong",
     "NotAVideo",
@@ -81,7 +82,7 @@ _HOMES = {
     ),
     "limits": ("VideoLimits",),
     "pixels.crop": ("crop_frame", "resize_short_side"),
-    "sampling": ("sample_indices",),
+    "sampling": ("FrameRule", "sample_indices"),
     "spec": ("InputSpec",),
     "text.tokenizer": ("LabelTooLong", "Tokenizer"),
 }

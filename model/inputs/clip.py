@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.inputs.sampling import FrameRule
+from model.inputs.work import CodecName, Work
+
 Pixels = NDArray[np.uint8]
 
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 Side = Annotated[int, Field(gt=0, le=2**20)]
-CodecName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
@@ -52,6 +54,7 @@ class VideoInfo(BaseModel):
         height: Pixels as displayed.
         codec: FFmpeg's name of the codec.
         frames: Number of frames in the requested range, from which the sampled ones were chosen.
+        frame_rule: Which frame of each segment was taken.
         frame_times_s: Seconds of each sampled frame after the first of the clip, view by view.
         warnings: What of the file was left out or is doubtful.
     """
@@ -64,6 +67,7 @@ class VideoInfo(BaseModel):
     height: Side
     codec: CodecName
     frames: Annotated[int, Field(gt=0, le=2**31)]
+    frame_rule: Annotated[FrameRule, Field(strict=False)] = FrameRule.EXACT
     frame_times_s: tuple[Seconds, ...]
     warnings: Annotated[tuple[VideoWarning, ...], Field(max_length=16)] = ()
 
@@ -73,11 +77,13 @@ class Clip:
     """Frames ready for a network, and the facts of the clip they come from.
 
     `frames` is uint8 RGB, C-contiguous, shape (crops * views, T, H, W, 3), all views of the first
-    crop before those of the second; `info.frame_times_s` has views * T values.
+    crop before those of the second; `info.frame_times_s` has views * T values. `work` is what was
+    decoded for them, where that is known.
     """
 
     frames: Pixels
     info: VideoInfo
+    work: Work | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 5 or self.frames.dtype != np.uint8 or self.frames.shape[-1] != 3:

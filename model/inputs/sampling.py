@@ -6,10 +6,90 @@ frame rate (X-CLIP paper, section 4.1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+
+
+class FrameRule(StrEnum):
+    """Which frame of a segment is taken.
+
+    `EXACT` is the published rule. `KEYFRAMES` takes the frame of the segment that needs the fewest
+    pictures decoded, which is a key frame where the segment holds one.
+    """
+
+    EXACT = "exact"
+    KEYFRAMES = "keyframes"
+
+
+# As servers are asked: auto is the exact rule where that is cheap enough, else the other.
+FrameChoice = Literal["exact", "keyframes", "auto"]
+
+
+class Segment(NamedTuple):
+    """The frames `first` to `end - 1`, of which the cheapest is taken; of several as cheap the one
+    nearest to `aim`.
+    """
+
+    first: int
+    end: int
+    aim: int
+
+
+def sample_segments(
+    frames: int,
+    num_frames: int,
+    *,
+    views: int = 1,
+    rng: np.random.Generator | None = None,
+    rule: FrameRule = FrameRule.EXACT,
+) -> list[Segment]:
+    """Return where each sampled frame may lie, view by view.
+
+    By `EXACT` a segment is the one frame that `sample_indices` gives. By `KEYFRAMES` it is one of T
+    equal parts of the clip (with `rng`, of the parts that this draws from), and that frame its aim.
+    The parts of a view share no frame. A clip of fewer than T frames has no parts to choose in:
+    both rules take the same frames.
+    """
+    aims = sample_indices(frames, num_frames, views=views, rng=rng)
+    if rule is FrameRule.EXACT or frames < num_frames:
+        return [Segment(aim, aim + 1, aim) for aim in aims.ravel().tolist()]
+    span = frames if rng is None else frames - frames % num_frames
+    segments = []
+    for view in aims.tolist():
+        for i, aim in enumerate(view):
+            first, end = (_first_of_part(k, span, num_frames) for k in (i, i + 1))
+            segments.append(Segment(first, end, min(max(aim, first), end - 1)))
+    return segments
+
+
+def _first_of_part(i: int, frames: int, parts: int) -> int:
+    """The first frame whose middle does not lie before part `i`: ceil(i N/T - 1/2)."""
+    return -((parts - 2 * i * frames) // (2 * parts))
+
+
+def choose_frames(segments: Sequence[Segment], costs: Indices | None) -> list[int]:
+    """Return the frame taken of each segment: the cheapest, of several the one nearest to its aim,
+    of two the first.
+
+    Args:
+        segments: Where the frames may lie.
+        costs: Pictures to decode for each frame of the clip alone, int64 (N,); None where no frame
+            is cheaper than another.
+    """
+    if costs is None:
+        return [segment.aim for segment in segments]
+    return [_cheapest(segment, costs[segment.first : segment.end]) for segment in segments]
+
+
+def _cheapest(segment: Segment, costs: Indices) -> int:
+    candidates = np.flatnonzero(costs == costs.min()) + segment.first
+    return int(candidates[np.abs(candidates - segment.aim).argmin()])
 
 
 def sample_indices(

@@ -12,17 +12,18 @@ from typing import Any, Self
 from model.inputs.clip import Pixels, VideoInfo
 from model.inputs.errors import ShownTooLarge
 from model.inputs.limits import VideoLimits
-from model.inputs.sampling import Indices
+from model.inputs.sampling import FrameRule, Indices, Segment, choose_frames
 from model.inputs.spec import PixelAspect
 from model.inputs.video.container import OpenVideo, check_picture, open_video
 from model.inputs.video.packets import PacketList, list_packets
 from model.inputs.video.picture import displayed_size, upright_rgb
 from model.inputs.video.source import SharedFile
 from model.inputs.video.timeline import select_range
+from model.inputs.work import RuleByWork, Work
 
 Size = tuple[int, int]
 Finish = Callable[[Pixels, Size], Pixels]
-Sampler = Callable[[int], Indices]
+Sampler = Callable[[int, FrameRule], list[Segment]]
 Take = Callable[[Any], "Taken"]
 
 
@@ -37,10 +38,11 @@ class Request:
     Attributes:
         start: Seconds from the first frame; None for the beginning.
         end: Seconds from the first frame; None for the end.
-        sampler: Frame numbers, shape (views, T), for a number of frames.
+        sampler: Where the frames of each view lie, for a number of frames and a frame rule.
         finish: Makes of an upright picture and the (height, width) it is shown at what is kept.
         pixel_aspect: Whether pixels that are not square are stretched.
         limits: How large the clip may be.
+        rule: The frame rule, or what chooses it by the work that the exact one would take.
         shown_at: (height, width) for all pictures; None for that of each.
     """
 
@@ -50,6 +52,7 @@ class Request:
     finish: Finish
     pixel_aspect: PixelAspect
     limits: VideoLimits
+    rule: FrameRule | RuleByWork = FrameRule.EXACT
     shown_at: Size | None = None
 
     @property
@@ -57,11 +60,26 @@ class Request:
         """Whether the clip is looked at from beginning to end."""
         return self.start is None and self.end is None
 
-    def picks(self, times: Sequence[float]) -> list[int]:
-        """The numbers of the sampled frames, view by view."""
+    @property
+    def rule_where_all_is_decoded(self) -> FrameRule:
+        """The frame rule where none saves anything."""
+        return self.rule if isinstance(self.rule, FrameRule) else FrameRule.EXACT
+
+    def picks(
+        self, times: Sequence[float], rule: FrameRule, costs: Indices | None = None
+    ) -> list[int]:
+        """The numbers of the sampled frames, view by view.
+
+        Args:
+            times: Seconds of each frame of the clip.
+            rule: The frame rule.
+            costs: Pictures to decode for each frame alone; None where all cost the same.
+        """
         inside = select_range(times, self.start, self.end)
-        picks: list[int] = (self.sampler(len(inside)) + inside.start).ravel().tolist()
-        return picks
+        if costs is not None:
+            costs = costs[inside.start : inside.stop]
+        chosen = choose_frames(self.sampler(len(inside), rule), costs)
+        return [inside.start + number for number in chosen]
 
 
 @dataclass(frozen=True)
@@ -79,10 +97,11 @@ class Taken:
 
 @dataclass(frozen=True)
 class Sampled:
-    """The sampled frames in order, and the facts of the clip."""
+    """The sampled frames in order, the facts of the clip, and what was decoded for them."""
 
     frames: list[Taken]
     info: VideoInfo
+    work: Work
 
 
 class ClipReader:
@@ -127,6 +146,22 @@ class ClipReader:
         """
         video = self.rewound()
         return video, list_packets(video, self.request.limits)
+
+    def work(self, pictures: int) -> Work:
+        """So many pictures of this clip."""
+        context = self.video.context
+        depths = [c.bits for c in context.format.components] if context.format else []
+        return Work(
+            codec=context.name,
+            depth=max(depths, default=0),
+            pixels=max(context.width, 0) * max(context.height, 0),
+            pictures=pictures,
+        )
+
+    def rule(self, exact: Callable[[], int]) -> FrameRule:
+        """The frame rule for this clip; `exact` counts the pictures that the exact one decodes."""
+        rule = self.request.rule
+        return rule if isinstance(rule, FrameRule) else rule(self.work(exact()))
 
     def taker(self, video: OpenVideo) -> Take:
         """A function that turns a picture of this decoder into a finished frame."""

@@ -9,10 +9,11 @@ import numpy as np
 from model.inputs.clip import Clip
 from model.inputs.limits import VideoLimits
 from model.inputs.pixels.crop import crop_frame, resize_short_side
-from model.inputs.sampling import sample_indices
+from model.inputs.sampling import FrameRule, Segment, sample_segments
 from model.inputs.spec import InputSpec
 from model.inputs.video.clip_reader import Request, Sampler
 from model.inputs.video.sample import Plan, sample_frames
+from model.inputs.work import RuleByWork
 
 
 def decode_clip(
@@ -26,6 +27,7 @@ def decode_clip(
     limits: VideoLimits | None = None,
     sampling: Literal["test", "train"] = "test",
     rng: np.random.Generator | None = None,
+    frame_rule: FrameRule | RuleByWork = FrameRule.EXACT,
     threads: int = 1,
     plan: Plan = "auto",
 ) -> Clip:
@@ -41,6 +43,8 @@ def decode_clip(
         limits: How large the clip may be; None for the defaults.
         sampling: "test" for the published rule, "train" for random frames drawn from `rng`.
         rng: Only with `sampling="train"`.
+        frame_rule: Which frame of each segment is taken, or what chooses the rule by the work that
+            the exact one takes.
         threads: Threads of the decoder, 1 or more.
         plan: "auto" decodes as little as gives the same frames, "full" decodes every frame.
 
@@ -60,13 +64,14 @@ def decode_clip(
         lambda image, size: crop_frame(image, spec, crops, size),
         spec.pixel_aspect,
         limits or VideoLimits(),
+        frame_rule,
     )
     sampled = sample_frames(source, request, threads, plan)
     rows = np.stack([taken.pixels for taken in sampled.frames])  # (V*T, crops, H, W, 3)
     side = spec.image_size
     frames = rows.reshape(views, spec.num_frames, crops, side, side, 3)
     frames = frames.transpose(2, 0, 1, 3, 4, 5).reshape(-1, spec.num_frames, side, side, 3)
-    return Clip(np.ascontiguousarray(frames), sampled.info)
+    return Clip(np.ascontiguousarray(frames), sampled.info, sampled.work)
 
 
 def decode_uncropped(
@@ -76,6 +81,7 @@ def decode_uncropped(
     limits: VideoLimits | None = None,
     sampling: Literal["test", "train"] = "train",
     rng: np.random.Generator | None = None,
+    frame_rule: FrameRule = FrameRule.EXACT,
     threads: int = 1,
 ) -> Clip:
     """Sample and decode whole frames with the short side resized: where augmentation begins.
@@ -86,6 +92,7 @@ def decode_uncropped(
         limits: How large the clip may be; None for the defaults.
         sampling: "train" for random frames drawn from `rng`, "test" for the published rule.
         rng: Only with `sampling="train"`.
+        frame_rule: Which frame of each segment is taken.
         threads: Threads of the decoder, 1 or more.
 
     Returns:
@@ -103,23 +110,25 @@ def decode_uncropped(
         lambda image, size: resize_short_side(image, spec, size),
         spec.pixel_aspect,
         limits or VideoLimits(),
+        frame_rule,
     )
     sampled = sample_frames(source, request, threads, "auto")
     frames = np.stack([taken.pixels for taken in sampled.frames])
-    return Clip(frames[None], sampled.info)
+    return Clip(frames[None], sampled.info, sampled.work)
 
 
 def _sampler(
     spec: InputSpec, views: int, sampling: str, rng: np.random.Generator | None
 ) -> Sampler:
-    """Frame numbers as a function of the frame count alone: asked twice, it answers the same."""
+    """Segments as a function of frame count and rule alone: asked twice, it answers the same."""
     if views < 1:
         raise ValueError(f"views must be at least 1, not {views}")
     if (sampling == "train") != (rng is not None):
         raise ValueError("sampling='train' needs rng, and sampling='test' takes none")
-    if rng is None:
-        return lambda count: sample_indices(count, spec.num_frames, views=views)
-    seed = int(rng.integers(1 << 62))
-    return lambda count: sample_indices(
-        count, spec.num_frames, views=views, rng=np.random.default_rng(seed)
-    )
+    seed = None if rng is None else int(rng.integers(1 << 62))
+
+    def sampler(count: int, rule: FrameRule) -> list[Segment]:
+        draw = None if seed is None else np.random.default_rng(seed)
+        return sample_segments(count, spec.num_frames, views=views, rng=draw, rule=rule)
+
+    return sampler

@@ -9,8 +9,8 @@ packet lies inside the file and begins as one plain picture.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,8 +22,16 @@ import numpy as np
 
 from model.inputs.errors import TooManyFrames
 from model.inputs.limits import VideoLimits
+from model.inputs.sampling import Segment, choose_frames
 from model.inputs.video.bitstream import inspector_for
-from model.inputs.video.bitstream.role import ENTRY, HEAD_BYTES, HIDDEN, Inspector, Role
+from model.inputs.video.bitstream.role import (
+    ENTRY,
+    HEAD_BYTES,
+    HIDDEN,
+    REFERENCE,
+    Inspector,
+    Role,
+)
 from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Take, Taken
 from model.inputs.video.container import OpenVideo, packets_of
 from model.inputs.video.frames import decode_runs
@@ -34,7 +42,7 @@ from model.inputs.video.packets import (
     changes_decoder,
     check_clear,
 )
-from model.inputs.video.planner import Schedule, runs, schedule
+from model.inputs.video.planner import Schedule, pictures_of, pictures_to_decode, runs, schedule
 from model.inputs.video.source import SharedFile
 from model.inputs.video.timeline import LONGEST_REORDER, check_duration
 
@@ -57,6 +65,33 @@ class Index:
     def frames(self) -> int:
         """The number of pictures that the file shows."""
         return len(self.dts)
+
+    def pictures_to_decode(self, numbers: Iterable[int]) -> int:
+        """About how many pictures the frames with these numbers need: an index does not tell in
+        which order the pictures of a group are shown.
+        """
+        latest: dict[int, int] = {}
+        for number in numbers:
+            group = bisect_right(self.groups, number) - 1
+            latest[group] = max(latest.get(group, 0), number)
+        roles = self.packets.roles
+        return sum(
+            1 + sum(1 for role in roles[self.groups[group] : number] if role and role & REFERENCE)
+            for group, number in latest.items()
+        )
+
+    def narrowed(self, segment: Segment) -> Segment:
+        """Return a segment within one group from which the same frame is taken.
+
+        The first picture of a group is its key frame and is shown first, so a segment that holds
+        one is that frame alone; a segment without lies inside one group.
+        """
+        begin, end = (bisect_left(self.groups, n) for n in (segment.first, segment.end))
+        keys = self.groups[begin:end]
+        if not keys:
+            return segment
+        key = min(keys, key=lambda number: abs(number - segment.aim))
+        return Segment(key, key + 1, key)
 
     @cached_property
     def largest_shift(self) -> int:
@@ -108,10 +143,13 @@ def _role(
 
 @dataclass(frozen=True)
 class Decoded:
-    """The taken frames and when they are shown, by frame number; the times of the first and the
-    last frame of the file, and how long the last one is shown. All times are ticks.
+    """The numbers of the taken frames, and by number the frames and when they are shown; the times
+    of the first and the last frame of the file, and how long the last one is shown. All times are
+    ticks. `pictures` were decoded.
     """
 
+    picks: list[int]
+    pictures: int
     taken: dict[int, Taken]
     ticks: dict[int, int]
     first_tick: int
@@ -120,17 +158,18 @@ class Decoded:
 
 
 def decode_indexed(
-    clip: ClipReader, video: OpenVideo, index: Index, numbers: Sequence[int]
+    clip: ClipReader, video: OpenVideo, index: Index, segments: Sequence[Segment]
 ) -> Decoded:
-    """Decode the frames with these `numbers`, in the order shown; the clip's threads share the
-    groups, the first of them in `video`, the others in files of their own.
+    """Decode one frame of each segment; the clip's threads share the groups, the first of them in
+    `video`, the others in files of their own.
 
     Raises NotAsPlanned where a group is not what the index promised.
     """
     last = len(index.groups) - 2
-    groups: dict[int, list[int]] = {0: [], last: []}
-    for number in sorted(set(numbers)):
-        groups.setdefault(bisect_right(index.groups, number) - 1, []).append(number)
+    narrowed = [index.narrowed(segment) for segment in segments]
+    groups: dict[int, list[Segment]] = {0: [], last: []}
+    for segment in sorted(set(narrowed)):
+        groups.setdefault(bisect_right(index.groups, segment.first) - 1, []).append(segment)
     order = sorted(groups)
     share = -(-len(order) // clip.threads)
     shares = [order[i : i + share] for i in range(0, len(order), share)]
@@ -149,11 +188,20 @@ def decode_indexed(
     else:
         with ThreadPoolExecutor(len(shares)) as pool:
             readers = list(pool.map(decode, shares))
+    chosen = {s: n for reader in readers for s, n in reader.chosen.items()}
     taken = {n: frame for reader in readers for n, frame in reader.taken.items()}
     ticks = {n: tick for reader in readers for n, tick in reader.ticks.items()}
     spans = {group: span for reader in readers for group, span in reader.spans.items()}
     _check_spans(index, spans)
-    return Decoded(taken, ticks, spans[0][0], spans[last][1], readers[-1].last_duration)
+    return Decoded(
+        picks=[chosen[segment] for segment in narrowed],
+        pictures=sum(reader.pictures for reader in readers),
+        taken=taken,
+        ticks=ticks,
+        first_tick=spans[0][0],
+        last_tick=spans[last][1],
+        last_duration=readers[-1].last_duration,
+    )
 
 
 def _check_spans(index: Index, spans: dict[int, tuple[int, int]]) -> None:
@@ -172,20 +220,27 @@ class GroupReader:
         self._take = take
         self._shift = 0
         self.last_duration = 0
+        self.pictures = 0
+        self.chosen: dict[Segment, int] = {}
         self.taken: dict[int, Taken] = {}
         self.ticks: dict[int, int] = {}
         self.spans: dict[int, tuple[int, int]] = {}
 
-    def decode(self, group: int, targets: Sequence[int]) -> None:
-        """Take the frames with the numbers `targets` of a group; note their times, and its span."""
+    def decode(self, group: int, segments: Sequence[Segment]) -> None:
+        """Take a frame of each segment of a group; note their times, and the group's span."""
         first, end = self._index.groups[group : group + 2]
         order, packets, coded = self._read(first, end)
-        numbers = {order.order[n - first]: n for n in targets}
+        costs = pictures_to_decode(packets, order.order)
+        local = [Segment(*(n - first for n in segment)) for segment in segments]
+        chosen = choose_frames(local, costs)
+        self.chosen |= {s: first + n for s, n in zip(segments, chosen, strict=True)}
+        numbers = {order.order[n]: first + n for n in chosen}
         stretches = runs(packets, numbers)
+        self.pictures += pictures_of(stretches)
         needed = (coded[i] for run in stretches for i in run.packets)
         taken = decode_runs(self._video, packets, stretches, needed, self._take)
         self.taken |= {numbers[i]: frame for i, frame in taken.items()}
-        self.ticks |= {n: order.pts[n - first] for n in targets}
+        self.ticks |= {first + n: order.pts[n] for n in chosen}
         self.spans[group] = (order.pts[0], order.pts[-1])
         if end == self._index.frames:
             self.last_duration = coded[-1].duration or 0

@@ -18,10 +18,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from model.inputs.sampling import Indices
 from model.inputs.video.bitstream.role import ENTRY, HIDDEN, REFERENCE, Role
 from model.inputs.video.packets import PacketList
 from model.inputs.video.timeline import LONGEST_REORDER, reaches_back
 
+NEVER = 2**63 - 1
 LONGEST_STEP = 2.5  # film shown at a television rate: steps of two and of three fields
 
 
@@ -86,6 +88,33 @@ def runs(packets: PacketList, targets: Iterable[int]) -> list[Run]:
         else:
             merged.append((start, starts[start]))
     return [_run(packets, start, inside) for start, inside in merged]
+
+
+def pictures_of(stretches: Iterable[Run]) -> int:
+    """Return how many pictures a plan decodes."""
+    return sum(len(run.packets) for run in stretches)
+
+
+def pictures_to_decode(packets: PacketList, order: Sequence[int]) -> Indices:
+    """Return how many pictures each shown one alone needs decoded, itself among them.
+
+    Args:
+        packets: A regular file.
+        order: Packet numbers in the order in which the pictures are shown, as in `Schedule`.
+
+    Returns:
+        int64, one for each of `order`; 1 for a key frame, more for any other picture.
+    """
+    roles = np.array(packets.roles, dtype=np.int64)
+    times = np.array([NEVER if t is None else t for t in packets.pts], dtype=np.int64)
+    entries = np.flatnonzero(roles & ENTRY)
+    numbers = np.array(order, dtype=np.int64)
+    last = np.searchsorted(entries, numbers, side="right") - 1
+    while (late := (last > 0) & (times[entries[last]] > times[numbers])).any():
+        last[late] -= 1  # a picture that leads in a key frame needs the group before it
+    references = np.concatenate([[0], np.cumsum((roles & REFERENCE) != 0)])
+    before = references[numbers] - references[entries[last]]
+    return np.where(numbers == entries[last], 1, np.maximum(before, 1) + 1)
 
 
 def _run(packets: PacketList, start: int, targets: set[int]) -> Run:

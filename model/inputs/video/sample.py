@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
 from model.inputs.clip import VideoInfo
 from model.inputs.errors import NoPicture, VideoError
+from model.inputs.sampling import FrameRule, Indices
 from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Request, Sampled, Taken
 from model.inputs.video.container import OpenVideo, packets_of
 from model.inputs.video.frames import decode_all, decode_runs
 from model.inputs.video.indexed import decode_indexed, read_index
 from model.inputs.video.packet_reader import packets_from_file, packets_from_memory
 from model.inputs.video.packets import PacketList
-from model.inputs.video.planner import runs, schedule
+from model.inputs.video.planner import Run, pictures_of, pictures_to_decode, runs, schedule
 from model.inputs.video.source import SharedFile
 from model.inputs.video.timeline import check_duration, select_range
 
@@ -55,17 +56,21 @@ def _sample(file: SharedFile, request: Request, threads: int, plan: Plan) -> Sam
 
 def sample_indexed(reader: ClipReader) -> Sampled:
     """From the index of an mp4, which is asked about as a whole."""
-    index = read_index(reader.video, reader.request.limits) if reader.request.is_whole else None
+    request = reader.request
+    index = read_index(reader.video, request.limits) if request.is_whole else None
     if index is None:
         raise NotAsPlanned
-    video, picks = reader.rewound(), reader.request.sampler(index.frames).ravel().tolist()
-    result = decode_indexed(reader, video, index, picks)
+    exact = request.sampler(index.frames, FrameRule.EXACT)
+    rule = reader.rule(lambda: index.pictures_to_decode(s.aim for s in exact))
+    video = reader.rewound()
+    result = decode_indexed(reader, video, index, request.sampler(index.frames, rule))
     *times, last = (
         video.clock.seconds(tick, result.first_tick)
-        for tick in (*(result.ticks[n] for n in picks), result.last_tick)
+        for tick in (*(result.ticks[n] for n in result.picks), result.last_tick)
     )
-    frames = [result.taken[n] for n in picks]
-    return _sampled(video, frames, times, (index.frames, index.frames), last, result.last_duration)
+    facts = Facts((index.frames, index.frames), last, result.last_duration, rule)
+    frames = [result.taken[n] for n in result.picks]
+    return _sampled(reader, frames, times, facts, result.pictures)
 
 
 def sample_planned(reader: ClipReader) -> Sampled:
@@ -79,10 +84,17 @@ def sample_planned(reader: ClipReader) -> Sampled:
         raise NotAsPlanned
     times = video.clock.shown_times(order.pts)
     check_duration(times, request.limits)
-    picks = request.picks(times)
-    numbers = [order.order[i] for i in picks]
-    stretches = runs(packets, numbers)
-    if sum(len(run.packets) for run in stretches) > WORTH_PLANNING * len(packets):
+
+    def plan(rule: FrameRule) -> tuple[list[int], list[Run]]:
+        keyed = rule is FrameRule.KEYFRAMES
+        costs = pictures_to_decode(packets, order.order) if keyed else None
+        picks = request.picks(times, rule, costs)
+        return picks, runs(packets, (order.order[i] for i in picks))
+
+    rule = reader.rule(lambda: pictures_of(plan(FrameRule.EXACT)[1]))
+    picks, stretches = plan(rule)
+    pictures = pictures_of(stretches)
+    if pictures > WORTH_PLANNING * len(packets):
         raise NotAsPlanned
     if packets.kept is not None:
         coded = packets_from_memory(packets, stretches)
@@ -90,7 +102,8 @@ def sample_planned(reader: ClipReader) -> Sampled:
         video = reader.rewound()
         coded = packets_from_file(video, packets, stretches)
     taken = decode_runs(video, packets, stretches, coded, reader.taker(video))
-    return _sampled_of(reader, times, picks, [taken[n] for n in numbers])
+    frames = [taken[order.order[i]] for i in picks]
+    return _sampled_of(reader, times, picks, frames, rule, pictures)
 
 
 def sample_all(reader: ClipReader) -> Sampled:
@@ -99,7 +112,9 @@ def sample_all(reader: ClipReader) -> Sampled:
     """
     video, packets = reader.listing
     request = reader.request
-    likely = set(_likely_picks(video, packets, request))
+    rule = request.rule_where_all_is_decoded
+    costs = _costs(packets) if rule is FrameRule.KEYFRAMES else None
+    likely = set(_likely_picks(video, packets, request, costs))
     if packets.kept is not None and not video.context.is_open:
         coded = iter(packets.kept)
     else:
@@ -110,49 +125,75 @@ def sample_all(reader: ClipReader) -> Sampled:
         raise NoPicture
     times = video.clock.shown_times(ticks)
     check_duration(times, request.limits)
-    picks = request.picks(times)
+    if costs is not None and len(costs) != len(times):
+        costs = None  # the packets do not show what they said
+    picks = request.picks(times, rule, costs)
     if not taken.keys() >= set(picks):
         again = reader.rewound()
         take = reader.taker(again)
         _, taken = decode_all(again, packets_of(again), request.limits, set(picks), take)
-    return _sampled_of(reader, times, picks, [taken[i] for i in picks])
+    return _sampled_of(reader, times, picks, [taken[i] for i in picks], rule, len(times))
 
 
-def _likely_picks(video: OpenVideo, packets: PacketList, request: Request) -> list[int]:
+def _costs(packets: PacketList) -> Indices | None:
+    """Pictures to decode for each frame alone; None where the packets do not tell."""
+    order = schedule(packets)
+    return None if order is None else pictures_to_decode(packets, order.order)
+
+
+def _likely_picks(
+    video: OpenVideo, packets: PacketList, request: Request, costs: Indices | None
+) -> list[int]:
     ticks = [t for t, gone in zip(packets.pts, packets.discarded, strict=True) if not gone]
     if not ticks:
         return []
     times = video.clock.shown_times(ticks)
     check_duration(times, request.limits)
+    if costs is not None and len(costs) != len(times):
+        costs = None
     with suppress(VideoError):
-        return request.picks(times)
+        return request.picks(times, request.rule_where_all_is_decoded, costs)
     return []
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a clip once it is read.
+
+    `counts` are the frames of the clip and those in the requested range, `last_time` is in seconds,
+    `last_duration` in ticks.
+    """
+
+    counts: tuple[int, int]
+    last_time: float
+    last_duration: int
+    rule: FrameRule
+
+
 def _sampled_of(
-    reader: ClipReader, times: Sequence[float], picks: list[int], frames: list[Taken]
+    reader: ClipReader,
+    times: Sequence[float],
+    picks: list[int],
+    frames: list[Taken],
+    rule: FrameRule,
+    pictures: int,
 ) -> Sampled:
     request = reader.request
     inside = len(select_range(times, request.start, request.end))
-    counts = len(times), inside
     picked = [times[i] for i in picks]
-    video, packets = reader.listing
-    return _sampled(video, frames, picked, counts, times[-1], packets.last_duration)
+    _, packets = reader.listing
+    facts = Facts((len(times), inside), times[-1], packets.last_duration, rule)
+    return _sampled(reader, frames, picked, facts, pictures)
 
 
 def _sampled(
-    video: OpenVideo,
-    frames: list[Taken],
-    times: Sequence[float],
-    counts: tuple[int, int],
-    last_time: float,
-    last_duration: int,
+    reader: ClipReader, frames: list[Taken], times: Sequence[float], facts: Facts, pictures: int
 ) -> Sampled:
-    """`counts` are the frames of the clip and those in the requested range; `last_duration` is in
-    ticks.
-    """
-    total, inside = counts
-    duration = last_time + video.clock.last_frame_s(last_duration, last_time, total)
+    video = reader.video
+    total, inside = facts.counts
+    duration = facts.last_time + video.clock.last_frame_s(
+        facts.last_duration, facts.last_time, total
+    )
     height, width = frames[0].displayed
     info = VideoInfo(
         duration_s=round(duration, 6),
@@ -161,7 +202,8 @@ def _sampled(
         height=height,
         codec=video.codec,
         frames=inside,
+        frame_rule=facts.rule,
         frame_times_s=tuple(times),
         warnings=video.warnings,
     )
-    return Sampled(frames, info)
+    return Sampled(frames, info, reader.work(pictures))

@@ -19,7 +19,7 @@ import pytest
 
 import model.inputs.video.indexed
 import model.inputs.video.packets
-from model.inputs import Clip, InputSpec, VideoError, decode_clip
+from model.inputs import Clip, FrameRule, InputSpec, VideoError, decode_clip
 
 SPEC = InputSpec(num_frames=8, image_size=32, resize_short_side=32)
 SEEDS = range(60)
@@ -131,7 +131,8 @@ def test_every_way_of_reading_gives_the_frames_of_a_full_decode(
     container = rng.choice(containers)
     data = change(rng, make(rng, codec, options, container), container)
     start = rng.uniform(0, 3)
-    requests: list[dict[str, Any]] = [{}, {"views": 3}, {"start": start, "end": start + 1}]
+    asked: list[dict[str, Any]] = [{}, {"views": 3}, {"start": start, "end": start + 1}]
+    requests = [{**request, "frame_rule": rule} for rule in FrameRule for request in asked]
     full = [outcome(data, plan="full", **request) for request in requests]
     if isinstance(full[0], Clip):
         assert full[0].info.frames == counted(data)

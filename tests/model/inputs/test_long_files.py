@@ -18,7 +18,7 @@ import model.inputs.video.frames
 import model.inputs.video.indexed
 import model.inputs.video.packets
 import model.inputs.video.sample
-from model.inputs import Clip, InputSpec, VideoError, VideoLimits, decode_clip
+from model.inputs import Clip, FrameRule, InputSpec, VideoError, VideoLimits, decode_clip
 from model.inputs.video.container import open_video
 from model.inputs.video.packets import list_packets
 from model.inputs.video.planner import schedule
@@ -60,6 +60,9 @@ REQUESTS: list[dict[str, Any]] = [
     {"start": 5.0, "end": 9.0},
     {"start": 11.501},
     {"start": 6.5, "end": 6.6},
+    {"frame_rule": FrameRule.KEYFRAMES},
+    {"frame_rule": FrameRule.KEYFRAMES, "views": 3},
+    {"frame_rule": FrameRule.KEYFRAMES, "start": 3.3, "end": 9.0},
 ]
 
 
