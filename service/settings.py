@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.inputs.limits import VideoLimits
+from model.inputs.sampling import FrameChoice
 from service.decode.options import PoolOptions
 
 MIB = 1 << 20
@@ -87,6 +88,15 @@ class Settings(BaseSettings):
     max_frames: Count = Field(CLIP.max_frames, description="frames of a video")
     decode_workers: Count | None = Field(None, description="decode processes; default: cores")
     decode_timeout_s: Seconds = Field(POOL.max_decode_s, description="time to decode one video")
+    frame_rule: FrameChoice = Field(
+        "auto",
+        description="frames taken where a request does not say: exact (the published rule), "
+        "keyframes (the cheapest of each segment), or auto: exact where that fits decode_budget_s",
+    )
+    decode_budget_s: Seconds = Field(
+        POOL.budget_s,
+        description="processor time that decoding by the exact rule may take under frame_rule auto",
+    )
     decode_clips_per_worker: Count = Field(
         POOL.jobs_per_worker,
         description="clips after which a decode process is replaced; 1: a new one for each",
@@ -188,6 +198,7 @@ class Settings(BaseSettings):
         """What decoding one clip may take."""
         return PoolOptions(
             max_decode_s=self.decode_timeout_s,
+            budget_s=self.decode_budget_s,
             memory_bytes=self.decode_memory_bytes,
             jobs_per_worker=self.decode_clips_per_worker,
             sandbox=self.sandbox,

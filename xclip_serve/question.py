@@ -22,6 +22,7 @@ class Options(TypedDict, total=False):
         start: Seconds; where to begin to look.
         end: Seconds; where to end.
         views: Temporal views to average.
+        frame_rule: "exact", "keyframes" or "auto": which frame of each segment is taken.
     """
 
     label_set: str | None
@@ -31,6 +32,7 @@ class Options(TypedDict, total=False):
     start: float | None
     end: float | None
     views: int | None
+    frame_rule: str | None
 
 
 Fields = dict[str, list[str]]

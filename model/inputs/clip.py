@@ -29,6 +29,11 @@ class VideoWarning(StrEnum):
         "the file has several video streams: the one that holds most was taken (its size and "
         "length are in the answer), the others were left out"
     )
+    KEY_FRAMES = (
+        "the frames in the middle of each segment would have taken too long to decode: others that "
+        "are cheaper were taken, their times are in the answer; ask for the first with "
+        "frame_rule=exact, of a part of the clip or of one scaled down where decoding times out"
+    )
     ONE_FRAME = "the clip has one frame: there is no motion to be seen in it"
     BLACK = "every frame that was looked at is black"
     HDR = (

@@ -21,6 +21,7 @@ class Work(BaseModel):
         depth: Bits of a sample; 0 if unknown.
         pixels: Width times height of a picture as it is coded.
         pictures: Number of pictures.
+        seconds: Processor time that decoding them took; 0 where it was not measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -29,6 +30,7 @@ class Work(BaseModel):
     depth: Annotated[int, Field(ge=0, le=32)]
     pixels: Annotated[int, Field(ge=0, le=2**40)]
     pictures: Pictures
+    seconds: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
 
 
 # Chooses a rule from what the exact one would take.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
+from model.inputs.sampling import FrameChoice
 from service.api.problems import PROBLEM_JSON, STATUS
 from service.api.request import VIDEO_ID
 from service.contract.answer import Problem
@@ -63,6 +64,13 @@ def classify_body(settings: Settings) -> dict[str, Any]:
             "minimum": 1,
             "maximum": settings.max_views,
             "description": "temporal views to average, default 1",
+        },
+        "frame_rule": {
+            **TEXT,
+            "enum": list(get_args(FrameChoice)),
+            "description": "which frame of each segment of the clip is taken: exact, the middle "
+            "(the published rule); keyframes, the one that is cheapest to decode; auto, exact "
+            f"unless that takes too long. Default: {settings.frame_rule}",
         },
     }
     for name, schema in fields.items():

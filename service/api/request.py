@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import get_args
 
 from model.inputs import check_template
+from model.inputs.sampling import FrameChoice
 from service.api.form import Form
 from service.api.label_fields import parse_labels
 from service.contract.errors import ApiError
@@ -21,7 +23,7 @@ from service.settings import Settings
 
 TEXT_FIELDS = frozenset(
     ["video_id", "video_url", "labels", "label_set", "template", "top_k", "shortlist", "start",
-     "end", "views"]
+     "end", "views", "frame_rule"]
 )  # fmt: skip
 REPEATED_FIELDS = frozenset(["labels", "template"])
 FILE_FIELD = "video"
@@ -81,11 +83,12 @@ def _clip(form: Form, fields: Fields, settings: Settings) -> UploadedClip | Link
     assert video_id is not None
     if not VIDEO_ID.fullmatch(video_id):
         raise ApiError("bad_field", "video_id is not one of ours; copy it from an earlier answer")
-    if sampling != Sampling():
+    if sampling != Sampling(frame_rule=settings.frame_rule):
         raise ApiError(
             "bad_field",
-            "video_id stands for what the network made of a clip with the start, end and views of "
-            "its upload, and its bytes are not kept; leave these out, or upload the clip again",
+            "video_id stands for what the network made of a clip with the start, end, views and "
+            "frame_rule of its upload, and its bytes are not kept; leave these out, or upload the "
+            "clip again",
         )
     return KnownClip(video_id)
 
@@ -134,7 +137,19 @@ def _sampling(fields: Fields, settings: Settings) -> Sampling:
     start, end = _seconds(fields, "start"), _seconds(fields, "end")
     if start is not None and end is not None and end <= start:
         raise ApiError("start_past_end", f"end ({end:g} s) must be after start ({start:g} s)")
-    return Sampling(_integer(fields, "views", 1, settings.max_views) or 1, start, end)
+    views = _integer(fields, "views", 1, settings.max_views) or 1
+    return Sampling(views, start, end, _frame_rule(fields, settings))
+
+
+def _frame_rule(fields: Fields, settings: Settings) -> FrameChoice:
+    text = _one(fields, "frame_rule")
+    choices: tuple[FrameChoice, ...] = get_args(FrameChoice)
+    for choice in choices:
+        if text == choice:
+            return choice
+    if text is not None:
+        raise ApiError("bad_field", f"frame_rule must be {', '.join(choices[:-1])} or auto")
+    return settings.frame_rule
 
 
 def _integer(fields: Fields, name: str, low: int, high: int) -> int | None:

@@ -83,6 +83,12 @@ class FeatureCache:
 
 
 def video_id(content_sha256: str, sampling: Sampling, network: str) -> str:
-    """Return the id of a clip: the same for the same bytes, sampling and network."""
+    """Return the id of a clip: the same for the same bytes, sampling and network.
+
+    Each id stands for the frames of one rule. By `auto` it is for the clips whose exact frames cost
+    too much, and whose others were taken; of the rest `auto` has the id of `exact`.
+    """
     parts = [content_sha256, sampling.views, sampling.start, sampling.end, network]
+    if sampling.frame_rule != "exact":
+        parts.append(sampling.frame_rule)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.inputs.sampling import FrameChoice
 from service.contract.upload import Upload
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which part of a clip is looked at, in seconds, and how often."""
+    """Which part of a clip is looked at, in seconds, how often, and by which frame rule."""
 
     views: int = 1
     start: float | None = None
     end: float | None = None
+    frame_rule: FrameChoice = "auto"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import logging
 from model.inputs import errors as video_errors
 from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
+from model.inputs.sampling import FrameChoice
 from service.decode.ending import OUT_OF_TIME, Ending
-from service.decode.errors import DecodeCrashed, DecodeTimeout, TooDemanding
+from service.decode.errors import DecodeCrashed, DecodeTimeout, ExactTimeout, TooDemanding
 from service.decode.frame_memory import FrameMemory
 from service.decode.process import WorkerExit
-from service.decode.protocol import Decoded, Failed, Refused, parse_answer
+from service.decode.protocol import Decoded, Failed, Job, Refused, parse_answer
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,12 @@ class BadAnswer(Exception):
         self.ending = ending
 
 
-def clip_from(packet: bytes, ticket: str, memory: FrameMemory, times: int) -> Clip:
+def clip_from(packet: bytes, job: Job, memory: FrameMemory, times: int) -> Clip:
     """Return the clip that a worker's answer describes.
 
     Args:
         packet: The answer as it came.
-        ticket: The ticket of the job.
+        job: What was asked.
         memory: Where the frames lie.
         times: How many frame times the answer must have.
 
@@ -50,10 +51,12 @@ def clip_from(packet: bytes, ticket: str, memory: FrameMemory, times: int) -> Cl
     if isinstance(answer, Failed):
         log.error("decoding failed in a worker: %r", answer.what)
         raise BadAnswer(Ending.FAILED)
-    if answer.ticket != ticket:
+    if answer.ticket != job.ticket:
         raise BadAnswer(Ending.GARBAGE)
     if isinstance(answer, Refused):
         raise _refusal(answer)
+    if job.frame_rule not in ("auto", answer.info.frame_rule):
+        raise BadAnswer(Ending.GARBAGE)
     return _clip(answer, memory, times)
 
 
@@ -76,11 +79,11 @@ def _clip(answer: Decoded, memory: FrameMemory, times: int) -> Clip:
     except OSError as error:
         # The worker made the memory smaller.
         raise BadAnswer(Ending.GARBAGE) from error
-    return Clip(frames, answer.info)
+    return Clip(frames, answer.info, answer.work)
 
 
-def error_for(exited: WorkerExit, limit_s: float) -> VideoError:
+def error_for(exited: WorkerExit, limit_s: float, rule: FrameChoice) -> VideoError:
     """Return the error for the sender of a clip whose worker ended."""
     if exited.ending in OUT_OF_TIME:
-        return DecodeTimeout(limit_s=limit_s)
+        return (ExactTimeout if rule == "exact" else DecodeTimeout)(limit_s=limit_s)
     return DecodeCrashed()

@@ -10,8 +10,19 @@ class DecodeTimeout(VideoError):
 
     code = "decode_timeout"
     sentence = (
-        "decoding did not finish within its limit of {limit_s:.3g} seconds; send a shorter video "
-        "or one of lower resolution"
+        "decoding did not finish within its limit of {limit_s:.3g} seconds, with the cheapest "
+        "frames neither; ask about a part of the video (start, end), or send it at a lower "
+        "resolution"
+    )
+
+
+class ExactTimeout(DecodeTimeout):
+    """Decoding by the exact frame rule took longer than its limit."""
+
+    sentence = (
+        "decoding did not finish within its limit of {limit_s:.3g} seconds; ask with "
+        "frame_rule=keyframes, which takes less, or about a part of the video (start, end), or "
+        "send it at a lower resolution"
     )
 
 

@@ -16,6 +16,7 @@ class PoolOptions(BaseModel):
 
     Attributes:
         max_decode_s: Seconds of wall time for a job; the same is allowed of processor time.
+        budget_s: Seconds of processor time that the exact frame rule may take by `auto`.
         memory_bytes: What a job may allocate beside the frames it returns.
         libav_alloc_bytes: The largest single allocation of FFmpeg.
         open_files: Descriptors of a worker.
@@ -34,6 +35,7 @@ class PoolOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_decode_s: Seconds = 8.0
+    budget_s: Seconds = 2.0
     memory_bytes: Positive = 256 * MIB
     libav_alloc_bytes: Positive = 64 * MIB
     open_files: Positive = 16

@@ -18,6 +18,7 @@ from pathlib import Path
 from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
 from model.inputs.limits import VideoLimits
+from model.inputs.sampling import FrameChoice
 from model.inputs.spec import InputSpec
 from service.decode.answer_validation import BadAnswer, clip_from, error_for
 from service.decode.descriptors import read_only
@@ -28,6 +29,7 @@ from service.decode.job_queue import STOPPED, JobQueue
 from service.decode.options import PoolOptions
 from service.decode.process import WORKER, WorkerExit, WorkerProcess
 from service.decode.protocol import MAX_FRAMES_PER_JOB, Confinement, Crops, Job, Setup
+from service.decode.rates import LearnedRates
 from service.decode.stats import PoolStats
 from service.decode.supervisor import Supervisor
 from service.decode.syscalls import FilterUnavailable, compile_filter
@@ -81,6 +83,7 @@ class DecodePool:
         spares = self.options.spares
         self._supervisor = Supervisor(workers + spares, command, self.options, self.stats)
         self._queue = JobQueue(self._supervisor, workers, spares, self.stats)
+        self._rates = LearnedRates()
         self._started = False
         # Why the last job could not be handed to a worker, where that was this system's fault.
         self.fault: str | None = None
@@ -152,6 +155,7 @@ class DecodePool:
         crops: Crops = 1,
         start: float | None = None,
         end: float | None = None,
+        frame_rule: FrameChoice = "exact",
         deadline: float | None = None,
     ) -> Clip:
         """Decode an upload.
@@ -164,6 +168,7 @@ class DecodePool:
             crops: Spatial crops of each frame, 1 or 3.
             start: First second to use; None begins with the first frame.
             end: Last second to use; None ends with the last frame.
+            frame_rule: Which frame of each segment is taken; auto goes by the options' budget.
             deadline: A `time.monotonic()` after which the job is given up; None has no deadline.
 
         Returns:
@@ -175,7 +180,7 @@ class DecodePool:
             TimeoutError: The deadline passed before a worker was free.
             DecodeUnavailable: No worker can be had.
         """
-        job, shape = self._job(views, crops, start, end)
+        job, shape = self._job(views, crops, start, end, frame_rule)
         self.stats.jobs += 1
         worker = await self._queue.acquire(deadline)
         began = time.monotonic()
@@ -191,7 +196,7 @@ class DecodePool:
             return outcome
         if outcome.ending is Ending.STOP:
             raise DecodeUnavailable(STOPPED)
-        raise error_for(outcome, give_up_at - began)
+        raise error_for(outcome, give_up_at - began, frame_rule)
 
     def _setup(self) -> Setup:
         program, missing = "", ""
@@ -215,15 +220,29 @@ class DecodePool:
         )
 
     def _job(
-        self, views: int, crops: Crops, start: float | None, end: float | None
+        self,
+        views: int,
+        crops: Crops,
+        start: float | None,
+        end: float | None,
+        frame_rule: FrameChoice,
     ) -> tuple[Job, Shape]:
         most = min(self.options.max_views, MAX_FRAMES_PER_JOB // self._spec.num_frames)
         if not 1 <= views * crops <= most:
             raise ValueError(f"views times crops must be 1 to {most}, not {views * crops}")
         side = self._spec.image_size
         shape = (views * crops, self._spec.num_frames, side, side, 3)
-        ticket = secrets.token_hex(8)
-        return Job(ticket=ticket, views=views, crops=crops, start=start, end=end), shape
+        job = Job(
+            ticket=secrets.token_hex(8),
+            views=views,
+            crops=crops,
+            start=start,
+            end=end,
+            frame_rule=frame_rule,
+            budget_s=self.options.budget_s,
+            rates=self._rates.known,
+        )
+        return job, shape
 
     async def _run(self, worker: WorkerProcess, task: Task) -> Clip | WorkerExit:
         """Try once: return the clip or how the worker ended, and release the worker."""
@@ -280,7 +299,7 @@ class DecodePool:
         if isinstance(result, WorkerExit):
             return result
         try:
-            clip = clip_from(result, task.job.ticket, memory, task.times)
+            clip = clip_from(result, task.job, memory, task.times)
         except BadAnswer as bad:
             worker.end(bad.ending)
             return WorkerExit(bad.ending, 0)
@@ -288,6 +307,8 @@ class DecodePool:
             self.stats.refused += 1
             raise
         self.stats.decoded += 1
+        if clip.work is not None:
+            self._rates.learn(clip.work, clip.info.frame_rule)
         return clip
 
     def _abandon(self, worker: WorkerProcess, answer: asyncio.Future[bytes | WorkerExit]) -> None:

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from model.inputs.clip import Sentence, VideoInfo
 from model.inputs.limits import VideoLimits
+from model.inputs.sampling import FrameChoice
 from model.inputs.spec import InputSpec
+from model.inputs.work import Work
+from service.decode.rates import MOST_KINDS
 
 # A packet larger than this is no answer. Room for the times of some two thousand frames.
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -25,6 +28,7 @@ Crops = Literal[1, 3]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 Ticket = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+Rate = Annotated[float, Field(gt=0)]
 # A number, or the name of a codec or container, in the sentence of a refusal.
 Fact = (
     Annotated[int, Field(ge=-(2**40), le=2**40)]
@@ -71,7 +75,9 @@ class Job(Message):
     """One clip. Two descriptors come along: the upload (read-only) and memory for the frames.
 
     `ticket` is drawn for this job and comes back with its answer: an answer that comes
-    twice, late or ahead of time is then no answer to somebody else's clip.
+    twice, late or ahead of time is then no answer to somebody else's clip. By `frame_rule` auto the
+    exact rule holds where it takes no more than `budget_s` of processor time by the learned
+    `rates`.
     """
 
     ticket: Ticket
@@ -79,6 +85,9 @@ class Job(Message):
     crops: Crops
     start: float | None
     end: float | None
+    frame_rule: FrameChoice
+    budget_s: Rate
+    rates: Annotated[dict[Name, Rate], Field(max_length=MOST_KINDS)]
 
 
 class Ready(Message):
@@ -93,12 +102,13 @@ class Ready(Message):
 
 
 class Decoded(Message):
-    """The clip was decoded: its frames are in the shared memory."""
+    """The clip was decoded: its frames are in the shared memory. `work` is what it took."""
 
     kind: Literal["decoded"] = "decoded"
     ticket: Ticket
     shape: list[int]
     info: VideoInfo
+    work: Work | None
 
 
 class Refused(Message):

@@ -14,8 +14,10 @@ import os
 import pkgutil
 import select
 import socket
+import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import BinaryIO
 
@@ -23,8 +25,10 @@ import av
 
 from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
+from model.inputs.sampling import FrameRule
 from model.inputs.spec import InputSpec
 from model.inputs.video.decode import decode_clip
+from model.inputs.work import Work
 from service.decode.confine import confine
 from service.decode.errors import TooDemanding
 from service.decode.frame_memory import write_frames
@@ -38,6 +42,7 @@ from service.decode.protocol import (
     Refused,
     Setup,
 )
+from service.decode.rates import estimated_s
 from service.decode.sample_clip import SAMPLE_CLIP
 
 Decode = Callable[[BinaryIO, Job, Setup], Clip]
@@ -55,6 +60,11 @@ REST_MS = 300
 
 def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
     """Decode the clip of a job."""
+
+    def by_cost(exact: Work) -> FrameRule:
+        fits = estimated_s(exact, job.rates) <= job.budget_s
+        return FrameRule.EXACT if fits else FrameRule.KEYFRAMES
+
     return decode_clip(
         source,
         setup.spec,
@@ -63,6 +73,7 @@ def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
         start=job.start,
         end=job.end,
         limits=setup.limits,
+        frame_rule=by_cost if job.frame_rule == "auto" else FrameRule(job.frame_rule),
     )
 
 
@@ -169,7 +180,8 @@ def work(packet: bytes, fds: list[int], decode: Decode, setup: Setup) -> Answer:
 
 def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup) -> Answer:
     try:
-        clip = decode(source, job, setup)
+        began = time.process_time()
+        clip = timed(decode(source, job, setup), began)
         write_frames(memory, clip.frames)
         return decoded(job, clip)
     except VideoError as error:
@@ -178,9 +190,18 @@ def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup)
         return refused(job, TooDemanding())
 
 
+def timed(clip: Clip, began: float) -> Clip:
+    """Note in the clip how much processor time it took since `began`."""
+    if clip.work is None:
+        return clip
+    seconds = time.process_time() - began
+    return replace(clip, work=clip.work.model_copy(update={"seconds": seconds}))
+
+
 def decoded(job: Job, clip: Clip) -> Decoded:
     """Make the answer for a clip whose frames are in the shared memory."""
-    return Decoded(ticket=job.ticket, shape=list(clip.frames.shape), info=clip.info)
+    shape = list(clip.frames.shape)
+    return Decoded(ticket=job.ticket, shape=shape, info=clip.info, work=clip.work)
 
 
 def refused(job: Job, error: VideoError) -> Refused:

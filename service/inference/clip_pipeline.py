@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from model.inputs import Clip, VideoInfo
+from model.inputs import Clip, FrameRule, VideoInfo, VideoWarning
 from service.cache.clips import EncodedClip, FeatureCache, video_id
 from service.cache.single_flight import SingleFlight
 from service.contract.errors import ApiError
 from service.contract.request import KnownClip, Sampling, UploadedClip
+from service.contract.upload import Upload
 from service.decode import DecodePool, DecodeUnavailable
 from service.inference.batching import VideoBatcher
 from service.inference.doubts import clip_doubts
@@ -52,7 +53,7 @@ class ClipPipeline:
 
         def start(_: list[str]) -> asyncio.Task[Mapping[str, IdentifiedClip]]:
             source = upload.duplicate()  # others may wait for this clip longer than its sender
-            task = asyncio.create_task(self._encode(identity, source.fileno(), sampling, timer))
+            task = asyncio.create_task(self._encode(upload, source.fileno(), sampling, timer))
             task.add_done_callback(lambda _: source.close())
             return task
 
@@ -67,15 +68,22 @@ class ClipPipeline:
         return IdentifiedClip(identity, clip, "hit")
 
     async def _encode(
-        self, identity: str, source: int, sampling: Sampling, timer: StageTimer
+        self, upload: Upload, source: int, sampling: Sampling, timer: StageTimer
     ) -> Mapping[str, IdentifiedClip]:
-        known = await self._cache.get(identity)
-        if known is not None:
-            return {identity: IdentifiedClip(identity, known, "hit")}
+        asked = video_id(upload.sha256, sampling, self._network)
+        exact = video_id(upload.sha256, replace(sampling, frame_rule="exact"), self._network)
+        ids = [exact, asked] if sampling.frame_rule == "auto" else [asked]
+        for identity, known in zip(ids, await self._held(ids), strict=True):
+            if known is not None:
+                return {asked: IdentifiedClip(identity, known, "hit")}
         try:
             with timer.stage("decode"):
                 decoded = await self._pool.decode(
-                    source, views=sampling.views, start=sampling.start, end=sampling.end
+                    source,
+                    views=sampling.views,
+                    start=sampling.start,
+                    end=sampling.end,
+                    frame_rule=sampling.frame_rule,
                 )
         except DecodeUnavailable:
             raise ApiError(
@@ -84,14 +92,20 @@ class ClipPipeline:
         encoded = await self._batcher.encode(decoded.frames)
         timer.add("queue", encoded.queued_s)
         timer.add("encode", encoded.ran_s)
-        clip = EncodedClip(encoded.answer, _info(decoded))
+        clip = EncodedClip(encoded.answer, _info(decoded, sampling))
+        identity = exact if decoded.info.frame_rule is FrameRule.EXACT else asked
         await self._cache.put(identity, clip)
-        return {identity: IdentifiedClip(identity, clip, "miss")}
+        return {asked: IdentifiedClip(identity, clip, "miss")}
+
+    async def _held(self, ids: Sequence[str]) -> list[EncodedClip | None]:
+        return await asyncio.gather(*(self._cache.get(identity) for identity in ids))
 
 
-def _info(clip: Clip) -> VideoInfo:
+def _info(clip: Clip, sampling: Sampling) -> VideoInfo:
     """Return the facts as answers give them: times to the millisecond, and what is doubtful."""
     info = clip.info
     times = tuple(round(time, 3) for time in info.frame_times_s)
     warnings = (*clip_doubts(clip), *info.warnings)
+    if sampling.frame_rule == "auto" and info.frame_rule is FrameRule.KEYFRAMES:
+        warnings = (*warnings, VideoWarning.KEY_FRAMES)
     return info.model_copy(update={"frame_times_s": times, "warnings": warnings})

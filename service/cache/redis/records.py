@@ -31,7 +31,7 @@ from service.cache.clips import EncodedClip
 Vector = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
 
-VERSION = 3  # another one, too, when decoding or sampling comes to choose other frames
+VERSION = 4  # another one, too, when decoding or sampling comes to choose other frames
 MARK = b"xcr"
 HEADER = struct.Struct("<3sB16s")
 CHECKSUM_BYTES = 16

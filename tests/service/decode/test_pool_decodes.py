@@ -12,6 +12,7 @@ import pytest
 
 from model.inputs import (
     Clip,
+    FrameRule,
     InputSpec,
     NotAVideo,
     RangeError,
@@ -32,7 +33,14 @@ def same(clip: Clip, reference: Clip) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", [{}, {"views": 3}, {"crops": 3, "views": 2}, {"start": 1.0, "end": 2.5}]
+    "wanted",
+    [
+        {},
+        {"views": 3},
+        {"crops": 3, "views": 2},
+        {"start": 1.0, "end": 2.5},
+        {"frame_rule": FrameRule.KEYFRAMES},
+    ],
 )
 def test_same_as_in_this_process(
     with_pool: WithPool, videos: dict[str, Path], wanted: dict[str, Any]
@@ -162,3 +170,25 @@ def test_a_pool_works_on_uvloop(videos: dict[str, Path]) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "rule"), [(1e6, FrameRule.EXACT), (1e-9, FrameRule.KEYFRAMES)]
+)
+def test_by_auto_the_exact_rule_holds_where_its_estimated_cost_fits(
+    with_pool: WithPool, videos: dict[str, Path], budget_s: float, rule: FrameRule
+) -> None:
+    path = videos["arm_wrestling"]
+
+    async def scenario(pool: DecodePool) -> None:
+        with path.open("rb") as file:
+            expected = decode_clip(file, SPEC, frame_rule=rule)
+        clip = await pool.decode(path, frame_rule="auto")
+        same(clip, expected)
+        assert clip.info.frame_rule is rule
+        assert clip.work is not None
+        assert expected.work is not None
+        assert clip.work.seconds > 0
+        assert clip.work.pictures == expected.work.pictures
+
+    with_pool(scenario, command=None, spec=SPEC, options={"budget_s": budget_s})

@@ -13,11 +13,22 @@ from model.inputs.errors import Fact
 from service.api.problems import STATUS
 from service.decode import DecodeCrashed, DecodePool, DecodeTimeout, TooDemanding
 from service.decode.answer_validation import REFUSALS, BadAnswer, clip_from
+from service.decode.errors import ExactTimeout
 from service.decode.frame_memory import FrameMemory
-from service.decode.protocol import Refused
+from service.decode.protocol import Job, Refused
 from tests.service.decode.conftest import Order, WithPool
 
 TICKET = "0123456789abcdef"
+JOB = Job(
+    ticket=TICKET,
+    views=1,
+    crops=1,
+    start=None,
+    end=None,
+    frame_rule="exact",
+    budget_s=1.0,
+    rates={},
+)
 HONEST: dict[str, Any] = {
     "kind": "decoded",
     "ticket": TICKET,
@@ -32,6 +43,7 @@ HONEST: dict[str, Any] = {
         "frame_times_s": [0.0, 0.1, 0.2, 0.3],
         "warnings": [],
     },
+    "work": {"codec": "h264", "depth": 8, "pixels": 64, "pictures": 9, "seconds": 0.5},
 }
 
 
@@ -94,6 +106,11 @@ NONSENSE = {
     "absurd height": f'fields {{"info.height": {10**12}}}',
     "a warning of its own": 'fields {"info.warnings": ["buy this"]}',
     "endless warnings": f'fields {{"info.warnings": {json.dumps([VideoWarning.HDR] * 1000)}}}',
+    "frames by another rule": 'fields {"info.frame_rule": "keyframes"}',
+    "a rule of its own": 'fields {"info.frame_rule": "best"}',
+    "negative work": 'fields {"work.pictures": -1}',
+    "work without end": "raw " + json.dumps(HONEST).replace('"seconds": 0.5', '"seconds": 1e999'),
+    "work of a long name": f'fields {{"work.codec": "{"x" * 65}"}}',
     "no frames": 'fields {"info.frames": 0}',
     "true is no number": 'fields {"info.width": true}',
     "a path as codec": 'fields {"info.codec": "/etc/passwd"}',
@@ -115,12 +132,12 @@ def test_nonsense_is_no_clip(said: str, spec: InputSpec) -> None:
     how, _, text = NONSENSE[said].partition(" ")
     packet = SAID[how](text)
     with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(BadAnswer, match="garbage"):
-        clip_from(packet, TICKET, memory, 4)
+        clip_from(packet, JOB, memory, 4)
 
 
 def test_the_answer_that_is_changed_above_is_good() -> None:
     with FrameMemory((1, 4, 16, 16, 3)) as memory:
-        clip = clip_from(SAID["fields"]("{}"), TICKET, memory, 4)
+        clip = clip_from(SAID["fields"]("{}"), JOB, memory, 4)
     assert clip.frames.shape == (1, 4, 16, 16, 3)
     assert not clip.frames.any()
 
@@ -144,7 +161,7 @@ def test_the_refusal_that_is_changed_above_is_good() -> None:
         FrameMemory((1, 4, 16, 16, 3)) as memory,
         pytest.raises(NotAVideo, match="not a video; send mp4"),
     ):
-        clip_from(packet, TICKET, memory, 4)
+        clip_from(packet, JOB, memory, 4)
 
 
 def test_an_honest_answer_by_the_same_means_is_taken(with_pool: WithPool, order: Order) -> None:
@@ -203,14 +220,14 @@ def test_every_refusal_can_be_passed_on() -> None:
     kinds = {TooDemanding, VideoError}
     for kind in VideoError.__subclasses__():
         kinds |= {kind, *kind.__subclasses__()}
-    kinds -= {DecodeTimeout, DecodeCrashed}
+    kinds -= {DecodeTimeout, ExactTimeout, DecodeCrashed}
     assert set(REFUSALS.values()) == {kind for kind in kinds if kind.__module__[:5] != "tests"}
     assert len(kinds) > 15
     for kind in kinds:
         facts: dict[str, Fact] = dict.fromkeys(kind.fields(), 7)
         packet = Refused(ticket=TICKET, error=kind.__name__, facts=facts).to_bytes()
         with FrameMemory((1, 4, 16, 16, 3)) as memory, pytest.raises(kind) as caught:
-            clip_from(packet, TICKET, memory, 4)
+            clip_from(packet, JOB, memory, 4)
         assert caught.value.detail == kind(**facts).detail
         assert caught.value.code in STATUS
 

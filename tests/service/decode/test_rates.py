@@ -1,0 +1,82 @@
+"""What a plan costs, learned from clips of the same kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.inputs import FrameRule
+from model.inputs.work import Work
+from service.decode.rates import (
+    ENOUGH_PICTURES,
+    FASTEST,
+    MOST_KINDS,
+    PRIOR,
+    LearnedRates,
+    estimated_s,
+    kind_of,
+)
+
+PICTURE = 3840 * 2160
+
+
+def work(**changed: Any) -> Work:
+    facts: dict[str, Any] = {
+        "codec": "hevc",
+        "depth": 10,
+        "pixels": PICTURE,
+        "pictures": 100,
+        "seconds": 10.0,
+    }
+    return Work(**(facts | changed))
+
+
+def test_before_anything_is_known_the_size_tells() -> None:
+    assert estimated_s(work(), {}) == pytest.approx(100 * PICTURE / PRIOR)
+    assert estimated_s(work(pictures=200), {}) == pytest.approx(2 * estimated_s(work(), {}))
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 40.0])
+def test_the_estimate_comes_to_what_was_measured(seconds: float) -> None:
+    rates = LearnedRates()
+    for _ in range(40):
+        rates.learn(work(seconds=seconds), FrameRule.EXACT)
+    assert estimated_s(work(), rates.known) == pytest.approx(seconds, rel=0.01)
+    other = work(pixels=PICTURE // 4)
+    assert estimated_s(other, rates.known) == estimated_s(other, {})
+
+
+def test_one_odd_clip_moves_the_estimate_little() -> None:
+    rates = LearnedRates()
+    rates.learn(work(seconds=1e-9), FrameRule.EXACT)
+    assert rates.known[kind_of(work())] == pytest.approx(PRIOR**0.8 * FASTEST**0.2)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "rule"), [(ENOUGH_PICTURES - 1, FrameRule.EXACT), (500, FrameRule.KEYFRAMES)]
+)
+def test_few_pictures_and_key_frames_say_only_that_it_is_no_slower(
+    pictures: int, rule: FrameRule
+) -> None:
+    rates = LearnedRates()
+    rates.learn(work(pictures=pictures, seconds=1e5), rule)
+    assert rates.known[kind_of(work())] == PRIOR
+    rates.learn(work(pictures=pictures, seconds=0.1), rule)
+    assert rates.known[kind_of(work())] > PRIOR
+
+
+def test_what_was_not_measured_teaches_nothing() -> None:
+    rates = LearnedRates()
+    for nothing in (work(seconds=0.0), work(pictures=0), work(pixels=0)):
+        rates.learn(nothing, FrameRule.EXACT)
+    assert rates.known == {}
+
+
+def test_kinds_are_bounded_and_the_oldest_goes() -> None:
+    rates = LearnedRates()
+    for i in range(3 * MOST_KINDS):
+        rates.learn(work(codec=f"codec{i}"), FrameRule.EXACT)
+        rates.learn(work(codec="kept"), FrameRule.EXACT)
+    assert len(rates.known) == MOST_KINDS
+    assert kind_of(work(codec="kept")) in rates.known
