@@ -27,11 +27,11 @@ from export.precision import make_builds, with_engines
 from export.reference import Reference, torch_answers
 from export.tracing import write_graph
 from export.verify import verify_builds
-from model.checkpoint import Checkpoint
+from model.checkpoints.loaded import LoadedNetwork
 from model.data.lists.labels import read_labels
 from model.evaluate.scorer import TorchScorer, label_vectors
 from model.inputs import Tokenizer, check_templates, label_prompts
-from model.network.xclip import XClip
+from model.network.video_text import VideoTextNetwork
 from model.progress import Steps
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -55,7 +55,7 @@ class BundleOptions:
 
 
 def make_bundle(
-    checkpoint: Checkpoint, output: Path, options: BundleOptions, steps: Steps
+    checkpoint: LoadedNetwork, output: Path, options: BundleOptions, steps: Steps
 ) -> Bundle:
     """Export, compare and only then let the bundle appear at `output`.
 
@@ -104,11 +104,12 @@ def make_bundle(
                 )
         draft = BundleManifest(
             name=checkpoint.name,
-            variant=net.config.variant,
+            variant=net.variant,
             source=checkpoint.source,
             trained=checkpoint.trained,
             warnings=() if checkpoint.trained else (UNTRAINED,),
             logit_scale=float(net.logit_scale.exp()),
+            logit_bias=net.logit_bias,
             inputs=net.inputs,
             templates=templates,
             graphs=graphs,
@@ -129,7 +130,7 @@ def make_bundle(
     return open_bundle(output)
 
 
-def _write_graphs(net: XClip, folder: Path, steps: Steps) -> dict[GraphName, GraphInfo]:
+def _write_graphs(net: VideoTextNetwork, folder: Path, steps: Steps) -> dict[GraphName, GraphInfo]:
     graphs: dict[GraphName, GraphInfo] = {}
     for traced in graphs_of(net):
         with steps.step(f"Tracing {traced.name}"):
@@ -138,7 +139,10 @@ def _write_graphs(net: XClip, folder: Path, steps: Steps) -> dict[GraphName, Gra
 
 
 def embed_labels(
-    net: XClip, tokenizer: Tokenizer, labels: tuple[str, ...], templates: tuple[str, ...] = ()
+    net: VideoTextNetwork,
+    tokenizer: Tokenizer,
+    labels: tuple[str, ...],
+    templates: tuple[str, ...] = (),
 ) -> LabelSet:
     """Encode a label list, before the prompt head, each label in the network's own prompts."""
     scorer = TorchScorer(net, tokenizer, templates=templates)

@@ -16,8 +16,13 @@ from export.limits import limits_text
 from export.report import print_bundle, print_parity
 from export.runtime import RuntimeUnavailableError
 from model.command_line import Parser, one_line
+from model.inputs.text.templates import TEMPLATE_LISTS
 from model.progress import Steps
 
+SOURCES = (
+    "anything `python -m model.convert` takes; a network of open_clip as it is: hf-hub:ORG/NAME, "
+    "local-dir:FOLDER, open_clip:MODEL/TAG"
+)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 EXAMPLES = """\
 other commands:
@@ -26,6 +31,7 @@ other commands:
 
 examples:
   python -m export k400_32_8.pth --output bundles/b32 --labels kinetics400.csv
+  python -m export hf-hub:timm/PE-Core-B-16 --output bundles/pe-b16 --labels kinetics400.csv
   python -m export my-checkpoint --output bundles/gpu --precision fp16 fp32 --tensorrt
   python -m export my-checkpoint --output bundles/fast --precision bf16 int8 fp32 --clips *.mp4
 """
@@ -51,11 +57,11 @@ def _export(argv: Sequence[str]) -> int:
     check_output(options.output, overwrite=options.overwrite)
     # Torch comes in here, so that --help, inspect and typing mistakes answer at once.
     from export.build import BundleOptions, make_bundle
-    from model.checkpoint import read_checkpoint
+    from model.checkpoint import read_network
 
     steps = Steps()
     with steps.step(f"Loading {options.checkpoint}"):
-        checkpoint = read_checkpoint(options.checkpoint)
+        checkpoint = read_network(options.checkpoint, pooling=options.pooling)
     bundle = make_bundle(
         checkpoint,
         options.output,
@@ -68,7 +74,7 @@ def _export(argv: Sequence[str]) -> int:
             timing_cache=options.timing_cache,
             overwrite=options.overwrite,
             force=options.force,
-            templates=None if options.template is None else tuple(options.template),
+            templates=_templates(options),
         ),
         steps,
     )
@@ -78,6 +84,8 @@ def _export(argv: Sequence[str]) -> int:
             print_parity(parity, console)
     made = f"{bundle.path} is made: {bundle.manifest.name}, sha256:{bundle.hash}"
     console.print(made, soft_wrap=True, highlight=False)
+    for note in checkpoint.notes:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
     return 0
 
 
@@ -89,7 +97,7 @@ def _export_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="anything `python -m model.convert` takes")
+    add("checkpoint", metavar="CHECKPOINT", help=SOURCES)
     add("--output", required=True, type=Path, metavar="BUNDLE", help="folder to make")
     add(
         "--labels",
@@ -106,6 +114,7 @@ def _export_parser() -> argparse.ArgumentParser:
         choices=PRECISIONS,
         help="what the video encoder may run in; the first is the default (default: fp32)",
     )
+    _add_pooling(parser)
     _add_clips(parser)
     add(
         "--calibrate",
@@ -130,9 +139,22 @@ def _export_parser() -> argparse.ArgumentParser:
         help="text around a label, with one {}, instead of what the network was trained with; {} "
         "alone is the bare label; repeatable: the mean of several",
     )
+    add(
+        "--templates",
+        choices=tuple(TEMPLATE_LISTS),
+        help="the same with a published list: kinetics28 is CLIP's for Kinetics, ucf48 its list "
+        "for UCF101 and HMDB51; a new label takes as many times as long",
+    )
     add("--overwrite", action="store_true", help="replace a bundle that is there already")
     add("--force", action="store_true", help="accept what is too far from torch; it is recorded")
     return parser
+
+
+def _templates(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Return the templates that the user wants instead of the network's own; None: its own."""
+    if options.template is None and options.templates is None:
+        return None
+    return (*TEMPLATE_LISTS.get(options.templates, ()), *(options.template or ()))
 
 
 def _verify(argv: Sequence[str]) -> int:
@@ -141,17 +163,18 @@ def _verify(argv: Sequence[str]) -> int:
         description="Compare a bundle with its checkpoint: every precision on every runtime here.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=SOURCES)
+    _add_pooling(parser)
     _add_clips(parser)
     options = parser.parse_args(argv)
     bundle = open_bundle(options.bundle)
 
     from export.verify import verify_bundle
-    from model.checkpoint import read_checkpoint
+    from model.checkpoint import read_network
 
     steps = Steps()
     with steps.step(f"Loading {options.checkpoint}"):
-        checkpoint = read_checkpoint(options.checkpoint)
+        checkpoint = read_network(options.checkpoint, pooling=options.pooling)
     measured = verify_bundle(bundle, checkpoint.net, tuple(options.clips), steps)
     for parity in measured:
         print_parity(parity, Console())
@@ -163,6 +186,16 @@ def _inspect(argv: Sequence[str]) -> int:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     print_bundle(open_bundle(parser.parse_args(argv).bundle), Console())
     return 0
+
+
+def _add_pooling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pooling",
+        choices=("mean", "tokens"),
+        default="mean",
+        help="of a network of open_clip: average the vectors of the frames (default), or let the "
+        "pooler of a CoCa read the tokens of all frames at once",
+    )
 
 
 def _add_clips(parser: argparse.ArgumentParser) -> None:

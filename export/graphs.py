@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from export.tracing import Traced
 from model.network.pixels import NormalisePixels
-from model.network.xclip import XClip
+from model.network.video_text import VideoTextNetwork
 
 # Example sizes of the free axes: 2 or more, and no two alike, so that none is taken for another.
 CLIPS, LABELS, TOKENS = 2, 3, 5
@@ -20,7 +20,7 @@ CLIPS, LABELS, TOKENS = 2, 3, 5
 class VideoEncoder(nn.Module):
     """Pixels as they come from the decoder to clip features; normalisation is inside."""
 
-    def __init__(self, net: XClip) -> None:
+    def __init__(self, net: VideoTextNetwork) -> None:
         super().__init__()
         self.net, self.normalise = net, NormalisePixels(net.inputs)
 
@@ -32,7 +32,7 @@ class VideoEncoder(nn.Module):
 class TextEncoder(nn.Module):
     """Token ids to label vectors; costs what the longest label of the batch costs."""
 
-    def __init__(self, net: XClip) -> None:
+    def __init__(self, net: VideoTextNetwork) -> None:
         super().__init__()
         self.net = net
 
@@ -49,7 +49,7 @@ class ScoreHead(nn.Module):
     any P (4.9 % for B/32), and double what is kept of a label: they are computed anew.
     """
 
-    def __init__(self, net: XClip) -> None:
+    def __init__(self, net: VideoTextNetwork) -> None:
         super().__init__()
         self.net = net
 
@@ -58,15 +58,16 @@ class ScoreHead(nn.Module):
         return self.net.score(video, context, text)
 
 
-def graphs_of(net: XClip) -> tuple[Traced, Traced, Traced]:
+def graphs_of(net: VideoTextNetwork) -> tuple[Traced, Traced, Traced]:
     """Return the three graphs of a network, ready to be traced."""
     spec = net.inputs
     size = spec.image_size
     # Without prompts there is no context; the graphs keep its name, so that one service fits all.
-    patches = net.config.num_patches if net.config.prompt_layers else 0
-    dim = net.config.embed_dim
+    patches, dim = net.context_patches, net.embed_dim
     frames = torch.zeros(CLIPS, spec.num_frames, size, size, 3, dtype=torch.uint8)
     text = torch.zeros(CLIPS, LABELS, dim)
+    fixed = spec.tokenizer.pad == "fixed"
+    length = spec.context_length if fixed else TOKENS
     return (
         Traced(
             "video_encoder",
@@ -78,8 +79,8 @@ def graphs_of(net: XClip) -> tuple[Traced, Traced, Traced]:
         Traced(
             "text_encoder",
             TextEncoder(net),
-            {"token_ids": torch.ones(LABELS, TOKENS, dtype=torch.int64)},
-            {"token_ids": {0: "K", 1: "L"}},
+            {"token_ids": torch.ones(LABELS, length, dtype=torch.int64)},
+            {"token_ids": {0: "K"} if fixed else {0: "K", 1: "L"}},
             {"text": ("K", dim)},
         ),
         Traced(

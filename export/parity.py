@@ -64,7 +64,13 @@ def inverted_gap(logits: Vectors, expected: Vectors) -> float:
 
 
 def _label_lists(token_ids: NDArray[np.int64], spec: InputSpec) -> Iterator[NDArray[np.int64]]:
-    """Yield lists of each length, cut to their longest label, and one at the full context."""
+    """Yield lists of each length, cut to their longest label, and one at the full context.
+
+    What the network reads at the full context alone is not cut.
+    """
+    if spec.tokenizer.pad == "fixed":
+        yield from (token_ids[:count] for count in LABEL_COUNTS)
+        return
     for count in LABEL_COUNTS:
         ids = token_ids[:count]
         longest = int(np.flatnonzero((ids != spec.pad_id).any(0))[-1]) + 1

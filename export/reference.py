@@ -17,7 +17,7 @@ from export.clips import ClipSamples
 from export.runtime import Vectors
 from model.inputs import InputSpec, Tokenizer
 from model.network.pixels import NormalisePixels
-from model.network.xclip import XClip
+from model.network.video_text import VideoTextNetwork
 
 SUBJECTS = "a dog;two people;a child;someone;a crowd;an old man;a woman;the cook;a team;a robot"
 ACTIONS = "juggling;riding;washing;throwing;drawing;cutting;opening;painting;carrying;repairing"
@@ -43,11 +43,12 @@ def verification_prompts() -> list[str]:
     return [p.split()[0] + str(i) if i % 7 == 0 else p for i, p in enumerate(prompts)]
 
 
-def torch_answers(net: XClip, tokenizer: Tokenizer, clips: ClipSamples) -> Reference:
+def torch_answers(net: VideoTextNetwork, tokenizer: Tokenizer, clips: ClipSamples) -> Reference:
     """Encode each clip alone and every prompt at full length, the way the network was published."""
     spec = net.inputs
     normalise = NormalisePixels(spec)
-    ids = pad_to_context(tokenizer.encode(verification_prompts(), spec.context_length), spec)
+    ids = tokenizer.encode(verification_prompts(), spec.context_length, spec.pad_id)
+    ids = pad_to_context(ids, spec)
     with torch.inference_mode():
         clips_one_by_one = torch.from_numpy(clips.frames).split(1)
         encoded = [net.encode_video(normalise(clip)) for clip in clips_one_by_one]

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from export.bundle import Bundle, BundleManifest, Parity
 from export.bundle.manifest import GraphInfo, TensorInfo
+from model.inputs import InputSpec
 
 
 def print_bundle(bundle: Bundle, console: Console) -> None:
@@ -68,16 +69,26 @@ def _facts(bundle: Bundle) -> Table:
         "format": str(manifest.format_version),
         "hash": f"sha256:{bundle.hash}",
         "prompts of labels": ", ".join(manifest.templates) or "the bare label",
-        "frames": f"{spec.num_frames} of {spec.image_size}×{spec.image_size}",
-        "resize": f"short side to {spec.resize_short_side}, {spec.resize_rule}",
+        "frames": f"{spec.num_frames} of {spec.image_size}×{spec.image_size}, {spec.frame_rule}",
+        "resize": resize_text(spec),
         "mean, std": f"{spec.mean}, {spec.std}",
         "context length": str(spec.context_length),
+        "tokenizer": f"{spec.tokenizer.kind}, {spec.tokenizer.pad} padding, "
+        f"clean-up {spec.tokenizer.clean}",
         "logit scale": f"{manifest.logit_scale:.4f}",
+        "logit bias": f"{manifest.logit_bias:.4f}",
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
     for key, value in rows.items():
         table.add_row(key, escape(value))
     return table
+
+
+def resize_text(spec: InputSpec) -> str:
+    """Say how a picture comes to the network's size."""
+    if spec.crop == "squash":
+        return f"both sides to {spec.image_size}, {spec.resize_rule}"
+    return f"short side to {spec.resize_short_side}, {spec.resize_rule}, crop {spec.crop}"
 
 
 def _graphs(manifest: BundleManifest) -> Table:

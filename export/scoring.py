@@ -41,7 +41,7 @@ class BundleScorer:
         """Encode K texts to vectors (K,D)."""
         spec = self.inputs
         ids = self.tokenizer.encode(texts, spec.context_length, spec.pad_id)
-        return encode_by_length(self.runtime.encode_text, ids)
+        return encode_by_length(self.runtime.encode_text, ids, spec.tokenizer.pad)
 
     def logits(self, frames: NDArray[np.uint8], texts: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score frames uint8 (N,T,H,W,3) against vectors (K,D): logits (N,K)."""

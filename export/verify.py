@@ -11,7 +11,7 @@ from export.errors import ExportError
 from export.parity import compare
 from export.reference import Reference, torch_answers
 from export.runtime import DeviceMemoryError, RuntimeUnavailableError, open_build
-from model.network.xclip import XClip
+from model.network.video_text import VideoTextNetwork
 from model.progress import Steps
 
 
@@ -98,7 +98,7 @@ def _measure(
 
 
 def verify_bundle(
-    bundle: Bundle, net: XClip, clips: tuple[Path, ...], steps: Steps
+    bundle: Bundle, net: VideoTextNetwork, clips: tuple[Path, ...], steps: Steps
 ) -> list[Parity]:
     """Measure every build of a finished bundle on every runtime that works here.
 

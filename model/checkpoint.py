@@ -12,18 +12,24 @@ from pathlib import Path
 
 import torch
 
+from model.checkpoints.clip_start import OPEN_CLIP
 from model.checkpoints.errors import CheckpointError
+from model.checkpoints.loaded import LoadedNetwork
 from model.checkpoints.native import Checkpoint, is_native, read_native, save_checkpoint
+from model.checkpoints.open_clip_networks import FOLDER, HUB, SCHEMES, read_open_clip
 from model.checkpoints.sources import StartOptions, read_foreign
 from model.network.config import Activation
+from model.network.frame_pooling import Pooling
 from model.network.mit import MultiframeIntegration, resample_time_positions
 from model.network.xclip import XClip, assemble
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "LoadedNetwork",
     "load_checkpoint",
     "read_checkpoint",
+    "read_network",
     "resample_frames",
     "save_checkpoint",
 ]
@@ -47,6 +53,11 @@ def read_checkpoint(
     path = Path(source)
     if path.is_dir() and is_native(path):
         checkpoint = read_native(path)
+    elif os.fspath(source).startswith((HUB, FOLDER)):
+        raise CheckpointError(
+            f"{source} is a network of open_clip, no X-CLIP: export takes it as it is; "
+            f"start training from {OPEN_CLIP}MODEL/TAG"
+        )
     else:
         options = StartOptions(num_frames, seed, activation, frame_average)
         checkpoint = read_foreign(os.fspath(source), options)
@@ -96,3 +107,25 @@ def resample_frames(net: XClip, num_frames: int) -> XClip:
         )
     other.load_state_dict(weights, assign=True)
     return other.train(net.training)
+
+
+def read_network(
+    source: str | os.PathLike[str], *, pooling: Pooling = "mean", num_frames: int | None = None
+) -> LoadedNetwork:
+    """Read what can be served: any X-CLIP, or a network of open_clip with its frames pooled.
+
+    Args:
+        source: What `read_checkpoint` takes; `hf-hub:ORG/NAME`, `local-dir:FOLDER` or
+            `open_clip:MODEL/TAG`, which are taken as they are.
+        pooling: How frames become one vector, for networks of open_clip.
+        num_frames: Frames T of a clip; None takes the source's own, or 8.
+
+    Raises:
+        CheckpointError: What is wrong with the source.
+    """
+    name = os.fspath(source)
+    if not name.startswith(SCHEMES):
+        if pooling != "mean":
+            raise CheckpointError(f"{name} has its own pooling over time: leave --pooling out")
+        return read_checkpoint(name, num_frames=num_frames)
+    return read_open_clip(name, pooling=pooling, num_frames=num_frames)

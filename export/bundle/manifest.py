@@ -149,7 +149,8 @@ class LabelSetInfo(_Part):
 class BundleManifest(_Part):
     """The whole of `bundle.json`. `files` has the SHA-256 of every other file.
 
-    `logit_scale` is what cosines were multiplied with (the exponential of the network's parameter).
+    `logit_scale` is what cosines were multiplied with (the exponential of the network's parameter),
+    `logit_bias` what was then added: not 0 where each label was trained for itself, by a sigmoid.
     `templates` are the prompts that the network was trained with, each with one `{}`: a label that
     comes without a template is filled into each of them and compared with the mean of their
     vectors. None, as in bundles made before there was this field: the label is read as it is.
@@ -162,6 +163,7 @@ class BundleManifest(_Part):
     trained: bool
     warnings: tuple[str, ...] = ()
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    logit_bias: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     inputs: InputSpec
     templates: Templates = ()
     graphs: dict[GraphName, GraphInfo]

@@ -23,7 +23,7 @@ from export.bundle.manifest import (
 )
 from export.bundle.places import check_places
 from model.files import open_regular, sha256_of
-from model.inputs import Tokenizer
+from model.inputs import Tokenizer, TokenizerSpec
 
 HASHED_AT_ONCE = 4
 MANIFEST_BYTES = 16 << 20  # of `bundle.json` at most; a real one has some kilobytes
@@ -53,7 +53,8 @@ class Bundle:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_file(self.file(self.manifest.tokenizer))
+        file = self.file(self.manifest.tokenizer)
+        return Tokenizer.from_file(file, self.manifest.inputs.tokenizer)
 
     def label_set(self, name: str) -> LabelSet:
         """Read a stored label list.
@@ -100,10 +101,13 @@ class Bundle:
     @cached_property
     def text_hash(self) -> str:
         """Hash of all that label vectors depend on: text encoder with its weights, tokenizer."""
+        rules = self.manifest.inputs.tokenizer
         encoder = self.manifest.graphs["text_encoder"].file
         files = self.manifest.files
         own = [name for name in sorted(files) if name == encoder or name.startswith(encoder + ".")]
         parts = [files[name] for name in own]
+        if rules != TokenizerSpec():  # bundles before there was a choice keep their hash
+            parts.append(rules.model_dump_json())
         return hashlib.sha256(
             "\n".join([*parts, files[self.manifest.tokenizer]]).encode()
         ).hexdigest()

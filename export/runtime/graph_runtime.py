@@ -82,7 +82,8 @@ class GraphRuntime:
         spec = self._manifest.inputs
         size = spec.image_size
         frames = np.zeros((1, spec.num_frames, size, size, 3), np.uint8)
-        text = self.encode_text(np.ones((1, 2), np.int64))
+        length = spec.context_length if spec.tokenizer.pad == "fixed" else 2
+        text = self.encode_text(np.ones((1, length), np.int64))
         return self.score(self.encode_video(frames), text[None])
 
     def close(self) -> None:

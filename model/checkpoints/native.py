@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.huggingface import read_safetensors
+from model.checkpoints.loaded import LoadedNetwork
 from model.checkpoints.weights import Layout, from_layout, to_layout
 from model.files import sync
 from model.inputs import InputSpec, Tokenizer, check_templates
@@ -42,20 +43,10 @@ class CheckpointConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A network together with where it comes from and the tokenizer of its text encoder.
-
-    `tokenizer` is None for CLIP's own. `notes` says what a person should know about the loading.
-    `templates` are the prompts that it was trained with, each with one `{}`; none: bare labels.
-    """
+class Checkpoint(LoadedNetwork):
+    """An X-CLIP together with where it comes from and the tokenizer of its text encoder."""
 
     net: XClip
-    name: str
-    source: str
-    trained: bool = True
-    tokenizer: Tokenizer | None = None
-    notes: tuple[str, ...] = ()
-    templates: tuple[str, ...] = ()
 
 
 def network_of(

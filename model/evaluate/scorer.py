@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.inputs.text.lengths import encode_by_length
 from model.network.pixels import NormalisePixels
-from model.network.xclip import XClip
+from model.network.video_text import VideoTextNetwork
 
 if TYPE_CHECKING:
     from model.inputs import InputSpec, Tokenizer
@@ -58,13 +58,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 @torch.no_grad()
-def encode_texts(net: XClip, ids: Tensor) -> Tensor:
+def encode_texts(net: VideoTextNetwork, ids: Tensor) -> Tensor:
     """Encode token ids int64 (K,L) to label vectors float32 (K,E) on the device of the ids."""
 
     def encode(part: NDArray[np.int64]) -> NDArray[np.float32]:
         return net.encode_text(torch.from_numpy(part).to(ids.device)).float().cpu().numpy()
 
-    return torch.from_numpy(encode_by_length(encode, ids.cpu().numpy())).to(ids.device)
+    pad = net.inputs.tokenizer.pad
+    return torch.from_numpy(encode_by_length(encode, ids.cpu().numpy(), pad)).to(ids.device)
 
 
 class TorchScorer:
@@ -72,7 +73,7 @@ class TorchScorer:
 
     def __init__(
         self,
-        net: XClip,
+        net: VideoTextNetwork,
         tokenizer: Tokenizer,
         *,
         name: str = "torch",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from model.inputs.limits import VideoLimits
     from model.inputs.pixels.crop import crop_frame, resize_short_side
     from model.inputs.sampling import FrameRule, sample_indices
-    from model.inputs.spec import InputSpec
+    from model.inputs.spec import InputSpec, TokenizerSpec
     from model.inputs.text.labels import (
         Prompt,
         check_template,
@@ -46,6 +46,7 @@ __all__ = [
     "Prompt",
     "RangeError",
     "Tokenizer",
+    "TokenizerSpec",
     "TooLarge",
     "TooShort",
     "Undecodable",
@@ -83,7 +84,7 @@ _HOMES = {
     "limits": ("VideoLimits",),
     "pixels.crop": ("crop_frame", "resize_short_side"),
     "sampling": ("FrameRule", "sample_indices"),
-    "spec": ("InputSpec",),
+    "spec": ("InputSpec", "TokenizerSpec"),
     "text.tokenizer": ("LabelTooLong", "Tokenizer"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

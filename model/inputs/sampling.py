@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.inputs.spec import FrameSpacing
+
 Indices = NDArray[np.int64]
 
 
@@ -45,6 +47,7 @@ def sample_segments(
     frames: int,
     num_frames: int,
     *,
+    spacing: FrameSpacing = "middle",
     views: int = 1,
     rng: np.random.Generator | None = None,
     rule: FrameRule = FrameRule.EXACT,
@@ -56,7 +59,7 @@ def sample_segments(
     The parts of a view share no frame. A clip of fewer than T frames has no parts to choose in:
     both rules take the same frames.
     """
-    aims = sample_indices(frames, num_frames, views=views, rng=rng)
+    aims = sample_indices(frames, num_frames, spacing=spacing, views=views, rng=rng)
     if rule is FrameRule.EXACT or frames < num_frames:
         return [Segment(aim, aim + 1, aim) for aim in aims.ravel().tolist()]
     span = frames if rng is None else frames - frames % num_frames
@@ -96,6 +99,7 @@ def sample_indices(
     frames: int,
     num_frames: int,
     *,
+    spacing: FrameSpacing = "middle",
     views: int = 1,
     rng: np.random.Generator | None = None,
 ) -> Indices:
@@ -106,12 +110,16 @@ def sample_indices(
     (2v + 1)/(2V), so one view, and the middle one of an odd number, is the published rule.
     The official code draws its further views at random; ours are the same on every call.
 
+    With the spacing `ends` it is floor(i (N - 1)/(T - 1)): T frames at equal distance, the first
+    and the last among them. Several views share V T such frames in turn.
+
     With `rng` the training rule: a random frame of each of T parts of N // T frames. A clip
     shorter than T gives round(i N/T) mod N (ties to even), which can wrap to frame 0.
 
     Args:
         frames: N, the frames of the clip, 1 or more.
         num_frames: T, the frames of one view, 1 or more.
+        spacing: Which places of the clip are looked at; without effect in training.
         views: V, 1 or more.
         rng: Draws frames for training; None for the test rule.
 
@@ -125,6 +133,8 @@ def sample_indices(
         raise ValueError(
             f"frames, num_frames and views must be positive, not {frames}, {num_frames}, {views}"
         )
+    if rng is None and spacing == "ends":
+        return _end_to_end_indices(frames, num_frames, views)
     if rng is None:
         return _test_indices(frames, num_frames, views)
     return np.stack([_train_indices(frames, num_frames, rng) for _ in range(views)])
@@ -135,6 +145,12 @@ def _test_indices(frames: int, num_frames: int, views: int) -> Indices:
     part = 2 * views * np.arange(num_frames, dtype=np.int64)[None, :]
     offset = 2 * np.arange(views, dtype=np.int64)[:, None] + 1
     return (part + offset) * frames // (2 * views * num_frames)
+
+
+def _end_to_end_indices(frames: int, num_frames: int, views: int) -> Indices:
+    every = np.arange(num_frames * views, dtype=np.int64)
+    every = every * (frames - 1) // max(len(every) - 1, 1)
+    return every.reshape(num_frames, views).T
 
 
 def _train_indices(frames: int, num_frames: int, rng: np.random.Generator) -> Indices:

@@ -7,7 +7,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-ResizeRule = Literal["bilinear", "bilinear-antialias"]
+ResizeRule = Literal["bilinear", "bilinear-antialias", "bicubic-antialias"]
+CropRule = Literal["center", "center-rounded", "squash"]
+FrameSpacing = Literal["middle", "ends"]
+PadRule = Literal["longest", "fixed"]
+CleanRule = Literal["lower", "whitespace", "canonicalize"]
 PixelAspect = Literal["displayed", "stored"]
 Statistics = tuple[float, float, float]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -18,14 +22,34 @@ IMAGENET_STD: Statistics = (58.395, 57.12, 57.375)
 PIL_BILINEAR = 2
 
 
+class TokenizerSpec(BaseModel):
+    """How label text becomes token ids.
+
+    `kind` is CLIP's byte pairs, or whatever the file beside the network describes. `pad` is how
+    far texts are filled up: to the longest of a batch, where what stands behind the end changes
+    nothing, or always to the context length. `clean` is what is done before, by the names of
+    open_clip: `lower` as CLIP, `whitespace` leaves the case, `canonicalize` drops punctuation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["clip-bpe", "tokenizer.json"] = "clip-bpe"
+    pad: PadRule = "longest"
+    clean: CleanRule = "lower"
+
+
 class InputSpec(BaseModel):
     """Frames and text as one network wants them.
 
-    `resize_rule` is the published rule of the official code (`bilinear`: cv2 INTER_LINEAR, no
-    antialiasing, uint8) or of the Hugging Face processor (`bilinear-antialias`: the filter grows
-    with the reduction). `pixel_aspect` says whether non-square pixels are stretched to what a
-    player shows (the width changes), or taken as stored, which is what the published evaluations
-    did. `mean` and `std` are RGB on the 0-255 scale.
+    `frame_rule` takes the middle of equal parts of the clip, or frames at equal distance with the
+    first and the last among them. `resize_rule` is the published rule of the official code
+    (`bilinear`: cv2 INTER_LINEAR, no antialiasing, uint8) or Pillow's, whose filter grows with the
+    reduction (`bilinear-antialias`, `bicubic-antialias`). `crop` cuts the centre after the short
+    side was resized, an odd pixel left over going below and right (`center`) or to the even side
+    (`center-rounded`, as torchvision does), or resizes both sides to the square (`squash`).
+    `pixel_aspect` says whether non-square pixels are stretched to what a player shows (the width
+    changes), or taken as stored, which is what the published evaluations did. `mean` and `std` are
+    RGB on the 0-255 scale.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,12 +57,15 @@ class InputSpec(BaseModel):
     num_frames: PositiveInt
     image_size: PositiveInt
     resize_short_side: PositiveInt
+    frame_rule: FrameSpacing = "middle"
     resize_rule: ResizeRule = "bilinear"
+    crop: CropRule = "center"
     pixel_aspect: PixelAspect = "displayed"
     mean: Statistics = IMAGENET_MEAN
     std: Statistics = IMAGENET_STD
     context_length: PositiveInt = 77
     pad_id: Annotated[int, Field(ge=0)] = 0
+    tokenizer: TokenizerSpec = TokenizerSpec()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

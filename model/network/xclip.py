@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from model.inputs import InputSpec
@@ -18,9 +17,10 @@ from model.network.config import ModelConfig
 from model.network.mit import FrameMean, MultiframeIntegration
 from model.network.prompt import PatchContext, VideoSpecificPrompt
 from model.network.text import TextEncoder
+from model.network.video_text import VideoTextNetwork, cosine_logits
 
 
-class XClip(nn.Module):
+class XClip(VideoTextNetwork):
     """The parts, connected. `forward` keeps no state: callers cache label vectors.
 
     Without prompts `context` is empty, (B,0,E), and labels stay as they are.
@@ -42,6 +42,8 @@ class XClip(nn.Module):
         self.visual, self.text, self.mit = visual, text, mit
         self.patch_context, self.prompt = patch_context, prompt
         self.logit_scale = nn.Parameter(torch.empty(()))
+        self.embed_dim, self.variant = config.embed_dim, config.variant
+        self.context_patches = config.num_patches if config.prompt_layers else 0
 
     def encode_video(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Encode clips.
@@ -110,12 +112,7 @@ class XClip(nn.Module):
         self._check_features(video, context, text)
         if text.ndim == 2:
             text = text.expand(video.shape[0], -1, -1)
-        text = self.prompted(context, text)
-        # fp32 at least, and a product that autocast leaves alone: in half precision the logits of
-        # like labels would fall together.
-        dtype = torch.promote_types(text.dtype, torch.float32)
-        text, video = F.normalize(text.to(dtype), dim=-1), F.normalize(video.to(dtype), dim=-1)
-        return self.logit_scale.to(dtype).exp() * (text * video.unsqueeze(1)).sum(dim=-1)
+        return cosine_logits(video, self.prompted(context, text), self.logit_scale)
 
     def _check_features(self, video: Tensor, context: Tensor, text: Tensor) -> None:
         """Refuse shapes that do not belong together, before broadcasting makes them fit."""

@@ -81,7 +81,8 @@ class Engine:
         self._scores = ScoreBatcher(self.thread, runtime, PAIRS_PER_RUN if together else ALONE)
         entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
         self.labels = LabelCache(encoder.encode, max(1, entries), stores.labels, encoder.check_time)
-        self._probe_ids = tokenizer.encode(["a"])
+        spec = manifest.inputs
+        self._probe_ids = tokenizer.encode(["a"], spec.context_length, spec.pad_id)
         self._telemetry = telemetry
         # Now, while they are what the manifest says: the folder may be replaced while we serve.
         self._sets = {name: bundle.label_set(name) for name in manifest.labels}
@@ -271,10 +272,10 @@ class Engine:
         self, labels: Sequence[str], logits: NDArray[np.float32], top_k: int | None
     ) -> tuple[Prediction, ...]:
         """Rank predictions; in a thread where there are so many that others would be held up."""
-        scale = self.bundle.manifest.logit_scale
+        scale, bias = self.bundle.manifest.logit_scale, self.bundle.manifest.logit_bias
         if len(labels) < RANKED_IN_THREAD_FROM:
-            return rank(labels, logits, scale, top_k)
-        return await asyncio.to_thread(rank, labels, logits, scale, top_k)
+            return rank(labels, logits, scale, bias, top_k)
+        return await asyncio.to_thread(rank, labels, logits, scale, bias, top_k)
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

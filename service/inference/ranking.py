@@ -11,7 +11,11 @@ from service.contract.answer import Prediction
 
 
 def rank(
-    labels: Sequence[str], logits: NDArray[np.float32], logit_scale: float, top_k: int | None
+    labels: Sequence[str],
+    logits: NDArray[np.float32],
+    logit_scale: float,
+    logit_bias: float,
+    top_k: int | None,
 ) -> tuple[Prediction, ...]:
     """Rank labels by `logits` (V,K), best first, ties in the order asked.
 
@@ -32,7 +36,7 @@ def rank(
             order.tolist(),
             scores[order].tolist(),
             means[order].tolist(),
-            (means[order] / logit_scale).tolist(),
+            ((means[order] - logit_bias) / logit_scale).tolist(),
             strict=True,
         )
     )

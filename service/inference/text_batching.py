@@ -43,7 +43,10 @@ class TextEncoder:
 
     def check_time(self, prompts: Sequence[str]) -> None:
         """Refuse what would take too long even on a machine with nothing else to do."""
-        tokens = sum(2 + len(prompt) // CHARS_PER_TOKEN for prompt in prompts)
+        if self._spec.tokenizer.pad == "fixed":
+            tokens = len(prompts) * self._spec.context_length
+        else:
+            tokens = sum(2 + len(prompt) // CHARS_PER_TOKEN for prompt in prompts)
         need_s = tokens * self._seconds_per_token
         if need_s > self._limit_s:
             raise ApiError(
@@ -59,7 +62,7 @@ class TextEncoder:
             ids = self._tokenize(prompts)
         else:
             ids = await asyncio.to_thread(self._tokenize, prompts)
-        lengths = token_lengths(ids)
+        lengths = token_lengths(ids, self._spec.tokenizer.pad)
         vectors: NDArray[np.float32] | None = None
         for rows in batches_by_length(lengths, self._tokens_per_run):
             batch = np.ascontiguousarray(ids[rows, : lengths[rows].max()])

@@ -1,20 +1,26 @@
 """From one upright picture to the crops a network sees, by the rule of the input spec.
 
-Both published test transforms are here: the official one (cv2 bilinear, sides rounded to the
-nearest) and the Hugging Face processor's (antialiased bilinear, long side rounded down). They
-resize the short side and cut the centre; only the pixels inside a crop are computed.
+The published test transforms are here: the official one (cv2 bilinear, sides rounded to the
+nearest), the Hugging Face processor's (antialiased bilinear, long side rounded down) and those of
+open_clip (Pillow's bilinear or bicubic, centre cut or both sides squashed). With cv2's rule only
+the pixels inside a crop are computed.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
 from model.inputs.clip import Pixels
 from model.inputs.pixels.bilinear import resize_bilinear
-from model.inputs.spec import InputSpec, ResizeRule
+from model.inputs.spec import CropRule, InputSpec, ResizeRule
 
 Offset = tuple[int, int]
+# A picture, the size to come to, and the window of it that is wanted.
+Resizer = Callable[[Pixels, tuple[int, int], tuple[int, int, int, int]], Pixels]
 
 
 def resized_size(height: int, width: int, short_side: int, rule: ResizeRule) -> tuple[int, int]:
@@ -28,11 +34,15 @@ def resized_size(height: int, width: int, short_side: int, rule: ResizeRule) -> 
     return int(short_side * height / width), short_side
 
 
-def crop_offsets(height: int, width: int, side: int, crops: int) -> list[Offset]:
+def crop_offsets(
+    height: int, width: int, side: int, crops: int, rule: CropRule = "center"
+) -> list[Offset]:
     """(top, left) of each square crop of `side` pixels: the centre, or start, end, middle.
 
     Three crops lie along the long side in the order of the official code.
     """
+    if crops == 1 and rule == "center-rounded":
+        return [(round((height - side) / 2), round((width - side) / 2))]
     if crops == 1:
         return [((height - side) // 2, (width - side) // 2)]
     if crops != 3:
@@ -52,10 +62,10 @@ def crop_frame(
     becomes H itself, as in the official multi-view test.
     """
     short_side = spec.resize_short_side if crops == 1 else spec.image_size
-    height, width = displayed or image.shape[:2]
-    size = resized_size(height, width, short_side, spec.resize_rule)
+    size = _resized(image, spec, short_side, displayed)
     side = spec.image_size
-    windows = [(top, left, side, side) for top, left in crop_offsets(size[0], size[1], side, crops)]
+    offsets = crop_offsets(size[0], size[1], side, crops, spec.crop)
+    windows = [(top, left, side, side) for top, left in offsets]
     resize = RESIZERS[spec.resize_rule]
     return np.stack([resize(image, size, window) for window in windows])
 
@@ -64,20 +74,36 @@ def resize_short_side(
     image: Pixels, spec: InputSpec, displayed: tuple[int, int] | None = None
 ) -> Pixels:
     """The whole picture with its short side at `spec.resize_short_side`: training starts here."""
-    height, width = displayed or image.shape[:2]
-    size = resized_size(height, width, spec.resize_short_side, spec.resize_rule)
+    size = _resized(image, spec, spec.resize_short_side, displayed)
     return RESIZERS[spec.resize_rule](image, size, (0, 0, *size))
 
 
+def _resized(
+    image: Pixels, spec: InputSpec, short_side: int, displayed: tuple[int, int] | None
+) -> tuple[int, int]:
+    """(height, width) of the whole picture out of which the crops are cut."""
+    if spec.crop == "squash":
+        return short_side, short_side
+    height, width = displayed or image.shape[:2]
+    return resized_size(height, width, short_side, spec.resize_rule)
+
+
 def resize_antialiased(
-    image: Pixels, size: tuple[int, int], window: tuple[int, int, int, int]
+    image: Pixels,
+    size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    resampling: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> Pixels:
-    """Resize uint8 (h, w, 3) to `size` (height, width) with Pillow's bilinear; cut `window`."""
+    """Resize uint8 (h, w, 3) to `size` (height, width) with Pillow; cut `window`."""
     height, width = size
     top, left, rows, columns = window
     picture = Image.fromarray(np.ascontiguousarray(image))
-    whole = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    whole = np.asarray(picture.resize((width, height), resampling))
     return whole[top : top + rows, left : left + columns]
 
 
-RESIZERS = {"bilinear": resize_bilinear, "bilinear-antialias": resize_antialiased}
+RESIZERS: Mapping[ResizeRule, Resizer] = {
+    "bilinear": resize_bilinear,
+    "bilinear-antialias": resize_antialiased,
+    "bicubic-antialias": partial(resize_antialiased, resampling=Image.Resampling.BICUBIC),
+}

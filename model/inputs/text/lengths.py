@@ -10,13 +10,20 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from model.inputs.spec import PadRule
+
 TokenIds = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 TOKENS_PER_BATCH = 4096
 
 
-def token_lengths(ids: TokenIds) -> NDArray[np.int64]:
-    """Count the tokens of each text (K,) of ids (K,L), its end token included."""
+def token_lengths(ids: TokenIds, pad: PadRule = "longest") -> NDArray[np.int64]:
+    """Count the tokens of each text (K,) of ids (K,L) that its network reads.
+
+    That is up to the end token of CLIP; of texts that are padded to a fixed length, all.
+    """
+    if pad == "fixed":
+        return np.full(len(ids), ids.shape[1], np.int64)
     # The end token has the largest id, so its first place is where the text ends.
     return ids.argmax(axis=1) + 1
 
@@ -36,13 +43,16 @@ def batches_by_length(lengths: NDArray[np.int64], most: int) -> Iterator[NDArray
 
 
 def encode_by_length(
-    encode: Callable[[TokenIds], Vectors], ids: TokenIds, most: int = TOKENS_PER_BATCH
+    encode: Callable[[TokenIds], Vectors],
+    ids: TokenIds,
+    pad: PadRule = "longest",
+    most: int = TOKENS_PER_BATCH,
 ) -> Vectors:
     """Encode token ids int64 (K,L) to vectors float32 (K,D), like with like.
 
     `encode` takes a batch (k,l) cut to its longest text and gives vectors (k,D).
     """
-    lengths = token_lengths(ids)
+    lengths = token_lengths(ids, pad)
     vectors: Vectors | None = None
     for rows in batches_by_length(lengths, most):
         part = encode(np.ascontiguousarray(ids[rows, : lengths[rows].max()]))

@@ -1,7 +1,8 @@
-"""CLIP's byte-pair tokenizer, on the `tokenizers` library, without torch.
+"""Text to token ids on the `tokenizers` library, without torch.
 
-Text is repaired (ftfy), HTML-unescaped twice, its white space collapsed, lower-cased and split
-into words exactly as in CLIP; `tokenizers` then merges the bytes of each word.
+For CLIP's byte pairs text is repaired (ftfy), HTML-unescaped twice, its white space collapsed,
+lower-cased and split into words exactly as in CLIP; `tokenizers` then merges the bytes of each
+word. Other vocabularies are run whole by the library, as their `tokenizer.json` says.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import gzip
 import hashlib
 import html
 import importlib.util
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Self
@@ -20,6 +22,8 @@ import regex
 import tokenizers
 from numpy.typing import NDArray
 from tokenizers import models, normalizers, pre_tokenizers, processors
+
+from model.inputs.spec import CleanRule, TokenizerSpec
 
 START, END = "<start_of_text>", "<end_of_text>"
 END_OF_WORD = "</w>"
@@ -42,34 +46,39 @@ class LabelTooLong(ValueError):
 
 
 class Tokenizer:
-    """Text to token ids. Immutable; ids are those of the merges it was built from."""
+    """Text to token ids. Immutable; ids are those of the vocabulary it was built from."""
 
-    def __init__(self, core: tokenizers.Tokenizer) -> None:
-        self._core = core
+    def __init__(self, core: tokenizers.Tokenizer, spec: TokenizerSpec | None = None) -> None:
+        self._core, self.spec = core, spec or TokenizerSpec()
         vocabulary = core.get_vocab()
+        self.vocab_size = len(vocabulary)
+        if self.spec.kind == "tokenizer.json":
+            # Rows are padded here, and what is too long is refused, never cut.
+            core.no_padding()
+            core.no_truncation()
+            return
         missing = {START, END} - vocabulary.keys()
         if missing:
             raise ValueError(f"the vocabulary lacks {sorted(missing)}: this is no CLIP tokenizer")
-        self.vocab_size = len(vocabulary)
         self.start_id: int = vocabulary[START]
         self.end_id: int = vocabulary[END]
         self._longest_token = max(map(len, vocabulary))
         self._kept_ids = lru_cache(maxsize=65536)(self._merge)
 
     @classmethod
-    def clip(cls) -> Self:
+    def clip(cls, spec: TokenizerSpec | None = None) -> Self:
         """CLIP's own vocabulary, from the merges file of the installed open_clip package."""
-        return cls(_build(_clip_merges()))
+        return cls(_build(_clip_merges()), spec)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Self:
-        """Read a `tokenizer.json`. Raises ValueError if it is none."""
+    def from_file(cls, path: str | Path, spec: TokenizerSpec | None = None) -> Self:
+        """Read a `tokenizer.json`. Raises ValueError if it is none, or not of the kind."""
         text = Path(path).read_text(encoding="utf-8")
         try:
             core = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"{path} is not a tokenizer file: {error}") from error
-        return cls(core)
+        return cls(core, spec)
 
     def save(self, path: str | Path) -> None:
         """Write a `tokenizer.json`."""
@@ -93,25 +102,34 @@ class Tokenizer:
         """Turn K texts into token ids.
 
         Args:
-            texts: Texts as a person wrote them; they are cleaned as CLIP does.
+            texts: Texts as a person wrote them; they are cleaned as the network's texts were.
             context_length: The most tokens of a text, with its start and end token.
             pad_id: Fills up the rows of shorter texts.
 
         Returns:
-            int64 (K, L), L the tokens of the longest of these texts.
+            int64 (K, L), L the tokens of the longest of these texts; with fixed padding, the
+            context length.
 
         Raises:
             LabelTooLong: A text needs more than `context_length` tokens.
         """
         rows = [self._row(text, context_length) for text in texts]
         length = max((len(row) for row in rows), default=0)
+        if self.spec.pad == "fixed":
+            length = context_length
         ids = np.full((len(rows), length), pad_id, dtype=np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row
         return ids
 
     def _row(self, text: str, context_length: int) -> list[int]:
-        words = WORDS.findall(clean_text(text))
+        cleaned = CLEANERS[self.spec.clean](text)
+        if self.spec.kind == "tokenizer.json":
+            whole: list[int] = self._core.encode(cleaned).ids
+            if len(whole) > context_length:
+                raise _too_long(text, str(len(whole)), context_length)
+            return whole
+        words = WORDS.findall(cleaned)
         # Merging takes long for long words: what cannot fit is refused before.
         least = 2 + sum(-(-len(word) // self._longest_token) for word in words)
         if least > context_length:
@@ -142,13 +160,32 @@ def _too_long(text: str, tokens: str, context_length: int) -> LabelTooLong:
 
 def clean_text(text: str) -> str:
     """CLIP's own cleaning: repair encoding mistakes, unescape HTML twice, collapse, lower."""
+    return collapsed(text).lower()
+
+
+def collapsed(text: str) -> str:
+    """Repair encoding mistakes, unescape HTML twice, make white space single spaces."""
     # Plain ASCII holds neither mistakes nor, without an ampersand, HTML. Most labels are that, and
     # looking for what is not there would take ten times as long as all the rest.
     if "&" in text or not (text.isascii() and text.isprintable()):
         import ftfy  # here: a server is ready sooner without it
 
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+    return " ".join(text.split())
+
+
+def canonical(text: str) -> str:
+    """Repair as above, then drop ASCII punctuation and lower the case, as SigLIP's texts were."""
+    text = collapsed(text).replace("_", " ").translate(WITHOUT_PUNCTUATION)
+    return " ".join(text.lower().split())
+
+
+WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+CLEANERS: Mapping[CleanRule, Callable[[str], str]] = {
+    "lower": clean_text,
+    "whitespace": collapsed,
+    "canonicalize": canonical,
+}
 
 
 def _byte_letters() -> dict[int, str]:

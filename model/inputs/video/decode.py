@@ -129,6 +129,8 @@ def _sampler(
 
     def sampler(count: int, rule: FrameRule) -> list[Segment]:
         draw = None if seed is None else np.random.default_rng(seed)
-        return sample_segments(count, spec.num_frames, views=views, rng=draw, rule=rule)
+        return sample_segments(
+            count, spec.num_frames, spacing=spec.frame_rule, views=views, rng=draw, rule=rule
+        )
 
     return sampler

@@ -1,0 +1,208 @@
+"""Networks of open_clip as they are, for clips: built and filled by its own loaders.
+
+Preprocessing, tokenizer, scale and bias are read off the source's own configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from model.checkpoints.clip_start import OPEN_CLIP
+from model.checkpoints.errors import CheckpointError
+from model.checkpoints.loaded import LoadedNetwork
+from model.inputs import InputSpec, Tokenizer, TokenizerSpec
+from model.inputs.spec import CropRule, ResizeRule
+from model.network.config import ModelConfig
+from model.network.frame_pooling import FramePooledClip, Pooling
+
+HUB, FOLDER = "hf-hub:", "local-dir:"
+SCHEMES = (HUB, FOLDER, OPEN_CLIP)
+# One text a label: more are better, and take that many times as long for every new label.
+TEMPLATES = ("a video of {}.",)
+RESIZE_RULES: Mapping[str, ResizeRule] = {
+    "bilinear": "bilinear-antialias",
+    "bicubic": "bicubic-antialias",
+    "random": "bicubic-antialias",  # in training; what open_clip takes then
+}
+CROP_RULES: Mapping[str, CropRule] = {"shortest": "center-rounded", "squash": "squash"}
+
+
+def read_open_clip(
+    source: str, *, pooling: Pooling = "mean", num_frames: int | None = None
+) -> LoadedNetwork:
+    """Read a network of images and texts.
+
+    Args:
+        source: `hf-hub:ORG/NAME`, `local-dir:FOLDER` (with `open_clip_config.json`, weights, and
+            its tokenizer's files), or `open_clip:MODEL/TAG`.
+        pooling: How the frames of a clip become one vector; `tokens` for CoCa.
+        num_frames: Frames T of a clip; None takes 8.
+
+    Returns:
+        The network in fp32, in eval mode, with the templates it is asked with by default.
+
+    Raises:
+        CheckpointError: The source cannot be read, or needs what is not supported.
+    """
+    import model.torchvision_schemas  # noqa: F401, I001  (before torchvision)
+    import open_clip
+
+    model_name, tag = _name_and_tag(source)
+    with _one_line_errors(source):
+        config = open_clip.get_model_config(model_name)
+        if config is None:
+            raise CheckpointError(
+                f"open_clip knows no model {model_name!r}; an example is {OPEN_CLIP}ViT-B-16/openai"
+            )
+        published = open_clip.get_pretrained_cfg(model_name, tag) if tag else {}
+        towers = open_clip.create_model(
+            model_name,
+            pretrained=tag,
+            require_pretrained=True,
+            # The activation belongs to the tag, not to the model of the same name.
+            force_quick_gelu=bool(published.get("quick_gelu", False)),
+        ).eval()
+        tokenizer, pad_id = _tokenizer_of(open_clip.get_tokenizer(model_name), config["text_cfg"])
+    frames = num_frames or ModelConfig().num_frames
+    inputs = input_spec(towers.visual.preprocess_cfg, config, tokenizer.spec, pad_id, frames)
+    name = (source.removeprefix(OPEN_CLIP) if tag else Path(model_name).name).replace("/", "-")
+    try:
+        net = FramePooledClip(
+            towers,
+            inputs,
+            embed_dim=config["embed_dim"],
+            variant=f"{_architecture(config)}, {inputs.image_size} pixels, {frames} frames, "
+            f"{'mean of frames' if pooling == 'mean' else 'tokens of all frames'}",
+            pooling=pooling,
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    note = (
+        f"labels are read as {TEMPLATES[0]!r}; more templates are more accurate and slower for "
+        "labels that are new: --templates kinetics28"
+    )
+    return LoadedNetwork(
+        net.eval(), name, source, tokenizer=tokenizer, notes=(note,), templates=TEMPLATES
+    )
+
+
+def input_spec(
+    preprocess: Mapping[str, Any],
+    config: Mapping[str, Any],
+    tokenizer: TokenizerSpec,
+    pad_id: int,
+    num_frames: int,
+) -> InputSpec:
+    """Return the input spec of open_clip's `preprocess_cfg` and model configuration."""
+    size = preprocess["size"]
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise CheckpointError(f"pictures of {size} pixels are not supported: they must be square")
+    (side,) = sides
+    mode = preprocess["resize_mode"]
+    if mode not in CROP_RULES:
+        raise CheckpointError(
+            f"resize_mode {mode!r} is not supported: open_clip_config.json must say shortest or "
+            "squash"
+        )
+    # PE-Core's own evaluation takes frames from the first to the last (Bolya et al. 2025).
+    ends = "pe_core" in config["vision_cfg"].get("timm_model_name", "")
+    return InputSpec(
+        num_frames=num_frames,
+        image_size=side,
+        resize_short_side=side,
+        frame_rule="ends" if ends else "middle",
+        resize_rule=RESIZE_RULES[preprocess["interpolation"]],
+        crop=CROP_RULES[mode],
+        mean=_on_bytes(preprocess["mean"]),
+        std=_on_bytes(preprocess["std"]),
+        context_length=config["text_cfg"].get("context_length", 77),
+        pad_id=pad_id,
+        tokenizer=tokenizer,
+    )
+
+
+def _on_bytes(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (
+        round(float(v) * 255, 6) for v in ([values] * 3 if _is_number(values) else values)
+    )
+    return red, green, blue
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _name_and_tag(source: str) -> tuple[str, str | None]:
+    if not source.startswith(OPEN_CLIP):
+        return source, None
+    name, _, tag = source.removeprefix(OPEN_CLIP).partition("/")
+    if not tag:
+        raise CheckpointError(
+            f"{source} names no weights: an example is {OPEN_CLIP}ViT-B-16/openai"
+        )
+    return name, tag
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision:
+        return str(vision["timm_model_name"])
+    kind = "CoCa" if "multimodal_cfg" in config else "CLIP"
+    layers, width = vision.get("layers"), vision.get("width")
+    if isinstance(layers, int):
+        return f"{kind} ViT of {layers} layers, width {width}, patch {vision.get('patch_size')}"
+    return f"{kind} ResNet of {layers} layers, width {width}"
+
+
+def _tokenizer_of(theirs: Any, text: Mapping[str, Any]) -> tuple[Tokenizer, int]:
+    """Return our tokenizer for open_clip's, and the id that its texts are filled up with."""
+    kwargs = dict(text.get("tokenizer_kwargs", {}))
+    # What keeps texts of any length is without effect here: a text too long is refused.
+    odd = {k: v for k, v in kwargs.items() if k not in ("clean", "reduction_mask") and v}
+    if kwargs.get("reduction_mask") == "syntax":
+        odd["reduction_mask"] = "syntax"
+    if mode := text.get("tokenizer_mode"):
+        odd["tokenizer_mode"] = mode
+    if odd:
+        raise CheckpointError(f"the tokenizer's settings {odd} are not supported")
+    kind = type(theirs).__name__
+    if kind == "SimpleTokenizer":
+        spec = TokenizerSpec(pad="fixed", clean=kwargs.get("clean", "lower"))
+        return Tokenizer.clip(spec), 0
+    clean = "canonicalize" if kind == "SigLipTokenizer" else kwargs.get("clean", "whitespace")
+    wrapped = theirs.tokenizer
+    if getattr(wrapped, "backend_tokenizer", None) is None:
+        raise CheckpointError("the tokenizer has no tokenizer.json: give one beside the weights")
+    if wrapped.padding_side != "right":
+        raise CheckpointError("the tokenizer pads on the left, which is not supported")
+    core = tokenizers.Tokenizer.from_str(wrapped.backend_tokenizer.to_str())
+    spec = TokenizerSpec(kind="tokenizer.json", pad="fixed", clean=clean)
+    return Tokenizer(core, spec), wrapped.pad_token_id
+
+
+@contextmanager
+def _one_line_errors(source: str) -> Iterator[None]:
+    """Say in one line what open_clip, transformers or the hub's client could not do."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it reports every step on the root logger
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except CheckpointError:
+        raise
+    # Each library has its own errors, in every version others.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{source} cannot be read: {reason}") from None
+    finally:
+        logger.setLevel(level)
