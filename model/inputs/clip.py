@@ -34,6 +34,10 @@ class VideoWarning(StrEnum):
         "are cheaper were taken, their times are in the answer; ask for the first with "
         "frame_rule=exact, of a part of the clip or of one scaled down where decoding times out"
     )
+    CUT_OFF = (
+        "the file is cut off: it ends before the video that its index tells of, and only what is "
+        "there was looked at; send the whole file"
+    )
     ONE_FRAME = "the clip has one frame: there is no motion to be seen in it"
     BLACK = "every frame that was looked at is black"
     HDR = (

@@ -70,6 +70,12 @@ class UnsupportedFormat(VideoError):
     sentence = f"this kind of video file is not accepted; send {ACCEPTED}"
 
 
+class UnsupportedContainer(UnsupportedFormat):
+    """A container that is known, and not on the allow-list."""
+
+    sentence = f"the container of this video ({{container}}) is not accepted; send {ACCEPTED}"
+
+
 class UnsupportedCodec(UnsupportedFormat):
     """A video whose codec is not on the allow-list."""
 
@@ -147,7 +153,9 @@ class OverlappingPackets(Undecodable):
 class NoPicture(Undecodable):
     """Not one picture could be decoded."""
 
-    sentence = "no picture of this video could be decoded; send another file"
+    sentence = (
+        "no picture of this video could be decoded: it is damaged or cut off; send the whole file"
+    )
 
 
 class MissingBeginning(Undecodable):
@@ -156,6 +164,15 @@ class MissingBeginning(Undecodable):
     sentence = (
         "this is a later piece of a video without its beginning (the initialisation segment or the "
         "first chunk); send both joined into one file"
+    )
+
+
+class NoPackets(NoPicture):
+    """The head of a video with nothing behind it: an initialisation segment, a broken recording."""
+
+    sentence = (
+        "this file is the beginning of a video and holds no picture; send the whole file, or the "
+        "initialisation segment joined with the segments that follow it"
     )
 
 

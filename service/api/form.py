@@ -12,7 +12,13 @@ from typing import Protocol
 
 from python_multipart.multipart import parse_options_header
 
-from service.api.multipart import Form, FormLimits, MultipartReader, unknown_field
+from service.api.multipart import (
+    CHARSET_FIELD,
+    Form,
+    FormLimits,
+    MultipartReader,
+    unknown_field,
+)
 from service.contract.errors import ApiError
 
 __all__ = ["Form", "FormLimits", "read_form"]
@@ -49,13 +55,13 @@ class _UrlencodedReader:
     def finish(self) -> Form:
         try:
             pairs = urllib.parse.parse_qsl(
-                self._body.decode("ascii"),
+                self._body.decode("utf-8"),  # people also send it as it is, unencoded
                 keep_blank_values=True,
                 errors="strict",
                 max_num_fields=self._limits.max_parts,
             )
         except UnicodeDecodeError:
-            raise ApiError("bad_field", "the form is not percent-encoded UTF-8") from None
+            raise ApiError("bad_field", "the form is not UTF-8, percent-encoded or not") from None
         except ValueError:
             raise ApiError(
                 "too_many_parts",
@@ -64,6 +70,8 @@ class _UrlencodedReader:
             ) from None
         form = Form()
         for name, text in pairs:
+            if name == CHARSET_FIELD or (name == self._limits.file_field and not text):
+                continue  # a charset is checked by its bytes; no file was chosen
             if name == self._limits.file_field:
                 raise ApiError("bad_field", f"{name} is a file; send it as multipart/form-data")
             if name not in self._limits.fields:

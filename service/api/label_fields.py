@@ -11,8 +11,14 @@ from model.inputs import clean_label, label_key
 from service.contract.errors import ApiError
 
 BYTE_ORDER_MARK = "\ufeff"
+LINE_BREAKS = re.compile(r"[\r\n\v\f\x85\u2028\u2029]+")
 ENCODED_ARRAY = re.compile(r"\s*%5b", re.IGNORECASE)
 HOW_TO_LIST = "repeat the field, write one label a line, or send one JSON array"
+NO_ARRAY = (
+    "labels begins like a JSON array but is none: each label stands in double quotes, with commas "
+    'between: ["a cat", "a dog"]; a shell takes the quotes away unless the whole field stands in '
+    "single ones"
+)
 
 
 def parse_labels(fields: Sequence[str], max_labels: int, max_label_chars: int) -> tuple[str, ...]:
@@ -43,8 +49,7 @@ def parse_labels(fields: Sequence[str], max_labels: int, max_label_chars: int) -
 
 def _listed(fields: Sequence[str]) -> list[str]:
     fields = [field.lstrip(BYTE_ORDER_MARK) for field in fields]
-    while fields and not fields[-1]:
-        fields.pop()  # the empty last row of a form
+    fields = [field for field in fields if field.strip()]  # the empty rows of a form
     if len(fields) == 1:
         return _from_one_field(fields[0])
     labels: list[str] = []
@@ -67,8 +72,7 @@ def _from_one_field(field: str) -> list[str]:
     try:
         return _json_array(text)
     except ValueError as error:
-        hint = "; JSON has double quotes" if text[1:].lstrip().startswith("'") else ""
-        raise ApiError("bad_field", f"{error}{hint}") from None
+        raise ApiError("bad_field", str(error)) from None
 
 
 def _json_array(text: str) -> list[str]:
@@ -76,17 +80,15 @@ def _json_array(text: str) -> list[str]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError(
-            "labels begins like a JSON array but is none; check quotes and commas"
-        ) from None
+        raise ValueError(NO_ARRAY) from None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("labels must be a JSON array of strings")
     return values
 
 
 def _lines(text: str) -> list[str]:
-    """The lines of a text that are not empty; a text without any is one empty label."""
-    return [line for line in re.split(r"[\r\n]+", text) if line.strip()] or [text]
+    """The lines of a text that are not empty."""
+    return [line for line in LINE_BREAKS.split(text) if line.strip()]
 
 
 def _clean(label: str, number: int, max_chars: int) -> str:

@@ -27,8 +27,9 @@ MAX_PREAMBLE_BYTES = 4096
 MAX_PATH_BYTES = 1024
 PLAIN_ENCODINGS = ("", "7bit", "8bit", "binary")
 # What clients declare of texts that are ASCII more often than not.
-CHARSETS = ("utf-8", "ascii", "iso8859-1", "cp1252")
+CHARSETS = ("utf-8", "utf-16", "ascii", "iso8859-1", "cp1252")
 CHARSET_FIELD = "_charset_"  # of HTML: the browser fills in the form's encoding
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 FOLDED = re.compile(r"invalid character (32|9) in header")
 LF_LINE = re.compile(rb"[\r\n]*--[^\r\n]*\n")
 LINE_ENDS = "lines of a form end with CR LF, not LF alone"
@@ -91,6 +92,7 @@ class _Part:
     name: str = ""
     filename: bytes = b""
     charset: str = ""
+    after_file: bool = False
     text: _Text = field(default_factory=_Text)
     sink: _Sink | None = None  # None: the bytes mean nothing
     finalize: Callable[[], None] | None = None
@@ -188,10 +190,11 @@ class MultipartReader:
         part.name = name.decode("utf-8", "replace")
         part.filename = options.get(b"filename", b"")
         if part.name == limits.file_field:
-            if self._writer is not None:
-                raise ApiError("duplicate_field", f"{part.name} is given twice; send one clip")
-            self._writer = UploadWriter(limits.directory)
-            self._decode(self._writer)
+            part.after_file = self._writer is not None
+            if part.after_file and part.filename:
+                raise _second_file(part.name)
+            self._writer = self._writer or UploadWriter(limits.directory)
+            self._decode(part.text if part.after_file else self._writer)
         elif part.name in limits.fields or part.name == CHARSET_FIELD:
             _, options = parse_options_header(part.headers.get(b"content-type", b""))
             part.charset = options.get(b"charset", b"").decode("latin-1")
@@ -239,6 +242,8 @@ class MultipartReader:
                     f"the text fields are over {self._limits.max_text_bytes} bytes together; "
                     "send fewer or shorter labels",
                 )
+        elif part.after_file:
+            raise _second_file(part.name)
         elif not part.filename and len(part.text) <= MAX_PATH_BYTES:
             part.text += data[start:end]
         assert part.sink is not None
@@ -254,6 +259,8 @@ class MultipartReader:
             self._charset = part.text.decode("latin-1").strip()
         elif part.name != self._limits.file_field:
             self._texts.append((part.name, part.charset, part.text))
+        elif part.after_file:
+            return  # a second file field, in which nothing was chosen
         elif self._writer is not None and not self._writer.size and not part.filename:
             self._writer.close()  # a form in which no file was chosen
             self._writer = None
@@ -284,6 +291,10 @@ def _explained(error: str) -> str:
     return f"the body is not a well-formed multipart form: {error}"
 
 
+def _second_file(name: str) -> ApiError:
+    return ApiError("duplicate_field", f"{name} is given twice; send one clip")
+
+
 def _is_path(text: bytearray) -> bool:
     """Return whether this is the name of a file, sent in place of it; no video is such a line."""
     if not 0 < len(text) <= MAX_PATH_BYTES:
@@ -295,6 +306,8 @@ def _is_path(text: bytearray) -> bool:
 
 
 def _decoded(name: str, charset: str, text: bytearray) -> str:
+    if text.startswith(UTF16_MARKS):  # a file of labels, as Windows saves it
+        charset = "utf-16"
     try:
         codec = codecs.lookup(charset or "utf-8").name
     except (LookupError, ValueError):

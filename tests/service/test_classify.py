@@ -232,6 +232,25 @@ def test_one_label_is_answered_with_a_warning(
     assert any(warned in line for line in warnings) if warned else not warnings
 
 
+@pytest.mark.parametrize(
+    ("labels", "marked"),
+    [
+        ("- cat\n- dog", True),
+        ("1. cat\n2) dog\n(3) bird", True),
+        ("id,name\n0,cat\n1,dog", True),
+        ('"cat"\n"dog"', True),
+        ("3 people dancing\n2 dogs", False),
+        ("- cat\nsomething else\na dog", False),
+        ("cat, running\ndog, sitting", False),
+    ],
+)
+def test_labels_with_the_marks_of_a_list_are_answered_with_a_warning(
+    plain: RunningServer, labels: str, marked: bool
+) -> None:
+    answer = plain.classify(clip_bytes(1), labels=labels).json()
+    assert [bool("of a list" in line) for line in answer["warnings"]] == [True] * marked
+
+
 def test_a_clip_without_motion_or_light_is_answered_with_a_warning(plain: RunningServer) -> None:
     still = plain.classify(drawn_clip([(200, 0, 0)]), labels=["a", "b"]).json()
     assert [line for line in still["warnings"] if "one frame" in line]

@@ -114,6 +114,27 @@ WELL_FORMED = {
         part(DISPOSITION + b'name="_charset_"', b"UTF-8"), video(clip), labels()
     ),
     "byte-order mark": lambda clip: body_of(video(clip), labels(b"", LABELS.encode("utf-8-sig"))),
+    "a file of lines from Windows": lambda clip: body_of(
+        video(clip), labels(b'; filename="labels.txt"', "a café\r\na dog\r\n".encode("utf-16"))
+    ),
+    "a second file field, nothing chosen": lambda clip: body_of(
+        video(clip),
+        part(DISPOSITION + b'name="video"; filename=""\r\nContent-Type: x/y', b""),
+        labels(),
+    ),
+    "a second file field, as a text": lambda clip: body_of(
+        video(clip), labels(), part(DISPOSITION + b'name="video"', b"")
+    ),
+    "a first file field, nothing chosen": lambda clip: body_of(
+        part(DISPOSITION + b'name="video"; filename=""', b""), video(clip), labels()
+    ),
+    "empty rows between labels": lambda clip: body_of(
+        video(clip),
+        labels(b"", b"a dog"),
+        labels(b"", b""),
+        labels(b"", "a café".encode()),
+        labels(b"", b" "),
+    ),
 }  # fmt: skip
 
 
@@ -219,6 +240,16 @@ def test_a_clip_without_a_file_name(server: RunningServer, clip: bytes) -> None:
     assert labels_of(post(server, body_of(file, labels()))) == {"a café", "a dog"}
 
 
+@pytest.mark.parametrize("second", [b'; filename="d.mp4"', b""])
+@pytest.mark.parametrize("content", [b"x", b"\0" * 10])
+def test_two_clips_are_refused(
+    server: RunningServer, clip: bytes, second: bytes, content: bytes
+) -> None:
+    other = part(DISPOSITION + b'name="video"' + second, content)
+    answer = post(server, body_of(video(clip), other, labels()))
+    assert (answer.status_code, answer.json()["code"]) == (422, "duplicate_field")
+
+
 def test_an_empty_file_is_told_from_none(server: RunningServer) -> None:
     answer = post(server, body_of(video(b""), labels()))
     assert (answer.status_code, answer.json()["code"]) == (422, "bad_field")
@@ -239,12 +270,23 @@ def test_an_id_and_labels_urlencoded(server: RunningServer, video_id: str) -> No
 
 
 @pytest.mark.parametrize(
+    "more", ["video=", "_charset_=UTF-8", "start=&end=&template=", "labels=", "labels=a+dog"]
+)
+def test_urlencoded_as_browsers_and_curl_send_it(
+    server: RunningServer, video_id: str, more: str
+) -> None:
+    body = f"labels=a café&{more}&video_id={video_id}"
+    expected = {"a café", "a dog"} if "dog" in more else {"a café"}
+    assert labels_of(post(server, body.encode(), content_type=URLENCODED)) == expected
+
+
+@pytest.mark.parametrize(
     ("body", "status", "code"),
     [
         (b"labels=a&video=abc", 422, "bad_field"),
         (b"labels=a&vidoe_id=abc", 422, "unknown_field"),
         (b"labels=%ff", 422, "bad_field"),
-        ("labels=é".encode(), 422, "bad_field"),
+        ("labels=é".encode("latin-1"), 422, "bad_field"),
         (b"labels=a", 422, "missing_field"),
         (b"", 422, "missing_field"),
         (b"&".join([b"labels=a"] * 300), 413, "too_many_parts"),

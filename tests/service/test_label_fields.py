@@ -21,6 +21,9 @@ BOM = "\ufeff"
         list(THREE),
         [*THREE, ""],
         [*THREE, "", ""],
+        ["cat", "", "dog", " \r\n", "bird"],
+        ["cat\u2028dog\u2029bird"],
+        ["cat\vdog\fbird"],
         [f"{BOM}cat", "dog", "bird"],
         [ARRAY],
         [f"\n {json.dumps(THREE, indent=1)}\n"],
@@ -58,3 +61,12 @@ def test_brackets_are_no_list_among_others() -> None:
 
 def test_line_breaks_within_json_stay_in_their_label() -> None:
     assert parse_labels(['["a\\nb", "c"]'], 3, 300) == ("a b", "c")
+
+
+@pytest.mark.parametrize(
+    "field", ["['cat', 'dog']", "[cat,dog]", '["cat" "dog"]', '["cat",]', "[\u201ccat\u201d]"]
+)
+def test_a_broken_array_is_refused_with_how_one_looks(field: str) -> None:
+    with pytest.raises(ApiError, match="double quotes") as refused:
+        parse_labels([field], 3, 300)
+    assert '["a cat", "a dog"]' in refused.value.detail

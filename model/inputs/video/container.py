@@ -29,7 +29,7 @@ from model.inputs.clip import VideoWarning
 from model.inputs.errors import TooLarge, Undecodable, Unreadable
 from model.inputs.limits import VideoLimits
 from model.inputs.video.container_sniffer import sniff_demuxer
-from model.inputs.video.mov_boxes import check_not_a_picture, explain_failure
+from model.inputs.video.mov_boxes import check_not_a_picture, explain_failure, is_cut_off
 from model.inputs.video.source import FileView, SharedFile
 from model.inputs.video.streams import (
     DECODERS,
@@ -76,7 +76,12 @@ class OpenVideo:
     @property
     def warnings(self) -> tuple[VideoWarning, ...]:
         """What the client is told of this file."""
-        return self.choice.warnings + colour_warnings(self.context)
+        cut_off = self.demuxer == "mov" and is_cut_off(self.source)
+        return (
+            *self.choice.warnings,
+            *colour_warnings(self.context),
+            *((VideoWarning.CUT_OFF,) if cut_off else ()),
+        )
 
     @property
     def clock(self) -> Clock:

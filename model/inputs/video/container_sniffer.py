@@ -7,7 +7,7 @@ looks at a name, and everything else is refused before any library sees it.
 
 from __future__ import annotations
 
-from model.inputs.errors import IsPicture, MissingBeginning, NotAVideo, UnsupportedFormat
+from model.inputs.errors import IsPicture, MissingBeginning, NotAVideo, UnsupportedContainer
 from model.inputs.video.source import SharedFile
 
 HEAD_BYTES = 4096
@@ -31,13 +31,13 @@ MOV_BOXES = frozenset(
 )
 # Real videos in containers that we leave out: each demuxer more is a larger surface for attacks.
 LEFT_OUT = (
-    b"\x06\x0e\x2b\x34",
-    b".RMF",
-    b"FWS",
-    b"CWS",
-    b"ZWS",
-    b"nut/multimedia",
-    b"\x1f\x07\x00",
+    (b"\x06\x0e\x2b\x34", "MXF"),
+    (b".RMF", "RealMedia"),
+    (b"FWS", "Flash"),
+    (b"CWS", "Flash"),
+    (b"ZWS", "Flash"),
+    (b"nut/multimedia", "NUT"),
+    (b"\x1f\x07\x00", "raw-DV"),
 )
 # A cluster without its header: what a browser's recorder hands out after the first piece.
 MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
@@ -49,7 +49,7 @@ FEWEST_JPEGS, JPEGS_BYTES = 3, 4 << 20
 
 
 def sniff_demuxer(file: SharedFile) -> str:
-    """The demuxer for a file. Raises NotAVideo or UnsupportedFormat where there is none for it."""
+    """The demuxer for a file. Raises NotAVideo or UnsupportedContainer where there is none."""
     head = file.read_at(0, HEAD_BYTES)
     if head.startswith(JPEG):
         pictures = 1 + file.read_at(0, JPEGS_BYTES).count(NEXT_JPEG)
@@ -71,8 +71,9 @@ def demuxer_for(head: bytes) -> str:
         raise IsPicture
     if head.startswith(MATROSKA_CLUSTER):
         raise MissingBeginning
-    if head.startswith(LEFT_OUT):
-        raise UnsupportedFormat
+    for magic, container in LEFT_OUT:
+        if head.startswith(magic):
+            raise UnsupportedContainer(container=container)
     demuxer = _start_code_demuxer(head)
     if demuxer is None and not _is_transport_stream(head):
         raise NotAVideo

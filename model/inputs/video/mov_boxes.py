@@ -46,6 +46,12 @@ def explain_failure(file: SharedFile, limits: VideoLimits) -> VideoError | None:
     return TooManyStreams(max_streams=limits.max_streams) if tracks > limits.max_streams else None
 
 
+def is_cut_off(file: SharedFile) -> bool:
+    """Whether the file ends within its first box of pictures: an upload or download broke off."""
+    contents = (end for kind, _, end in _boxes(file, 0, file.size) if kind == "mdat")
+    return next(contents, 0) > file.size
+
+
 def _kinds(file: SharedFile) -> set[str]:
     """The kinds of the outermost boxes, as far as the index."""
     kinds: set[str] = set()
@@ -57,7 +63,7 @@ def _kinds(file: SharedFile) -> set[str]:
 
 
 def _boxes(file: SharedFile, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """The kind of each box between two offsets, and the offsets of its contents."""
+    """The kind of each box between two offsets, and the offsets of its contents, as it says."""
     for _ in range(MOST_BOXES):
         head = file.read_at(begin, LONG_HEADER)
         if begin + HEADER > end or len(head) < HEADER:
@@ -69,5 +75,5 @@ def _boxes(file: SharedFile, begin: int, end: int) -> Iterator[tuple[str, int, i
             size = end - begin
         if size < header:
             return
-        yield head[4:8].decode("latin-1"), begin + header, min(begin + size, end)
+        yield head[4:8].decode("latin-1"), begin + header, begin + size
         begin += size

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
 from model.inputs.clip import VideoInfo
-from model.inputs.errors import NoPicture, VideoError
+from model.inputs.errors import NoPackets, NoPicture, VideoError
 from model.inputs.sampling import FrameRule, Indices
 from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Request, Sampled, Taken
 from model.inputs.video.container import OpenVideo, packets_of
@@ -122,7 +122,7 @@ def sample_all(reader: ClipReader) -> Sampled:
         coded = packets_of(video)
     ticks, taken = decode_all(video, coded, request.limits, likely, reader.taker(video))
     if not ticks:
-        raise NoPicture
+        raise NoPicture if len(packets) else NoPackets
     times = video.clock.shown_times(ticks)
     check_duration(times, request.limits)
     if costs is not None and len(costs) != len(times):

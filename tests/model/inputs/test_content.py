@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -66,9 +67,18 @@ def test_what_is_no_video_is_refused(head: bytes) -> None:
     assert "mp4" in refused.value.detail
 
 
-@pytest.mark.parametrize("head", [b"\x06\x0e\x2b\x34\x02", b"FWS\x08", b".RMF\0"])
-def test_videos_in_other_containers_are_named_unsupported(head: bytes) -> None:
-    with pytest.raises(UnsupportedFormat) as refused:
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x06\x0e\x2b\x34\x02", "MXF"),
+        (b"FWS\x08", "Flash"),
+        (b".RMF\0", "RealMedia"),
+        (b"nut/multimedia container\0", "NUT"),
+        (b"\x1f\x07\x00\x3f", "raw-DV"),
+    ],
+)
+def test_containers_that_are_left_out_are_named(head: bytes, name: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=re.escape(f"({name})")) as refused:
         demuxer_for(head)
     assert refused.value.code == "unsupported_media"
 

@@ -30,6 +30,7 @@ from model.inputs.errors import (
     IsPicture,
     MissingBeginning,
     MissingIndex,
+    NoPackets,
     TooManyStreams,
     UnsupportedCodec,
 )
@@ -332,6 +333,19 @@ def test_pieces_say_what_is_missing(encode_video: Encode) -> None:
     whole = encode_video("libx264", FRAMES, options=X264).getvalue()
     with pytest.raises(MissingIndex, match="moov"):
         decode_clip(io.BytesIO(whole[: whole.rfind(b"moov") - 4]), SPEC)
+    with pytest.raises(NoPackets, match="joined with the segments"):
+        decode_clip(io.BytesIO(mp4[: mp4.find(b"moof") - 4]), SPEC)
+
+
+def test_an_upload_that_broke_off_is_said(encode_video: Encode, tmp_path: Path) -> None:
+    index_first, file = {"movflags": "faststart"}, tmp_path / "clip"
+    encode_video("libx264", FRAMES, options=X264, container_options=index_first, path=file)
+    mp4 = file.read_bytes()
+    assert both_ways(mp4).info.warnings == ()
+    cut_off = both_ways(mp4[: len(mp4) * 4 // 5])
+    assert 0 < cut_off.info.frames < FRAMES
+    assert cut_off.info.warnings == (VideoWarning.CUT_OFF,)
+    assert both_ways(mp4 + b"anything after it").info.warnings == ()
 
 
 @pytest.mark.parametrize(
