@@ -167,7 +167,7 @@ class MissingBeginning(Undecodable):
     )
 
 
-class NoPackets(NoPicture):
+class NoPackets(Undecodable):
     """The head of a video with nothing behind it: an initialisation segment, a broken recording."""
 
     sentence = (

@@ -49,7 +49,15 @@ async function suggestLabels() {
   if (!$("labels").value) $("labels").value = some.join("\n");
 }
 
+// An answer is that of the clip and labels above it: it goes before another is asked for.
+function clear() {
+  $("results").replaceChildren();
+  $("facts").textContent = "";
+  say("");
+}
+
 function preview(file) {
+  clear();
   const video = $("preview");
   URL.revokeObjectURL(video.src);
   video.src = URL.createObjectURL(file);
@@ -81,6 +89,7 @@ function show(answer) {
 
 async function classify(event) {
   event.preventDefault();
+  clear();
   const file = $("video").files[0];
   if (!file) {
     say("Choose a clip first.", true);

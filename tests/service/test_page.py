@@ -67,6 +67,8 @@ def test_a_person_ranks_labels(page: Page, server: RunningServer, tmp_path: Path
     page.get_by_label("Labels").fill("a dog\na dog")
     page.locator("#go").click()
     expect(page.locator("#message")).to_contain_text("are the same")
+    expect(rows).to_have_count(0)
+    expect(page.locator("#facts")).to_be_empty()
     assert [c for c in complaints if "422" not in c] == []
 
 
