@@ -9,7 +9,6 @@ from typing import Any
 
 import av
 import numpy as np
-import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -55,6 +54,8 @@ class Served:
     ],
 )
 def served(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Served]:
+    import open_clip  # by now torchvision loads
+
     kind, pooling = request.param.split()
     place = tmp_path_factory.mktemp("networks")
     source = f"local-dir:{open_clip_folder(kind, place / kind)}"
