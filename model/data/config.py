@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.inputs.sampling import FrameRule
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -43,6 +45,9 @@ class DataConfig(Section):
     """The text of a label, with one {}. It stays with the network: evaluation, export and service
     use it as well. Default: that of the start; from a network without one the plain name, as in
     the published recipes. Captions of a table are taken as they are."""
+    frame_rule: FrameRule = FrameRule.EXACT
+    """Which frame of each part of a clip is taken: exact, as published, or keyframes, the one that
+    needs the fewest pictures decoded. Training draws among those that are as cheap."""
     workers: Count = 4
     """Decoding processes; 0 decodes in the training process, on as many threads as it has."""
     prefetch: Positive = 4

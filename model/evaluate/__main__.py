@@ -10,6 +10,7 @@ from pathlib import Path
 
 from model.command_line import Parser, new_file, one_line, share, sleep_while_waiting, whole
 from model.evaluate.paper import DATASETS, PROTOCOLS
+from model.inputs.sampling import FrameRule
 
 EXAMPLES = """\
 examples:
@@ -50,6 +51,13 @@ def parser() -> argparse.ArgumentParser:
     add("--crops", type=int, choices=(1, 3), help="crops in space, if not the protocol's")
     add("--template", action="append", metavar="TEXT", help=TEMPLATE)
     add("--frames", type=whole(1), help="frames of a clip, if not the checkpoint's")
+    add(
+        "--frame-rule",
+        type=FrameRule,
+        choices=list(FrameRule),
+        default=FrameRule.EXACT,
+        help="frames of a clip that are cheap to decode, or the published ones (exact)",
+    )
     add("--device", default="auto", choices=("auto", "cpu", "cuda"))
     add("--max-broken", type=share, default=0.01, help="share of clips that may be broken (0.01)")
     add("--batch", type=whole(1), default=8, help="views that go through together (8)")

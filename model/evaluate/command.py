@@ -17,7 +17,7 @@ from model.evaluate.run import Views, evaluate
 from model.evaluate.scorer import Scorer
 from model.evaluate.scores import Scores
 from model.evaluate.sources import Source, from_bundle, from_checkpoint
-from model.inputs import check_templates
+from model.inputs import FrameRule, check_templates
 from model.progress import progress
 
 
@@ -30,6 +30,7 @@ class Measured:
     network: str
     templates: tuple[str, ...]
     views: Views
+    frame_rule: FrameRule
     paper: dict[str, float]
 
 
@@ -39,7 +40,11 @@ def measure(options: argparse.Namespace) -> Measured:
     sets = _sets(options)
     views, crops = VIEWS[options.protocol]
     looks = Views(options.views or views, options.crops or crops, options.batch)
-    data = DataConfig(workers=options.workers, max_broken_share=options.max_broken)
+    data = DataConfig(
+        workers=options.workers,
+        max_broken_share=options.max_broken,
+        frame_rule=options.frame_rule,
+    )
     measures = [(s.scorer.name, _measure(s.scorer, looks, data)) for s in sources]
     return Measured(
         _run(options.protocol, sets, measures),
@@ -47,6 +52,7 @@ def measure(options: argparse.Namespace) -> Measured:
         sources[0].network,
         sources[0].scorer.templates,
         looks,
+        options.frame_rule,
         published(options.protocol, options.dataset, sources[0].network, options.shots),
     )
 

@@ -34,7 +34,8 @@ def print_result(measured: Measured) -> None:
     console.print(figures)
     views = measured.views
     console.print(
-        f"{', '.join(measured.names)} ({measured.network}), {views.views} × {views.crops} views"
+        f"{', '.join(measured.names)} ({measured.network}), {views.views} × {views.crops} views, "
+        f"frame rule {measured.frame_rule}"
     )
     if measured.templates:
         console.print(f"labels are read as: {', '.join(measured.templates)}", markup=False)
@@ -62,6 +63,7 @@ def as_json(measured: Measured, arguments: Sequence[str]) -> dict[str, Any]:
         "network": measured.network,
         "views": measured.views.views,
         "crops": measured.views.crops,
+        "frame_rule": measured.frame_rule,
         **measured.result.as_json(),
         "paper": measured.paper,
     }

@@ -42,7 +42,7 @@ def evaluate(
         scorer: A network or a bundle; its templates are what labels are filled into.
         clips: The list, with its K labels.
         views: How often each clip is looked at.
-        data: Decoding processes, and the share of clips that may be broken.
+        data: Decoding processes, the frame rule, and the share of clips that may be broken.
         processes: Those that share the list; each scores its own part.
         on_clip: Called after each clip of this process.
         read: The clips by the test rule, where they do not come from their files.
@@ -55,7 +55,9 @@ def evaluate(
         DataError: More clips cannot be decoded than `data.max_broken_share` allows.
     """
     texts = label_vectors(scorer, clips.labels.names)
-    source = read or TestClips(clips, scorer.inputs, views.views, views.crops)
+    source = read or TestClips(
+        clips, scorer.inputs, views.views, views.crops, frame_rule=data.frame_rule
+    )
     mine = range(processes.rank, len(clips), processes.count)
     indices, rows, broken = [], [], []
     for together in _batches(evaluation_clips(source, mine, data), views.batch):

@@ -23,8 +23,8 @@ def training_clips(
 ) -> TrainingClips:
     """Make the clips to train on, augmented."""
     if config.data.cache.folder is None:
-        return TrainingClips(clips, spec, config.augment)
-    whole = WholeClips(clips, spec, config.data.cache.frames)
+        return TrainingClips(clips, spec, config.augment, frame_rule=config.data.frame_rule)
+    whole = WholeClips(clips, spec, config.data.cache.frames, config.data.frame_rule)
     drawn = DrawnFromCache(_cached(config, whole, processes), spec.num_frames)
     return TrainingClips(clips, spec, config.augment, drawn)
 
@@ -37,7 +37,7 @@ def validation_clips(
         return None
     clips = read_clips(config.data.val, config.data.root, labels)
     views, crops = config.evaluate.views, config.evaluate.crops
-    plain = TestClips(clips, spec, views, crops)
+    plain = TestClips(clips, spec, views, crops, frame_rule=config.data.frame_rule)
     if config.data.cache.folder is None:
         return plain
     cached = _cached(config, FixedClips(plain), processes)

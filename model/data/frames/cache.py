@@ -25,7 +25,7 @@ from model.data.frames.loading import in_workers
 from model.data.frames.reading import TestClips, Unusable, why
 from model.data.lists.cliplist import ClipList
 from model.files import sync
-from model.inputs import InputSpec, VideoError, decode_uncropped, sample_indices
+from model.inputs import FrameRule, InputSpec, VideoError, decode_uncropped, sample_indices
 from model.inputs.clip import Pixels
 
 OnClip = Callable[[], None]
@@ -43,8 +43,14 @@ class Entry:
 class WholeClips(Dataset[Pixels | str]):
     """Up to `most` frames of each clip, short side resized: all of a shorter one."""
 
-    def __init__(self, clips: ClipList, spec: InputSpec, most: int) -> None:
-        self.clips, self.most = clips, most
+    def __init__(
+        self,
+        clips: ClipList,
+        spec: InputSpec,
+        most: int,
+        frame_rule: FrameRule = FrameRule.EXACT,
+    ) -> None:
+        self.clips, self.most, self.frame_rule = clips, most, frame_rule
         self.spec = spec.model_copy(update={"num_frames": most})
 
     def __len__(self) -> int:
@@ -54,7 +60,9 @@ class WholeClips(Dataset[Pixels | str]):
         """Decode uint8 (n,h,w,3), or say why there is none."""
         try:
             with self.clips.files.open(self.clips.samples[index].name) as stream:
-                clip = decode_uncropped(stream, self.spec, sampling="test")
+                clip = decode_uncropped(
+                    stream, self.spec, sampling="test", frame_rule=self.frame_rule
+                )
         except (VideoError, OSError) as error:
             return why(error)
         # A clip of fewer frames gives some of them twice; each is kept once.
@@ -64,7 +72,7 @@ class WholeClips(Dataset[Pixels | str]):
     @property
     def way(self) -> str:
         """Describe what the pixels depend on besides the files."""
-        return f"whole {self.spec.model_dump_json()}"
+        return f"whole {self.spec.model_dump_json()}{_suffix(self.frame_rule)}"
 
 
 class FixedClips(Dataset[Pixels | str]):
@@ -84,7 +92,13 @@ class FixedClips(Dataset[Pixels | str]):
     @property
     def way(self) -> str:
         """Describe what the pixels depend on besides the files."""
-        return f"test {self.test.views} {self.test.crops} {self.test.spec.model_dump_json()}"
+        spec = self.test.spec.model_dump_json()
+        return f"test {self.test.views} {self.test.crops} {spec}{_suffix(self.test.frame_rule)}"
+
+
+def _suffix(rule: FrameRule) -> str:
+    """The rule as caches know it: those made before there was another one are `exact`."""
+    return "" if rule is FrameRule.EXACT else f" {rule}"
 
 
 class CachedFrames:

@@ -16,7 +16,7 @@ from model.data.frames.augment import Augment
 from model.data.frames.order import Draw
 from model.data.frames.streams import Stream
 from model.data.lists.cliplist import ClipList
-from model.inputs import InputSpec, VideoError, decode_clip, decode_uncropped
+from model.inputs import FrameRule, InputSpec, VideoError, decode_clip, decode_uncropped
 from model.inputs.clip import Pixels
 
 ATTEMPTS = 20
@@ -71,8 +71,9 @@ class TrainingClips(Dataset[TrainingClip]):
         spec: InputSpec,
         augment: AugmentConfig,
         read: ReadClip | None = None,
+        frame_rule: FrameRule = FrameRule.EXACT,
     ) -> None:
-        self.clips, self.spec = clips, spec
+        self.clips, self.spec, self.frame_rule = clips, spec, frame_rule
         self.augment = Augment(augment, spec)
         self.read = read or self._decode
 
@@ -108,7 +109,8 @@ class TrainingClips(Dataset[TrainingClip]):
 
     def _decode(self, index: int, rng: np.random.Generator) -> Pixels:
         with self.clips.files.open(self.clips.samples[index].name) as stream:
-            return decode_uncropped(stream, self.spec, rng=rng).frames[0]
+            clip = decode_uncropped(stream, self.spec, rng=rng, frame_rule=self.frame_rule)
+        return clip.frames[0]
 
 
 class TestClips(Dataset[TestClip]):
@@ -123,8 +125,10 @@ class TestClips(Dataset[TestClip]):
         views: int = 1,
         crops: int = 1,
         read: Callable[[int], Pixels] | None = None,
+        frame_rule: FrameRule = FrameRule.EXACT,
     ) -> None:
         self.clips, self.spec, self.views, self.crops = clips, spec, views, crops
+        self.frame_rule = frame_rule
         self.read = read or self._decode
 
     def __len__(self) -> int:
@@ -139,5 +143,11 @@ class TestClips(Dataset[TestClip]):
 
     def _decode(self, index: int) -> Pixels:
         with self.clips.files.open(self.clips.samples[index].name) as stream:
-            clip = decode_clip(stream, self.spec, views=self.views, crops=self.crops)
+            clip = decode_clip(
+                stream,
+                self.spec,
+                views=self.views,
+                crops=self.crops,
+                frame_rule=self.frame_rule,
+            )
         return clip.frames

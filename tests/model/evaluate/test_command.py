@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+import model.data.frames.reading
 from model.checkpoints.native import save_checkpoint
 from model.evaluate.__main__ import main
-from model.inputs import Tokenizer
+from model.inputs import Clip, Tokenizer, decode_clip
 from model.network.config import VARIANTS, ModelConfig
 from model.network.initialise import build_xclip
 from tests.model.clip_sets import write_table
@@ -77,6 +78,24 @@ def test_a_bundle_of_a_network_of_the_paper_stands_beside_its_figure(
     found = measured(clip_set, tmp_path, "--bundle", str(published), *options)
     assert found["paper"] == {"top1": 80.4, "top5": 95.0}
     assert "80.4" in capsys.readouterr().out
+
+
+def test_the_frame_rule_is_taken_and_told(
+    clip_set: Path, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def noted(*arguments: Any, **options: Any) -> Clip:
+        asked.append(options["frame_rule"])
+        return decode_clip(*arguments, **options)
+
+    monkeypatch.setattr(model.data.frames.reading, "decode_clip", noted)
+    options = (str(checkpoint), "--protocol", "few-shot")
+    plain = measured(clip_set, tmp_path, *options)
+    assert (plain["frame_rule"], set(asked)) == ("exact", {"exact"})
+    asked.clear()
+    keyed = measured(clip_set, tmp_path, *options, "--frame-rule", "keyframes")
+    assert (keyed["frame_rule"], set(asked)) == ("keyframes", {"keyframes"})
 
 
 def test_every_clip_and_every_class_by_itself(
