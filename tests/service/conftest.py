@@ -32,11 +32,26 @@ from service.transport.graceful_shutdown import http_server
 from tests.conftest import missing
 
 
+# Limits that no machine is too busy for. A test of a limit sets its own.
+PATIENCE: dict[str, Any] = dict.fromkeys(
+    (
+        "decode_timeout_s",
+        "header_timeout_s",
+        "keep_alive_s",
+        "request_timeout_s",
+        "upload_idle_timeout_s",
+        "upload_timeout_s",
+        "video_url_timeout_s",
+    ),
+    3600,
+)
+
+
 class RunningServer:
-    """uvicorn with our app on a free port; `client` talks to it over HTTP."""
+    """uvicorn with our app on a free port; `client` talks to it over HTTP, and both are patient."""
 
     def __init__(self, runtime: Runtime | None = None, **settings: Any) -> None:
-        self.settings = Settings(**{"port": 0, "decode_workers": 1, **settings})
+        self.settings = Settings(**{"port": 0, "decode_workers": 1, **PATIENCE, **settings})
         self.listener, self.ops_listener = listen(self.settings), listen_for_ops(self.settings)
         self.app = create_app(self.settings, runtime, self.ops_listener)
         self.port: int = self.listener.getsockname()[1]
@@ -156,6 +171,13 @@ def plain_logs() -> Iterator[None]:
     )
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make servers that are processes of their own patient too."""
+    for name, seconds in PATIENCE.items():
+        monkeypatch.setenv(f"XCLIP_{name.upper()}", str(seconds))
 
 
 # Where the hostile files of the corpus look for something to steal, and where they call.

@@ -21,14 +21,26 @@ from tests.service.conftest import RunningServer, fake_runtime, running, until
 
 HEAD_TIMEOUT_S = 0.5
 LIMIT = 300_000
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with running(
-        fake_runtime(), header_timeout_s=HEAD_TIMEOUT_S, max_upload_bytes=LIMIT
-    ) as started:
+    with running(fake_runtime(), max_upload_bytes=LIMIT) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[RunningServer]:
+    """A server that does not wait long for a head."""
+    with running(fake_runtime(), header_timeout_s=HEAD_TIMEOUT_S) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def lingering_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a client that is slow to read hear its answer, as long as no test says otherwise."""
+    monkeypatch.setattr(lingering, "LONGEST_S", 3600)
 
 
 def connect(server: RunningServer) -> socket.socket:
@@ -98,41 +110,52 @@ def test_a_usual_number_of_headers_is_fine(server: RunningServer) -> None:
     assert server.client.get("/healthz", headers=headers).status_code == 200
 
 
+def answer_to_the_start(server: RunningServer, start: bytes) -> bytes:
+    """Send the start of what never comes, and return the answer; nothing where it came too late."""
+    with connect(server) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(start)
+        return answer_of(connection)
+    return b""
+
+
 @pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
-def test_a_head_that_does_not_come_ends_the_connection(server: RunningServer, start: bytes) -> None:
-    answer = b""
-
-    def answered() -> bytes:
-        """Nothing, where this machine was so slow that the start came after the end."""
-        nonlocal answer
-        with connect(server) as connection, contextlib.suppress(ConnectionError):
-            connection.sendall(start)
-            answer = answer_of(connection)
-        return answer
-
-    until(lambda: bool(answered()))
+def test_a_head_that_does_not_come_ends_the_connection(hasty: RunningServer, start: bytes) -> None:
+    while not (answer := answer_to_the_start(hasty, start)):
+        pass
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert problem_of(answer)["code"] == "upload_timeout"
 
 
-def test_the_clock_stops_when_the_head_is_there(server: RunningServer) -> None:
-    with connect(server) as connection:
-        for _ in range(3):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = b""
-            while not answer.endswith(b'{"status":"ok"}'):  # head and body may come apart
-                answer += connection.recv(65536)
-            assert answer.startswith(b"HTTP/1.1 200 ")
-        connection.settimeout(2 * HEAD_TIMEOUT_S)
-        with pytest.raises(TimeoutError):  # idle between requests, and still open
-            connection.recv(1)
+def stays_open(connection: socket.socket, requests: int) -> bool:
+    """Send requests and wait longer than for a head; False where the first came too late."""
+    for number in range(requests):
+        connection.sendall(GET)
+        answer = b""
+        while not answer.endswith(b'{"status":"ok"}'):  # head and body may come apart
+            data = connection.recv(65536)
+            if number == 0 and (not data or b" 408 " in answer + data):
+                return False
+            assert data, answer
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 200 ")
+    connection.settimeout(2 * HEAD_TIMEOUT_S)
+    with pytest.raises(TimeoutError):  # idle between requests, and still open
+        connection.recv(1)
+    return True
 
 
-def test_a_slow_second_head_ends_the_connection(server: RunningServer) -> None:
-    with connect(server) as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /heal")
-        answer = answer_of(connection)
-    assert answer.startswith(b"HTTP/1.1 200 ")
+def test_the_clock_stops_when_the_head_is_there(hasty: RunningServer) -> None:
+    done = False
+    while not done:
+        with connect(hasty) as connection, contextlib.suppress(ConnectionError):
+            done = stays_open(connection, 3)
+
+
+def test_a_slow_second_head_ends_the_connection(hasty: RunningServer) -> None:
+    while not (answer := answer_to_the_start(hasty, GET + b"GET /heal")).startswith(
+        b"HTTP/1.1 200 "
+    ):
+        assert not answer or answer.startswith(b"HTTP/1.1 408 ")  # the first was late as well
     assert b"HTTP/1.1 408 " in answer
 
 

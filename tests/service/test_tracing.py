@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,17 +88,14 @@ def test_a_request_and_its_stages_arrive_under_the_senders_span(
 def test_a_collector_that_is_away_costs_nobody_anything(
     clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each is answered while the sending of spans hangs: what waited for it would never end."""
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, never answers
         where = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", where)
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         with running(fake_runtime()) as server:
             for _ in range(20):
-                started = time.monotonic()
                 assert server.classify(clip, labels=["a"]).status_code == 200
-                assert time.monotonic() - started < 20
-                time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
