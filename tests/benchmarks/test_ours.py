@@ -22,13 +22,14 @@ PNG = b"\x89PNG"
 
 @pytest.fixture(scope="module")
 def server(bundle: Bundle) -> Iterator[ServerProcess]:
-    with our_server(bundle.path, "fp32") as started:
+    patience = ("--request-timeout-s", "3600", "--decode-timeout-s", "3600")
+    with our_server(bundle.path, "fp32", *patience) as started:
         yield started
 
 
 def test_every_file_is_new_and_shows_the_same(server: ServerProcess, clip: bytes) -> None:
     wanted = new_labels(3)
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with httpx.Client(base_url=server.url, timeout=None) as client:
         first, second = (ask(client, another_file(clip), wanted) for _ in range(2))
         again = ask_again(client, first["video_id"], wanted)
     assert first["video_id"] != second["video_id"]
@@ -38,7 +39,7 @@ def test_every_file_is_new_and_shows_the_same(server: ServerProcess, clip: bytes
 
 
 def test_the_questions_of_latency(server: ServerProcess, clip: bytes) -> None:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with httpx.Client(base_url=server.url, timeout=None) as client:
         questions = latency.over_http("fp32", client, clip)
         new, seen, held = (question() for question in questions.values())
         timings = take_turns({latency.BASE: lambda: None} | questions, 1, warm_up=0)

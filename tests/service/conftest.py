@@ -28,9 +28,9 @@ from service.app import create_app
 from service.lifecycle.command_line import listen, listen_for_ops
 from service.lifecycle.service_state import ServiceState
 from service.settings import DEMO_BUNDLE, Settings
+from service.transport import lingering_close
 from service.transport.graceful_shutdown import http_server
 from tests.conftest import missing
-
 
 # Limits that no machine is too busy for. A test of a limit sets its own.
 PATIENCE: dict[str, Any] = dict.fromkeys(
@@ -175,7 +175,8 @@ def plain_logs() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make servers that are processes of their own patient too."""
+    """Make servers that are processes of their own patient too; wait for slow readers as well."""
+    monkeypatch.setattr(lingering_close, "LONGEST_S", 3600)
     for name, seconds in PATIENCE.items():
         monkeypatch.setenv(f"XCLIP_{name.upper()}", str(seconds))
 

@@ -331,15 +331,18 @@ def test_every_part_of_a_rate_counts(clip: bytes) -> None:
 
 
 def test_operators_can_have_a_port_of_their_own(key_file: Path) -> None:
-    with running(fake_runtime(), ops_port=0, api_keys_file=key_file) as server:
+    with (
+        running(fake_runtime(), ops_port=0, api_keys_file=key_file) as server,
+        httpx.Client(timeout=None) as operator,
+    ):
         assert server.ops_listener is not None
         ops = f"http://127.0.0.1:{server.ops_listener.getsockname()[1]}"
         for address in ("/metrics", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css"):
             assert server.client.get(address).status_code == 404, address
-            until(lambda at=address: httpx.get(ops + at).status_code == 200)  # type: ignore[misc]
-        assert "/classify" in json.dumps(httpx.get(f"{ops}/openapi.json").json()["paths"])
-        assert "xclip_build_info" in httpx.get(f"{ops}/metrics").text
-        assert httpx.post(f"{ops}/classify").status_code == 404
+            until(lambda at=address: operator.get(ops + at).status_code == 200)  # type: ignore[misc]
+        assert "/classify" in json.dumps(operator.get(f"{ops}/openapi.json").json()["paths"])
+        assert "xclip_build_info" in operator.get(f"{ops}/metrics").text
+        assert operator.post(f"{ops}/classify").status_code == 404
         assert server.client.get("/healthz").status_code == 200
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{ops}/metrics")
+        httpx.get(f"{ops}/metrics", timeout=None)

@@ -37,12 +37,6 @@ def hasty() -> Iterator[RunningServer]:
         yield started
 
 
-@pytest.fixture(autouse=True)
-def lingering_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a client that is slow to read hear its answer, as long as no test says otherwise."""
-    monkeypatch.setattr(lingering, "LONGEST_S", 3600)
-
-
 def connect(server: RunningServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port))
 

@@ -85,7 +85,7 @@ def test_a_stop_under_load_loses_nothing_that_was_accepted() -> None:
 
 
 def test_while_it_drains_it_says_so_and_closes_kept_connections() -> None:
-    with server() as (process, url), httpx.Client(base_url=url) as kept:
+    with server() as (process, url), httpx.Client(base_url=url, timeout=None) as kept:
         port = int(url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as unfinished:
             unfinished.sendall(HEAD)  # an accepted request keeps it from ending
@@ -109,7 +109,7 @@ def test_a_second_signal_ends_it_at_once() -> None:
             process,
             url,
         ),
-        httpx.Client(base_url=url) as client,
+        httpx.Client(base_url=url, timeout=None) as client,
     ):
         port = int(url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as unfinished:

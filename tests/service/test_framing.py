@@ -30,7 +30,7 @@ LAST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with running(fake_runtime(), header_timeout_s=0.5, upload_idle_timeout_s=0.5) as started:
+    with running(fake_runtime()) as started:
         yield started
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from service.inference import engine as engine_module
 from service.inference.ranking import rank
 from service.inference.stage_timer import StageTimer
 from service.settings import DEMO_BUNDLE
-from tests.service.conftest import clip_bytes, fake_runtime, running
+from tests.service.conftest import clip_bytes, fake_runtime, running, until
 
 ROOT = Path(__file__).resolve().parents[2]
 MANY, STORED = 10_000, 100_000
@@ -170,30 +170,37 @@ def test_turns_of_the_lane_change_no_bit(large_bundle: Bundle, views: int) -> No
     np.testing.assert_array_equal(in_turns, cut)
 
 
-class SlowScore(FakeRuntime):
-    """Scores take as long as a large network's; says in which order things ran."""
+class EndlessScore(FakeRuntime):
+    """Each score takes until another call waits for its turn, as with a network that is slow."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.waiting: Callable[[], int] = lambda: 2
+        self.quick = threading.Event()
 
     def score(self, features: Any, text: Any) -> Any:
-        time.sleep(0.02)
+        while self.waiting() < 2 and not self.quick.is_set():
+            time.sleep(0.001)
         return super().score(features, text)
 
 
 def test_a_long_list_does_not_hold_up_a_clip(large_bundle: Bundle) -> None:
-    """Two seconds of scoring for one request: another is encoded and answered meanwhile."""
+    """Between the parts of one request's scores another is encoded, scored and answered."""
     manifest = large_bundle.manifest
-    runtime = SlowScore(manifest.inputs, dim=manifest.text_dim)
+    runtime = EndlessScore(manifest.inputs, dim=manifest.text_dim)
     with (
         running(runtime, bundle=large_bundle.path) as server,
         concurrent.futures.ThreadPoolExecutor(1) as threads,
     ):
         clip = server.classify(clip_bytes(1), labels=["a"]).json()["video_id"]
-        begun = len(runtime.calls)
+        thread = server.server.engine.thread
+        runtime.waiting = lambda: thread.waiting
         long = threads.submit(server.classify, None, video_id=clip, label_set="many", top_k="1")
-        while len(runtime.calls) == begun:
-            time.sleep(0.001)
+        until(lambda: thread.waiting == 1)
         short = server.classify(clip_bytes(2), labels=["a", "b"])
         assert short.status_code == 200
         assert not long.done(), "it waited for the whole list"
+        runtime.quick.set()
         assert long.result().status_code == 200
 
 

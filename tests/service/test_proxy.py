@@ -60,7 +60,9 @@ def test_the_documented_proxy_ends_tls(tmp_path: Path) -> None:
             until(lambda: door.exists() or process.poll() is not None)
             assert process.poll() is None, (tmp_path / "error.log").read_text()
             way = httpx.HTTPTransport(uds=str(door), verify=False)
-            with httpx.Client(transport=way, base_url="https://video.example.com") as client:
+            with httpx.Client(
+                transport=way, base_url="https://video.example.com", timeout=None
+            ) as client:
                 sent = [("video", clip_bytes()), ("labels", b'["a", "b"]')]
                 answer = client.post("/classify", files=sent, timeout=None)
                 assert answer.status_code == 200, answer.text

@@ -105,7 +105,7 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             address = re.search(r"http://[\d.:]+", greeting)
             assert address, greeting
             assert "onnxruntime-cpu, fp32" in greeting
-            assert httpx.get(f"{address[0]}/readyz").status_code == 200
+            assert httpx.get(f"{address[0]}/readyz", timeout=None).status_code == 200
             yield process, address[0]
         finally:
             process.kill()
@@ -118,6 +118,7 @@ def test_logs_hold_no_labels_and_no_file_names(clip: bytes) -> None:
             files={"video": ("secret-name.mp4", clip)},
             data={"labels": ["secret-label", "other"]},
             headers={"x-request-id": "find-me"},
+            timeout=None,
         )
         assert response.status_code == 200, response.text
         process.send_signal(signal.SIGTERM)
@@ -137,7 +138,7 @@ def test_not_ready_until_loaded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(runtime, "warm_up", lambda: (release.wait(), warm_up())[1])
     server = RunningServer(runtime).begin()
     try:
-        with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:
+        with httpx.Client(timeout=None) as client:
             base = f"http://127.0.0.1:{server.port}"
             assert client.get(f"{base}/healthz").status_code == 200
             response = client.get(f"{base}/readyz")
@@ -187,7 +188,7 @@ def test_stopping_finishes_what_was_accepted(clip: bytes) -> None:
 
 
 def _in_flight(url: str) -> bool:
-    text = httpx.get(f"{url}/metrics").text
+    text = httpx.get(f"{url}/metrics", timeout=None).text
     return "xclip_uploading 1.0" in text
 
 

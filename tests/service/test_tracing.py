@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +20,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
     server: Any
 
     def do_POST(self) -> None:
+        self.server.open.wait()
         body = self.rfile.read(int(self.headers["Content-Length"]))
         request = ExportTraceServiceRequest.FromString(body)
         for resource in request.resource_spans:
@@ -38,7 +38,8 @@ class Collector(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    server.spans, server.resources = [], []
+    server.spans, server.resources, server.open = [], [], threading.Event()
+    server.open.set()
     monkeypatch.setenv(
         "OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}"
     )
@@ -85,17 +86,22 @@ def test_a_request_and_its_stages_arrive_under_the_senders_span(
     assert names["service.name"] == "xclip-serve"
 
 
-def test_a_collector_that_is_away_costs_nobody_anything(
-    clip: bytes, monkeypatch: pytest.MonkeyPatch
+def test_a_collector_that_hangs_costs_nobody_anything(
+    collector: Any, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is answered while the sending of spans hangs: what waited for it would never end."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, never answers
-        where = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", where)
-        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    """Each is answered while the sending of spans hangs: who waited for it would wait for ever."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    collector.open.clear()
+    try:
         with running(fake_runtime()) as server:
             for _ in range(20):
                 assert server.classify(clip, labels=["a"]).status_code == 200
+            assert not collector.spans
+            collector.open.set()
+        assert collector.spans
+    finally:
+        collector.open.set()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from tests.conftest import CorpusFile
+from tests.service.conftest import PATIENCE
 from tests.service.hostile.conftest import MemoryWatch, ServerProcess, Serving
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ def test_the_corpus_once(
     videos: dict[str, Path],
     memory_watch: type[MemoryWatch],
 ) -> None:
-    with serving() as server:
+    with serving(**PATIENCE) as server:
         report = sweep(server, corpus, videos, 1, memory_watch)
     assert report["growth of one process MiB"] <= GROWTH_PER_WORKER_MIB
 

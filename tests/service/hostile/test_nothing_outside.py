@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CorpusFile
-from tests.service.conftest import clip_bytes
+from tests.service.conftest import PATIENCE, clip_bytes
 from tests.service.hostile.conftest import Serving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,7 +72,7 @@ def test_a_server_opens_and_calls_nothing_of_what_uploads_name(
     traces = tmp_path / "traces"
     traces.mkdir()
     before = (strace, "-ff", "-s", "300", "-o", str(traces / "t"), "-e", "trace=%file,%network")
-    with serving(before) as server:
+    with serving(before, **PATIENCE) as server:
         # Everything up to here is the start: libraries, the bundle, the port, and what is made
         # when the first clips come, threads and their memory among it.
         for shade in range(4):

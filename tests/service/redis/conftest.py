@@ -16,11 +16,14 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
+from service.access import rate_limits
+from service.cache.redis import client
 from service.cache.redis.client import SharedCache
 from tests.conftest import missing
 from tests.service.conftest import RunningServer, running
 
 Result = TypeVar("Result")
+PATIENT_S, HASTY_S = 3600.0, 0.05  # what no machine is too busy for, and what a hung Redis misses
 
 
 def free_port() -> int:
@@ -111,6 +114,13 @@ def make_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
         server.stop()
 
 
+@pytest.fixture(autouse=True)
+def patient_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a Redis all the time to answer probes and writes, however busy the machine is."""
+    monkeypatch.setattr(client, "BACKGROUND_TIMEOUT_S", PATIENT_S)
+    monkeypatch.setattr(rate_limits, "PROBE_TIMEOUT_S", PATIENT_S)
+
+
 @pytest.fixture
 def redis_server(make_redis: Callable[..., RedisServer]) -> RedisServer:
     """A plain redis-server."""
@@ -119,15 +129,27 @@ def redis_server(make_redis: Callable[..., RedisServer]) -> RedisServer:
 
 @asynccontextmanager
 async def shared_cache(
-    url: str, timeout_s: float = 0.2, ttl_s: float = 60
+    url: str, timeout_s: float = PATIENT_S, ttl_s: float = 60
 ) -> AsyncIterator[SharedCache]:
-    """A started cache client; the time-out is wide, because test machines stutter."""
+    """A started cache client; it waits until a test makes it `wait_for` less."""
     cache = SharedCache(url, timeout_s=timeout_s, ttl_s=ttl_s)
     cache.start()
     try:
         yield cache
     finally:
         await cache.stop()
+
+
+def wait_for(cache: SharedCache, timeout_s: float) -> None:
+    """Change how long a cache waits for a read."""
+    cache._timeout_s = timeout_s
+
+
+def hold_up_the_loop(seconds: float) -> None:
+    """Let the running event loop's clock go on as if it had been blocked for so long."""
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    loop.time = lambda: clock() + seconds  # type: ignore[method-assign]
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -149,7 +171,12 @@ def run(work: Coroutine[Any, Any, Result] | Awaitable[Result]) -> Result:
 def with_redis(redis_server: RedisServer, **settings: Any) -> Iterator[RunningServer]:
     """A server whose Redis is in use."""
     with running(
-        **{"redis_url": redis_server.url, "redis_timeout_s": 1.0, "decode_workers": 1, **settings}
+        **{
+            "redis_url": redis_server.url,
+            "redis_timeout_s": PATIENT_S,
+            "decode_workers": 1,
+            **settings,
+        }
     ) as server:
         cache = server.server.cache
         assert cache is not None

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from service.cache.redis.client import SharedCache
 from tests.service.conftest import clip_bytes, fake_runtime, running
-from tests.service.redis.conftest import RedisServer, run, until
+from tests.service.redis.conftest import PATIENT_S, RedisServer, run, until, wait_for
 
 KEYS = [b"one", b"two"]
 ABSENT = b"*2\r\n$-1\r\n$-1\r\n"
@@ -132,7 +132,7 @@ def answering() -> Iterator[Answering]:
 
 @contextlib.asynccontextmanager
 async def in_use(url: str) -> AsyncIterator[SharedCache]:
-    cache = SharedCache(url, timeout_s=0.2, ttl_s=60)
+    cache = SharedCache(url, timeout_s=PATIENT_S, ttl_s=60)
     cache.start()
     try:
         await until(lambda: cache.up)
@@ -146,7 +146,9 @@ def test_any_reply_is_a_miss(name: str) -> None:
     async def scenario(server: Answering) -> None:
         async with in_use(server.url) as cache:
             server.reply = REPLIES[name]
+            wait_for(cache, 0.2)  # some replies have no end
             values = await cache.get_many(KEYS)
+            wait_for(cache, PATIENT_S)
             if name != "values of no record":
                 assert values == [None, None]
                 assert cache.stats.reads["failed"] == 2
@@ -192,7 +194,7 @@ def test_a_cluster_is_recognised_once_and_said_once(
             pass
 
     async def scenario() -> None:
-        cache = SharedCache(redis.url, timeout_s=0.2, ttl_s=60)
+        cache = SharedCache(redis.url, timeout_s=PATIENT_S, ttl_s=60)
         cache.start()
         await cache.asked()
         assert cache.state == "down: cluster"

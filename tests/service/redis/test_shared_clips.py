@@ -18,7 +18,15 @@ from service.cache.redis.records import ClipForm
 from service.cache.redis.write_behind import BYTES_PER_WRITE
 from service.settings import DEMO_BUNDLE
 from tests.service.conftest import RunningServer, clip_bytes
-from tests.service.redis.conftest import RedisServer, run, shared_cache, until, with_redis
+from tests.service.redis.conftest import (
+    HASTY_S,
+    RedisServer,
+    run,
+    shared_cache,
+    until,
+    wait_for,
+    with_redis,
+)
 from tests.service.redis.encoded_clips import encoded, same
 
 LABELS = ["a red circle moving left", "a blue square growing"]
@@ -90,7 +98,7 @@ def test_a_clip_that_is_too_large_stays_here(redis_server: RedisServer, bundle: 
     views = 2 * MAX_CLIP_BYTES // one
 
     async def scenario() -> None:
-        async with shared_cache(redis_server.url, timeout_s=1) as cache:
+        async with shared_cache(redis_server.url) as cache:
             await until(lambda: cache.up)
             clips = SharedClips(cache, bundle, a_runtime(bundle), 60)
             await clips.put("0" * 32, bundle_clip(bundle, views))
@@ -112,7 +120,7 @@ def test_many_large_clips_are_written_a_few_at_a_time(
 
     async def scenario() -> list[int]:
         sizes: list[int] = []
-        async with shared_cache(redis_server.url, timeout_s=1) as cache:
+        async with shared_cache(redis_server.url) as cache:
             await until(lambda: cache.up)
             write = cache._writer._write
 
@@ -214,8 +222,11 @@ def test_whatever_redis_is_like_the_answer_is_right(fault: str, redis_server: Re
     with with_redis(redis_server) as first:
         computed = ask(first, clip).json()
         stored(first)
-    with with_redis(redis_server, redis_timeout_s=1.0) as second:
+    with with_redis(redis_server) as second:
         FAULTS[fault](redis_server)
+        if fault == "suspended":
+            assert second.server.cache is not None
+            wait_for(second.server.cache, HASTY_S)
         unknown = second.classify(None, labels=LABELS, video_id=computed["video_id"])
         assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_video_id")
         found = ask(second, clip).json()

@@ -33,7 +33,7 @@ def test_long_lists_come_back_in_order(redis_server: RedisServer, bundle: Bundle
     vectors = vectors_for(prompts, bundle.manifest.text_dim)
 
     async def scenario() -> None:
-        async with shared_cache(redis_server.url, timeout_s=1) as cache:
+        async with shared_cache(redis_server.url) as cache:
             await until(lambda: cache.up)
             labels = SharedLabels(cache, bundle, fake_runtime())
             await labels.put_many(vectors)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from service.cache.redis.timeouts import within
+from tests.service.redis.conftest import PATIENT_S, hold_up_the_loop
 
-LIMIT_S = 0.5
+LIMIT_S = PATIENT_S
 TURNS = 5  # of the loop, as reading a large answer takes
 
 
 def test_an_answer_that_came_while_the_loop_stood_still_is_read() -> None:
     async def work() -> str:
-        time.sleep(LIMIT_S + 0.1)  # the loop stands still beyond the limit
+        hold_up_the_loop(LIMIT_S + 1)
         for _ in range(TURNS):
             await asyncio.sleep(0)
         return "answer"
