@@ -20,6 +20,7 @@ examples:
       --list split1.txt split2.txt split3.txt --labels hmdb51.csv
   python -m model.evaluate runs/s1/checkpoint runs/s2/checkpoint runs/s3/checkpoint \\
       --protocol base-to-novel --root ucf101 --list base.txt novel.txt --labels base.csv novel.csv
+  python -m model.evaluate hf-hub:timm/PE-Core-B-16 --protocol supervised --list val.csv
   python -m model.evaluate --bundle bundles/b32 --precision int8 --protocol supervised …
 """
 
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
-    add("checkpoints", nargs="*", metavar="CHECKPOINT", help="what model.convert takes; the seeds")
+    add("checkpoints", nargs="*", metavar="CHECKPOINT", help="what `export` takes; the seeds")
     add("--bundle", type=Path, help="measure a bundle instead")
     add("--runtime", default="auto", help="of the bundle (auto)")
     add("--precision", help="of the bundle, or fp32, bf16, fp16 of a checkpoint")

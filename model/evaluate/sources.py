@@ -8,7 +8,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from model.checkpoint import read_checkpoint
+from model.checkpoint import read_network
 from model.evaluate.errors import EvaluateError
 from model.evaluate.scorer import Scorer, TorchScorer
 from model.inputs import Tokenizer
@@ -20,7 +20,7 @@ BUNDLE_SCORER = "export.scoring:BundleScorer"
 
 @dataclass(frozen=True)
 class Source:
-    """A scorer and the paper's name for a network of its size (`ModelConfig.variant`)."""
+    """A scorer and the name of its network: the paper's own for an X-CLIP."""
 
     scorer: Scorer
     network: str
@@ -33,8 +33,8 @@ def from_checkpoint(
     frames: int | None,
     templates: Sequence[str] | None = None,
 ) -> Source:
-    """Load anything that `python -m model.convert` takes; its own templates, if not others."""
-    found = read_checkpoint(source, num_frames=frames)
+    """Load anything that `python -m export` takes; its own templates, if not others."""
+    found = read_network(source, num_frames=frames)
     mine = pick_device(device)
     allow_tf32(False)
     scorer = TorchScorer(
@@ -45,7 +45,7 @@ def from_checkpoint(
         precision=precision,
         templates=found.templates if templates is None else templates,
     )
-    return Source(scorer, found.net.config.variant)
+    return Source(scorer, found.net.variant)
 
 
 def from_bundle(

@@ -17,6 +17,7 @@ from model.inputs import Clip, Tokenizer, decode_clip
 from model.network.config import VARIANTS, ModelConfig
 from model.network.initialise import build_xclip
 from tests.model.clip_sets import write_table
+from tests.open_clip_folders import open_clip_folder
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,15 @@ def test_a_bundle_is_as_accurate_as_its_checkpoint(
     (part,) = ours["parts"]
     assert part["right"] == round(part["clips"] * part["top1"] / 100)
     assert theirs["networks"] == ["tiny (onnxruntime-cpu, fp32)"]
+
+
+def test_a_network_of_open_clip_is_measured_as_it_is(clip_set: Path, tmp_path: Path) -> None:
+    source = f"local-dir:{open_clip_folder('clip', tmp_path / 'clip')}"
+    found = measured(clip_set, tmp_path, source, "--protocol", "supervised")
+    assert found["networks"] == ["clip"]
+    assert found["templates"] == ["a video of {}."]
+    (part,) = found["parts"]
+    assert part["clips"] == 8
 
 
 def test_a_bundle_of_a_network_of_the_paper_stands_beside_its_figure(
