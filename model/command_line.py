@@ -26,11 +26,13 @@ def one_line(error: object) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Say what is wrong in one line; --help has the rest. `prog` is "python -m PACKAGE …"."""
+    """Say what is wrong in one line; --help has the rest."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
-        self.exit(2, f"{self.prog.split()[2]}: {one_line(message)} (see {self.prog} --help)\n")
+        # "python -m PACKAGE …" is told as PACKAGE, "xclip-serve VERB" as it is
+        program = self.prog.split()[2] if self.prog.startswith("python -m ") else self.prog
+        self.exit(2, f"{program}: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -15,6 +15,7 @@ from service.lifecycle.kubernetes import PREFIX, service_variables
 from service.settings import Settings
 
 OURS_IN_TESTS = "XCLIP_TEST_"
+OF_OTHER_COMMANDS = {"XCLIP_API_KEY", "XCLIP_CACHE"}  # of `xclip-serve`
 BACKLOG = 1024
 # A client that takes nothing of what was sent to it for so long is gone.
 UNSENT_TIMEOUT_MS = 60_000
@@ -34,7 +35,7 @@ def read_settings(arguments: list[str]) -> Settings:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = (name.upper() for name in os.environ)
     ours = {n for n in given if n.startswith(PREFIX) and not n.startswith(OURS_IN_TESTS)}
-    if unknown := sorted(ours - known):
+    if unknown := sorted(ours - known - OF_OTHER_COMMANDS):
         raise Mistake(f"{unknown[0]} is no setting; see python -m service --help")
     try:
         settings = CliApp.run(Settings, cli_args=arguments)

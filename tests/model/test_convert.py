@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.lib.layouts import to_official
-from model import convert
+from model import conversion, convert
 from model.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
 from model.network.config import VARIANTS
 from model.network.initialise import build_xclip
@@ -43,7 +43,7 @@ def test_it_writes_a_checkpoint_and_says_what_it_found(
 def test_published_architectures_are_recognised(capsys: pytest.CaptureFixture[str]) -> None:
     with torch.device("meta"):
         net = build_xclip(VARIANTS["xclip-large-patch14"])
-    rows = convert.describe(Checkpoint(net, "n", "s"))
+    rows = conversion.describe(Checkpoint(net, "n", "s"))
     assert "xclip-large-patch14" in [str(cell) for cell in rows.columns[1].cells]
 
 

@@ -16,19 +16,21 @@ import httpx
 import pytest
 
 from service.api.problems import STATUS, problem
+from service.api.request import TEXT_FIELDS
 from service.contract.errors import ApiError, ErrorCode
 from tests.conftest import ROOT
 from tests.service.conftest import RunningServer, running
 from tests.xclip_serve.conftest import CLIP, LABELS
 from xclip_serve import AsyncClient, Classification, Classifier, ClassifyError, Client
 from xclip_serve.client import _read
-from xclip_serve.question import Video
+from xclip_serve.question import Options, Video
 
 QUESTIONS: list[dict[str, Any]] = [
     {"labels": LABELS},
     {"labels": LABELS, "top_k": 1},
     {"labels": LABELS, "start": 0.25, "end": 1, "views": 2},
     {"labels": LABELS, "template": "a video of {}"},
+    {"labels": LABELS, "frame_rule": "keyframes"},
     {"labels": LABELS, "template": ["a video of {}", "{}"]},
     {"labels": ["one, two", '["three"]', "four\nfive"]},
 ]
@@ -233,6 +235,10 @@ def test_many_are_read_only_as_far_as_there_is_work(classifier: Classifier) -> N
         next(answers)
     assert len(read) <= 7
     answers.close()  # type: ignore[attr-defined]
+
+
+def test_every_field_of_the_form_can_be_asked() -> None:
+    assert {*Options.__annotations__, "labels", "video_id", "video_url"} == TEXT_FIELDS
 
 
 def test_calls_that_make_no_sense_are_told_at_once(classifier: Classifier) -> None:

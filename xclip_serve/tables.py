@@ -1,0 +1,197 @@
+"""Tables that grow row by row, and go on where a killed program left them."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+KEY = "path"
+CODE = "code"  # a row that has one tells of a failure
+NUMBERS = ("score", "similarity", "duration_s")
+ROWS_AT_ONCE = 10_000
+JSON_ROW = b'{"path": '
+
+Row = Mapping[str, Any]
+
+
+def open_table(file: Path, columns: Sequence[str]) -> Table:
+    """Open a table to go on with, or begin one: CSV, JSON lines or Parquet by the suffix.
+
+    Raises:
+        ValueError: The suffix is none of these; the file is another table, or in use.
+        OSError: The file cannot be written.
+    """
+    if file.suffix.lower() not in KINDS:
+        raise ValueError(f"{file} must end with {', '.join(KINDS)}")
+    return KINDS[file.suffix.lower()](file, columns)
+
+
+class Table(ABC):
+    """Rows by `path`, each written whole at once: a kill loses none and leaves none half.
+
+    Attributes:
+        done: The paths that have a row.
+        failed: Number of rows that tell of a failure.
+    """
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self.done: set[str] = set()
+        self.failed = 0
+        # Unbuffered: what a row's write has taken, the system has.
+        self._file = open(file, "a+b", buffering=0)  # noqa: SIM115
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.seek(0)
+            if not self._is_ours(self._file.readline()):
+                raise ValueError(f"{file} is another table; name another --output")
+            self._cut_half_line()
+            self._read(file)
+        except BlockingIOError:
+            self._file.close()
+            raise ValueError(f"{file} is being written by another run") from None
+        except BaseException:
+            self._file.close()
+            raise
+
+    @abstractmethod
+    def _is_ours(self, first_line: bytes) -> bool:
+        """Say whether a file that begins so has these columns; it may be cut off, or empty."""
+
+    @abstractmethod
+    def _read(self, file: Path) -> None:
+        """Take note of the rows that are there."""
+
+    @abstractmethod
+    def _line(self, row: Row) -> bytes:
+        """Return a row as one line."""
+
+    def add(self, row: Row) -> None:
+        """Write a row; it has a value or None for each column."""
+        self._write(self._line(row))
+        self._note(row)
+
+    def close(self, *, complete: bool) -> None:
+        """Let go of the file; `complete` tells that every clip has its row."""
+        self._file.close()
+
+    def _note(self, row: Row) -> None:
+        self.done.add(row[KEY])
+        self.failed += bool(row[CODE])
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[self._file.write(data) :]
+
+    def _cut_half_line(self) -> None:
+        """Drop what a killed run has written of a row."""
+        end = whole = self._file.seek(0, os.SEEK_END)
+        while whole:
+            first = max(0, whole - io.DEFAULT_BUFFER_SIZE)
+            self._file.seek(first)
+            newline = self._file.read(whole - first).rfind(b"\n")
+            if newline >= 0:
+                whole = first + newline + 1
+                break
+            whole = first
+        if whole < end:
+            self._file.truncate(whole)
+
+
+class CsvTable(Table):
+    """Comma-separated values with a header; no value has a line break."""
+
+    def _is_ours(self, first_line: bytes) -> bool:
+        header = self._values(self.columns)
+        return first_line == header or (b"\n" not in first_line and header.startswith(first_line))
+
+    def _read(self, file: Path) -> None:
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = csv.DictReader(stream)
+            if rows.fieldnames is None:
+                self._write(self._values(self.columns))
+            for row in rows:
+                self._note(row)
+
+    def _line(self, row: Row) -> bytes:
+        return self._values([row[column] for column in self.columns])
+
+    def _values(self, values: Sequence[Any]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(values)
+        return text.getvalue().encode()
+
+
+class JsonTable(Table):
+    """A JSON object on each line."""
+
+    def _is_ours(self, first_line: bytes) -> bool:
+        if not first_line.endswith(b"\n"):
+            return JSON_ROW.startswith(first_line) or first_line.startswith(JSON_ROW)
+        try:
+            return tuple(json.loads(first_line)) == self.columns
+        except (ValueError, TypeError):
+            return False
+
+    def _read(self, file: Path) -> None:
+        for row in _json_rows(file):
+            self._note(row)
+
+    def _line(self, row: Row) -> bytes:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
+class ParquetTable(JsonTable):
+    """Parquet, which cannot grow: rows gather in a file beside it, and become it at the end."""
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        self._target, self._rows = file, file.with_name(f"{file.name}.rows")
+        import pyarrow.parquet as pq  # before any work: it may be missing
+
+        begun = self._rows.exists()
+        super().__init__(self._rows, columns)
+        if file.exists() and not begun:
+            known = pq.ParquetFile(file)
+            if tuple(known.schema_arrow.names) != self.columns:
+                self._file.close()
+                self._rows.unlink()
+                raise ValueError(f"{file} is another table; name another --output")
+            for batch in known.iter_batches():
+                for row in batch.to_pylist():
+                    self.add(row)
+
+    def close(self, *, complete: bool) -> None:
+        """Make the file of all rows, and put it in place, once it is complete."""
+        if complete:
+            self._convert()
+        super().close(complete=complete)
+
+    def _convert(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds = {c: pa.float64() if c.startswith(NUMBERS) else pa.string() for c in self.columns}
+        schema = pa.schema(list(kinds.items()))
+        unfinished = self._rows.with_suffix(".unfinished")
+        rows = _json_rows(self._rows)
+        with pq.ParquetWriter(unfinished, schema) as writer:
+            while part := list(islice(rows, ROWS_AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(part, schema))
+        os.replace(unfinished, self._target)
+        self._rows.unlink()
+
+
+KINDS: dict[str, type[Table]] = {".csv": CsvTable, ".jsonl": JsonTable, ".parquet": ParquetTable}
+
+
+def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(encoding="utf-8") as stream:
+        yield from map(json.loads, stream)

@@ -1,0 +1,1 @@
+"""What `xclip-serve` does itself; its other verbs are programs of `model`, `export`, `service`."""

@@ -1,0 +1,114 @@
+"""The options that every verb has which asks about clips, and what comes of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.command_line import whole
+
+if TYPE_CHECKING:
+    from xclip_serve.classifier import Classifier
+    from xclip_serve.client import Client
+    from xclip_serve.question import Options
+
+API_KEY = "XCLIP_API_KEY"
+DONE, MISTAKE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # exit statuses
+
+# Problems of the question or the server, not of one clip: no other clip would be answered.
+NOT_OF_THE_CLIP = frozenset(
+    [
+        *("unreachable", "unexpected_answer", "unauthorized", "foreign_origin", "unknown_host"),
+        *("not_found", "method_not_allowed", "unknown_field", "missing_field", "duplicate_field"),
+        *("empty_labels", "empty_label", "duplicate_label", "too_many_labels", "label_too_long"),
+        *(
+            "bad_field",
+            "bad_template",
+            "too_many_templates",
+            "unknown_label_set",
+            "not_ready",
+            "draining",
+        ),
+        *("queue_full", "rate_limited", "out_of_resources"),
+    ]
+)
+
+
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """Add what is asked, and who is asked."""
+    add = parser.add_argument
+    add("--labels", type=Path, metavar="FILE", help="labels, one a line, or a CSV with name")
+    add("--label", action="append", default=[], metavar="TEXT", help="one more label; repeatable")
+    add("--label-set", metavar="NAME", help="a list stored in the bundle, instead of labels")
+    add(
+        "--template",
+        action="append",
+        metavar="TEXT",
+        help="text around a label, with one {}; repeatable: the mean of several",
+    )
+    add("--start", type=float, metavar="S", help="second to begin at")
+    add("--end", type=float, metavar="S", help="second to end at")
+    add("--views", type=whole(1), metavar="N", help="temporal views to average (1)")
+    add("--frame-rule", help="which frames are taken: exact, keyframes or auto")
+    add("--model", type=Path, metavar="BUNDLE", help="bundle to ask (default: the small demo)")
+    add("--precision", help="of the bundle: fp32, fp16, bf16 or int8 (default: the bundle's)")
+    add(
+        "--server",
+        metavar="URL",
+        help=f"ask this server instead of this process; its key, if it asks for one: {API_KEY}",
+    )
+
+
+def labels_of(given: argparse.Namespace) -> list[str]:
+    """Return all labels that the command line names. ValueError and OSError as the file's."""
+    labels = [*getattr(given, "texts", []), *given.label]
+    if given.labels is not None:
+        from xclip_serve.labels import read_label_file
+
+        labels += read_label_file(given.labels)
+    if labels and given.label_set is not None:
+        raise ValueError("--label-set stands for labels; give one or the other")
+    if not labels and given.label_set is None:
+        raise ValueError("there is no label; give --labels FILE, --label TEXT or --label-set NAME")
+    return labels
+
+
+def options_of(given: argparse.Namespace) -> Options:
+    """Return the optional fields of the question."""
+    return {
+        "label_set": given.label_set,
+        "template": given.template,
+        "top_k": given.top_k,
+        "start": given.start,
+        "end": given.end,
+        "views": given.views,
+        "frame_rule": given.frame_rule,
+    }
+
+
+@contextmanager
+def asked(given: argparse.Namespace, **settings: Any) -> Iterator[Classifier | Client]:
+    """Open who is asked: the server, or a classifier in this process.
+
+    Raises:
+        ValueError: Both are named, or the bundle cannot be opened.
+        RuntimeError: The network cannot be run here.
+    """
+    if given.server is not None:
+        if given.model is not None or given.precision is not None:
+            raise ValueError("--server has its own model; leave --model and --precision out")
+        from xclip_serve.client import Client
+
+        with Client(given.server, api_key=os.environ.get(API_KEY)) as client:
+            yield client
+        return
+    from xclip_serve.classifier import Classifier
+
+    if given.precision is not None:
+        settings["precision"] = given.precision
+    with Classifier(given.model, **settings) as classifier:
+        yield classifier

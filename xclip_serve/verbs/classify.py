@@ -1,0 +1,101 @@
+"""`xclip-serve classify CLIP LABEL…`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from model.command_line import Parser, one_line, whole
+from xclip_serve.errors import ClassifyError, cannot_open
+from xclip_serve.verbs.asking import (
+    DONE,
+    INTERRUPTED,
+    MISTAKE,
+    NOT_OF_THE_CLIP,
+    SOME_FAILED,
+    add_question,
+    asked,
+    labels_of,
+    options_of,
+)
+
+if TYPE_CHECKING:
+    from service.contract.answer import Classification
+
+PROGRAM = "xclip-serve classify"
+BAR_WIDTH = 30
+EXAMPLES = """\
+examples:
+  xclip-serve classify docs/clip.mp4 "a red circle moving left" "a red circle moving right"
+  xclip-serve classify clip.mp4 --labels kinetics400.csv --model bundles/b32 --top-k 5
+  xclip-serve classify clip.mp4 dancing juggling --server http://127.0.0.1:8000 --json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    p = Parser(
+        prog=PROGRAM,
+        description="Rank labels for a clip. Exit status: 0; 2 for a mistake in the question; "
+        "3 where the clip cannot be used.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("clip", metavar="CLIP", help="video file; - reads standard input")
+    p.add_argument("texts", metavar="LABEL", nargs="*", help="what may be seen in it")
+    add_question(p)
+    p.add_argument("--top-k", type=whole(1), metavar="N", help="only the best (default: all)")
+    p.add_argument("--json", action="store_true", help="print the answer as the API gives it")
+    return p
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    given = parser().parse_intermixed_args(arguments)
+    try:
+        labels, options = labels_of(given), options_of(given)
+        video = sys.stdin.buffer if given.clip == "-" else given.clip
+        with asked(given, decode_workers=1) as ask:
+            answer = ask.classify(video, labels, **options)
+    except ClassifyError as error:
+        _complain(error.detail)
+        return MISTAKE if error.code in NOT_OF_THE_CLIP else SOME_FAILED
+    except OSError as error:
+        _complain(cannot_open(error))
+        return MISTAKE
+    except (ValueError, RuntimeError) as error:
+        _complain(error)
+        return MISTAKE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    if given.json:
+        print(answer.model_dump_json())
+    else:
+        _show(answer)
+    return DONE
+
+
+def _complain(error: object) -> None:
+    print(f"{PROGRAM}: {one_line(error)}", file=sys.stderr)
+
+
+def _show(answer: Classification) -> None:
+    """Print a table with bars on a terminal, score and label with a tab between elsewhere."""
+    for warning in answer.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    if not sys.stdout.isatty():
+        for prediction in answer.predictions:
+            print(f"{prediction.score:.4f}\t{prediction.label}")
+        return
+    from rich.bar import Bar
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for prediction in answer.predictions:
+        bar = Bar(1.0, 0, prediction.score, width=BAR_WIDTH)
+        table.add_row(Text(f"{100 * prediction.score:5.1f} %"), bar, Text(prediction.label))
+    Console().print(table)
