@@ -22,6 +22,7 @@ from model.inputs import InputSpec, VideoError
 from service.decode import DecodePool, PoolOptions
 from service.decode.process import WORKER
 from tests.conftest import CorpusFile
+from tests.service.decode.conftest import PATIENCE
 
 # The bait that `bait` lays out, and a file of the corpus looks for.
 CANARIES = Path("/tmp/serve_canary")
@@ -93,7 +94,7 @@ def sweep(strace: str, folder: Path, entries: list[CorpusFile]) -> tuple[list[st
         pool = DecodePool(
             2,
             SPEC,
-            options=PoolOptions(max_decode_s=60),
+            options=PoolOptions(**PATIENCE),
             command=(*traced(strace, folder), *WORKER),
         )
         await pool.start()

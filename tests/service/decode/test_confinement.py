@@ -195,7 +195,8 @@ from model.inputs import InputSpec
 from service.decode import DecodePool, PoolOptions
 
 async def main():
-    pool = DecodePool(1, InputSpec.official(8, 112), options=PoolOptions(spares=0))
+    options = PoolOptions(spares=0, max_decode_s=3600)
+    pool = DecodePool(1, InputSpec.official(8, 112), options=options)
     await pool.start()
     clip = await pool.decode(Path(sys.argv[1]))
     print(json.dumps([os.getuid(), pool.sandbox, int(clip.frames.sum())]))

@@ -18,6 +18,7 @@ from service.decode import DecodePool, PoolOptions
 from service.decode.answer_validation import REFUSALS
 from service.decode.errors import DecodeTimeout
 from tests.conftest import CorpusFile
+from tests.service.decode.conftest import PATIENCE
 
 SPEC = InputSpec.official(8, 112)
 AT_ONCE, WORKERS = 8, 2
@@ -82,11 +83,13 @@ def complaint(entry: CorpusFile, status: int, outcome: Outcome) -> str | None:
     return None
 
 
-def sweep(corpus: list[CorpusFile], videos: dict[str, Path], rounds: int) -> None:
+def sweep(
+    corpus: list[CorpusFile], videos: dict[str, Path], rounds: int, options: PoolOptions
+) -> None:
     """Every file `rounds` times, eight at a time, a good clip after every fourth."""
 
     async def main() -> tuple[Any, ...]:
-        pool = DecodePool(WORKERS, SPEC, options=PoolOptions())
+        pool = DecodePool(WORKERS, SPEC, options=options)
         await pool.start()
         watch = MemoryWatch(pool)
         watching = asyncio.create_task(watch.run())
@@ -145,12 +148,12 @@ def resident(pid: int) -> int:
 
 
 def test_the_corpus_once(corpus: list[CorpusFile], videos: dict[str, Path]) -> None:
-    sweep(corpus, videos, 1)
+    sweep(corpus, videos, 1, PoolOptions(**PATIENCE))
 
 
 @pytest.mark.long
 def test_the_corpus_twenty_times(corpus: list[CorpusFile], videos: dict[str, Path]) -> None:
-    sweep(corpus, videos, 20)
+    sweep(corpus, videos, 20, PoolOptions(budget_s=3600))
 
 
 def test_every_code_of_the_inputs_has_a_status() -> None:
@@ -189,7 +192,7 @@ def test_sampled_frames_carry_their_numbers(corpus: list[CorpusFile]) -> None:
     numbered = [e for e in corpus if (e.entry.get("barcode") or {}).get("sequential")]
 
     async def main() -> list[Clip | BaseException]:
-        pool = DecodePool(WORKERS, BARS)
+        pool = DecodePool(WORKERS, BARS, options=PoolOptions(**PATIENCE))
         await pool.start()
         outcomes = await asyncio.gather(
             *(pool.decode(e.path, crops=3) for e in numbered), return_exceptions=True

@@ -11,6 +11,7 @@ import pytest
 
 from model.inputs import InputSpec, decode_clip
 from service.decode import DecodePool, PoolOptions, TooDemanding
+from tests.service.decode.conftest import PATIENCE
 
 MIB = 1 << 20
 SPEC = InputSpec.official(8, 112)
@@ -38,7 +39,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 async def outcomes(memory: int, *paths: Path) -> list[str]:
     """What becomes of these clips, one after the other in one worker."""
-    options = PoolOptions(spares=0, memory_bytes=memory * MIB, max_decode_s=120)
+    options = PoolOptions(**PATIENCE, spares=0, memory_bytes=memory * MIB)
     pool = DecodePool(1, SPEC, options=options)
     await pool.start()
     try:

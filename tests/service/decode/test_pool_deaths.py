@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,16 +17,10 @@ import pytest
 from model.inputs import VideoError
 from service.decode import DecodeCrashed, DecodePool, DecodeTimeout, DecodeUnavailable, TooDemanding
 from service.decode.ending import Ending
-from tests.service.decode.conftest import Order, WithPool
+from tests.service.decode.conftest import Order, WithPool, timed_out, until
 
 MIB = 1 << 20
 Refused = TypeVar("Refused", bound=VideoError)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 async def refused(pool: DecodePool, path: Path, kind: type[Refused], **more: Any) -> Refused:
@@ -96,6 +90,8 @@ def test_a_job_that_never_ends(with_pool: WithPool, order: Order, order_text: st
         error = await refused(pool, order(order_text), DecodeTimeout)
         assert error.code == "decode_timeout"
         assert "1.5 seconds" in error.detail
+        assert pool.stats.ended == {"timeout": 1}
+        pool.options = pool.options.model_copy(update={"max_decode_s": 3600})
         await still_works(pool, order)
         assert pool.stats.ended == {"timeout": 1}
 
@@ -104,7 +100,7 @@ def test_a_job_that_never_ends(with_pool: WithPool, order: Order, order_text: st
 
 def test_a_deadline_ends_a_job_too(with_pool: WithPool, order: Order) -> None:
     async def scenario(pool: DecodePool) -> None:
-        await refused(pool, order("hang"), DecodeTimeout, deadline=time.monotonic() + 0.2)
+        await timed_out(pool, order("hang"))
         assert pool.stats.ended[Ending.TIMEOUT] == 1
 
     with_pool(scenario)
@@ -116,11 +112,12 @@ def test_the_kernel_counts_processor_time_when_the_parent_cannot(
     """The event loop is blocked here, so no timer of ours can fire."""
 
     async def scenario(pool: DecodePool) -> None:
+        process = psutil.Process(pool.pids[0])
         job = asyncio.create_task(pool.decode(order("spin")))
         await until(lambda: pool.running)
-        process = psutil.Process(pool.pids[0])
-        while process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.05)
+        with contextlib.suppress(psutil.NoSuchProcess):  # where we were the quicker ones after all
+            while process.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.05)
         # The death is seen before the timer that is due as well.
         with pytest.raises(DecodeTimeout):
             await job
@@ -187,15 +184,19 @@ def test_limits_that_the_kernel_holds(with_pool: WithPool, order: Order) -> None
         assert limits["NOFILE"] == (16, 16)
         assert limits["NPROC"] == limits["FSIZE"] == limits["CORE"] == (0, 0)
         assert limits["DATA"][1] < limits["AS"][1] < 1024 * MIB
-        assert limits["CPU"][0] < 30
+        assert limits["CPU"][0] < 700
         assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
 
-    with_pool(scenario)
+    with_pool(scenario, options={"max_decode_s": 600})
 
 
 def test_others_keep_working_while_one_misbehaves(with_pool: WithPool, order: Order) -> None:
     async def scenario(pool: DecodePool) -> None:
-        bad = [asyncio.create_task(pool.decode(order(text))) for text in ("die 11", "hang", "hog")]
+        bad = [
+            asyncio.create_task(pool.decode(order("die 11"))),
+            asyncio.create_task(timed_out(pool, order("hang"))),
+            asyncio.create_task(pool.decode(order("hog"))),
+        ]
         good = [asyncio.create_task(pool.decode(order("fine"))) for _ in range(12)]
         assert len(await asyncio.gather(*good)) == 12
         endings = await asyncio.gather(*bad, return_exceptions=True)
@@ -208,7 +209,7 @@ def test_others_keep_working_while_one_misbehaves(with_pool: WithPool, order: Or
     with_pool(
         scenario,
         workers=2,
-        options={"spares": 1, "max_decode_s": 3.0, "memory_bytes": 32 * MIB},
+        options={"spares": 1, "memory_bytes": 32 * MIB},
     )
 
 

@@ -21,8 +21,8 @@ from model.inputs import (
     VideoLimits,
     decode_clip,
 )
-from service.decode import DecodePool
-from tests.service.decode.conftest import Order, WithPool, open_files
+from service.decode import DecodePool, PoolOptions
+from tests.service.decode.conftest import PATIENCE, Order, WithPool, open_files
 
 SPEC = InputSpec.official(8, 112)
 
@@ -112,7 +112,7 @@ def test_refusals_keep_class_code_and_words(
 
 def test_limits_hold_in_the_worker(videos: dict[str, Path]) -> None:
     async def main() -> None:
-        pool = DecodePool(1, SPEC, VideoLimits(max_frames=10))
+        pool = DecodePool(1, SPEC, VideoLimits(max_frames=10), options=PoolOptions(**PATIENCE))
         await pool.start()
         try:
             with pytest.raises(Exception, match="more than 10 frames"):
@@ -161,7 +161,7 @@ def test_a_pool_works_on_uvloop(videos: dict[str, Path]) -> None:
     uvloop = pytest.importorskip("uvloop")
 
     async def main() -> None:
-        pool = DecodePool(1, SPEC)
+        pool = DecodePool(1, SPEC, options=PoolOptions(**PATIENCE))
         await pool.start()
         try:
             assert (await pool.decode(videos["arm_wrestling"])).info.frames > 0

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,15 +17,9 @@ from model.inputs import InputSpec
 from service.decode import DecodePool, DecodeUnavailable, PoolOptions
 from service.decode.ending import Ending
 from service.decode.syscalls import FilterUnavailable
-from tests.service.decode.conftest import MISBEHAVING, Order, WithPool, told
+from tests.service.decode.conftest import MISBEHAVING, PATIENCE, Order, WithPool, told, until
 
 SPEC = InputSpec(num_frames=4, image_size=16, resize_short_side=16)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that is bound to happen; pytest's own limit ends a hopeless wait."""
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 def is_gone(pid: int) -> bool:
@@ -52,7 +45,7 @@ def test_a_worker_that_dies_idle_is_replaced(with_pool: WithPool, order: Order) 
 
 def test_the_first_worker_decodes_before_the_others_are_there(order: Order) -> None:
     async def main() -> None:
-        pool = DecodePool(2, SPEC, options=PoolOptions(spares=1), command=MISBEHAVING)
+        pool = DecodePool(2, SPEC, options=PoolOptions(spares=1, **PATIENCE), command=MISBEHAVING)
         await pool.start(at_first=1)
         assert (len(pool.pids), pool.ready) == (1, 1)
         await pool.decode(order("fine"))
@@ -164,7 +157,10 @@ def test_down_and_up_again(order: Order, tmp_path: Path, caplog: pytest.LogCaptu
 
     async def main() -> None:
         pool = DecodePool(
-            1, SPEC, options=PoolOptions(spares=0), command=(sys.executable, "-P", str(program))
+            1,
+            SPEC,
+            options=PoolOptions(spares=0, **PATIENCE),
+            command=(sys.executable, "-P", str(program)),
         )
         await pool.start()
         program.unlink()
