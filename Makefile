@@ -20,6 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VENV := .venv
 SERVE_VENV := .venv-serve
+EXPORT_VENV := .venv-export
 GPU_VENV := .venv-gpu
 # A Python to take as it is, where nothing can be installed: make gpu-check GPU_PYTHON=python3
 GPU_PYTHON ?=
@@ -31,8 +32,13 @@ DEMO_TRAIN = $(VENV)/bin/torchrun --nproc-per-node $(DEMO_PROCESSES) -m model.tr
 PIP_FLAGS := --quiet --constraint constraints.txt
 
 ##@ Use it
-serve: $(SERVE_VENV)/.installed ## Start the server on 127.0.0.1:8000 (HOST=, PORT=, BUNDLE=)
+ifdef MODEL
+serve: $(EXPORT_VENV)/.installed ## Start the server on 127.0.0.1:8000 (HOST=, PORT=, BUNDLE=; MODEL=: export it first, once)
+	exec $(EXPORT_VENV)/bin/python -m xclip_serve serve "$(MODEL)" --host "$(HOST)" --port "$(PORT)"
+else
+serve: $(SERVE_VENV)/.installed
 	exec $(SERVE_VENV)/bin/python -m service --host "$(HOST)" --port "$(PORT)" $(if $(BUNDLE),--bundle "$(BUNDLE)")
+endif
 
 ##@ Develop
 install: $(VENV)/.installed ## Full environment in .venv (model, export, service, tests)
@@ -85,7 +91,7 @@ sbom: $(VENV)/.installed ## Write what is in the images as CycloneDX (build/sbom
 	for kind in cpu gpu; do $(VENV)/bin/cyclonedx-py requirements deploy/requirements-$$kind.lock --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom-$$kind.json; done
 
 clean: ## Remove environments and caches
-	rm -rf $(VENV) $(SERVE_VENV) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(SERVE_VENV) $(EXPORT_VENV) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -96,8 +102,9 @@ help: ## Show this help
 
 $(VENV)/.installed: EXTRAS := all
 $(SERVE_VENV)/.installed: EXTRAS := cpu
+$(EXPORT_VENV)/.installed: EXTRAS := cpu,export
 $(GPU_VENV)/.installed: EXTRAS := gpu,tensorrt,export,train,bench
-$(VENV)/.installed $(SERVE_VENV)/.installed $(GPU_VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed $(SERVE_VENV)/.installed $(EXPORT_VENV)/.installed $(GPU_VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Setting up $(@D) ($(EXTRAS)): downloads once, then nothing to do"
 	@test -x $(@D)/bin/pip || deploy/make-venv.sh "$(PYTHON)" $(@D)
