@@ -166,7 +166,7 @@ def _start(command: Sequence[str], stdin: socket.socket) -> subprocess.Popen[byt
         "OMP_NUM_THREADS": "1",
     }
     environment |= {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         list(command),
         env=environment,
         cwd="/",
@@ -175,6 +175,10 @@ def _start(command: Sequence[str], stdin: socket.socket) -> subprocess.Popen[byt
         # Ctrl-C on a terminal is for the service, which drains first.
         start_new_session=True,
     )
+    # The worker says so itself once it runs; while it loads it must not outlive the service either.
+    with suppress(OSError):
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
+    return process
 
 
 def _cpu_clock(pid: int) -> int:

@@ -184,8 +184,11 @@ def memory_group(limit_above: int) -> Iterator[Callable[[list[psutil.Process]], 
 
 
 def test_the_kernel_runs_out_of_memory(serving: Serving, good: bytes, slow: bytes) -> None:
-    """It takes a worker, which asked to be the first, never the service."""
-    with memory_group(60 * MIB) as join, serving() as server:
+    """It takes a worker, which asked to be the first, never the service.
+
+    The group has room for two workers that are started anew (30 MiB each), not for the slow clip.
+    """
+    with memory_group(75 * MIB) as join, serving() as server:
         root = server.root
         join([root, *root.children(recursive=True)])
         answer = ask(server, slow)
