@@ -18,11 +18,12 @@ from tests.conftest import ROOT
 from tests.service.conftest import clip_bytes, running, until
 from xclip_serve import Client
 from xclip_serve.clips import find_clips, shard_of
+from xclip_serve.rows import Layout, shown
 from xclip_serve.tables import open_table
-from xclip_serve.verbs.batch import columns, shown
 
 COUNT, BROKEN = 60, "31.mp4"
 LABELS = ["a red circle moving left", "a red circle moving right", "a blue square growing"]
+COLUMNS = Layout().columns
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
@@ -153,6 +154,16 @@ def test_several_labels_in_a_row(folder: Path) -> None:
     assert row["label_4"] is None
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_every_score_may_have_a_column(folder: Path, whole: dict[str, Any], suffix: str) -> None:
+    table = folder / f"scores.{suffix}"
+    assert batch(folder, "clips/01.mp4", "--scores", "all", "--output", table)[0] == 0
+    (row,) = rows(table).values()
+    scores = [float(row[f"score: {label}"]) for label in LABELS]
+    assert sum(scores) == pytest.approx(1)
+    assert max(scores) == row["score"] == whole["clips/01.mp4"]["score"]
+
+
 def test_a_server_that_refuses_everything_ends_the_run(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     with running(rate_limit="5/hour") as server:
@@ -194,8 +205,8 @@ def test_mistakes_are_told_in_a_line(folder: Path, arguments: list[str], told: s
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_a_row_that_is_cut_anywhere_is_written_again(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"t.{suffix}"
-    table = open_table(file, columns(1))
-    written = [{**dict.fromkeys(columns(1)), "path": name} for name in ("a", 'b,"ü', "c")]
+    table = open_table(file, COLUMNS)
+    written = [{**dict.fromkeys(COLUMNS), "path": name} for name in ("a", 'b,"ü', "c")]
     written[1]["code"] = "not_a_video"
     for row in written:
         table.add(row)
@@ -203,7 +214,7 @@ def test_a_row_that_is_cut_anywhere_is_written_again(tmp_path: Path, suffix: str
     content = file.read_bytes()
     for length in range(len(content) + 1):
         file.write_bytes(content[:length])
-        table = open_table(file, columns(1))
+        table = open_table(file, COLUMNS)
         assert table.failed == ('b,"ü' in table.done)
         for row in written:
             if row["path"] not in table.done:
@@ -213,9 +224,9 @@ def test_a_row_that_is_cut_anywhere_is_written_again(tmp_path: Path, suffix: str
 
 
 def test_a_table_has_one_writer(tmp_path: Path) -> None:
-    table = open_table(tmp_path / "t.csv", columns(1))
+    table = open_table(tmp_path / "t.csv", COLUMNS)
     with pytest.raises(ValueError, match="another run"):
-        open_table(tmp_path / "t.csv", columns(1))
+        open_table(tmp_path / "t.csv", COLUMNS)
     table.close(complete=True)
 
 

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from model.command_line import Parser, new_file, one_line, whole
+from model.inputs import clean_label
 from xclip_serve.clips import find_clips, shard_of
 from xclip_serve.errors import ClassifyError, cannot_open
+from xclip_serve.rows import Layout, shown
 from xclip_serve.tables import Table, open_table
 from xclip_serve.verbs.asking import (
     DONE,
@@ -26,9 +28,6 @@ from xclip_serve.verbs.asking import (
     labels_of,
     options_of,
 )
-
-if TYPE_CHECKING:
-    from service.contract.answer import Classification
 
 PROGRAM = "xclip-serve batch"
 SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
@@ -67,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
         help="table to write or to go on with: .csv, .jsonl or .parquet",
     )
     add_question(p)
+    p.add_argument(
+        "--scores", choices=["best", "all"], default="best", help="all: a column for each label"
+    )
     p.add_argument("--top-k", type=whole(1), default=1, metavar="N", help="labels in a row (1)")
     p.add_argument(
         "--jobs",
@@ -106,13 +108,14 @@ def _run(given: argparse.Namespace) -> int:
     labels = labels_of(given)
     shard, shards = given.shard or (1, 1)
     clips = [clip for clip in find_clips(given.paths) if shard_of(clip, shards) == shard]
-    table = open_table(given.output, columns(given.top_k))
+    layout = _layout(given, labels)
+    table = open_table(given.output, layout.columns)
     complete = False
     try:
         left = [clip for clip in clips if shown(clip) not in table.done]
         started = time.monotonic()
         if left:
-            _classify(given, labels, left, table)
+            _classify(given, labels, left, table, layout)
         complete = True
     finally:
         table.close(complete=complete)
@@ -123,53 +126,38 @@ def _run(given: argparse.Namespace) -> int:
     return SOME_FAILED if table.failed else DONE
 
 
+def _layout(given: argparse.Namespace, labels: Sequence[str]) -> Layout:
+    if given.scores == "best":
+        return Layout(given.top_k)
+    if given.label_set is not None:
+        raise ValueError("--scores all needs --labels or --label, which name the columns")
+    return Layout(given.top_k, tuple(map(clean_label, labels)))
+
+
 def _classify(
-    given: argparse.Namespace, labels: Sequence[str], clips: Sequence[str], table: Table
+    given: argparse.Namespace,
+    labels: Sequence[str],
+    clips: Sequence[str],
+    table: Table,
+    layout: Layout,
 ) -> None:
     """Add a row for each clip. ClassifyError where no other clip would be answered either."""
     at_server = given.server is not None
     jobs: dict[str, Any] = {"at_once": given.jobs} if given.jobs and at_server else {}
     settings = {"decode_workers": given.jobs} if given.jobs and not at_server else {}
     options = {**options_of(given), **jobs}
+    if layout.scored:
+        options["top_k"] = None
     empty = [clip for clip in clips if os.path.isfile(clip) and not os.path.getsize(clip)]
     for clip in empty:  # the API takes an empty file for a mistake in the question
-        table.add(row_of(clip, ClassifyError("not_a_video", "the file is empty"), given.top_k))
+        table.add(layout.row(clip, ClassifyError("not_a_video", "the file is empty")))
     clips = [clip for clip in clips if shown(clip) not in table.done] if empty else clips
     with asked(given, **settings) as ask, _progress(len(clips)) as advance:
         for clip, answer in ask.classify_many(clips, labels, **options):
             if isinstance(answer, ClassifyError) and answer.code in NOT_OF_THE_CLIP:
                 raise answer
-            table.add(row_of(clip, answer, given.top_k))
+            table.add(layout.row(clip, answer))
             advance(table.failed)
-
-
-def columns(top_k: int) -> tuple[str, ...]:
-    """Return the names of the columns for so many labels in a row."""
-    ranks = [name for rank in range(1, top_k + 1) for name in _names(rank)]
-    return ("path", *ranks, "duration_s", "code", "error")
-
-
-def _names(rank: int) -> tuple[str, str, str]:
-    ending = "" if rank == 1 else f"_{rank}"
-    return f"label{ending}", f"score{ending}", f"similarity{ending}"
-
-
-def row_of(clip: str, answer: Classification | ClassifyError, top_k: int) -> dict[str, Any]:
-    """Return the row of a clip; what it has no value for is None."""
-    row: dict[str, Any] = dict.fromkeys(columns(top_k))
-    row["path"] = shown(clip)
-    if isinstance(answer, ClassifyError):
-        return {**row, "code": answer.code, "error": one_line(answer.detail)}
-    for rank, prediction in enumerate(answer.predictions, start=1):
-        values = (prediction.label, prediction.score, prediction.similarity)
-        row.update(zip(_names(rank), values, strict=True))
-    return {**row, "duration_s": answer.video.duration_s}
-
-
-def shown(clip: str) -> str:
-    """Return a path as text that fits in a line, whatever bytes are in the file's name."""
-    text = os.fsencode(clip).decode("utf-8", "backslashreplace")
-    return text.replace("\n", "\\n").replace("\r", "\\r")
 
 
 class _Advance(Protocol):
