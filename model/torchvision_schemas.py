@@ -17,7 +17,7 @@ _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def _operators_load() -> bool:
-    """Whether torchvision's own binary registers its operators (True where there is none)."""
+    """Return whether torchvision's binary registers its operators (True where there is none)."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True

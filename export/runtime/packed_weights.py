@@ -21,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.files import sync
+
 KEPT = 12  # entries, one a graph: a few bundles, while one replaces another
 DRAFT = "draft-"  # begins the names of what is being made or removed
 LEFT_S = 3600  # after which nobody is at a draft any more: who made it was killed
@@ -75,7 +77,7 @@ class PackedWeights:
         try:
             pack(draft / name)
             for written in draft.iterdir():
-                _flush(written)
+                sync(written)
             try:
                 draft.rename(entry)
             except OSError:
@@ -113,8 +115,3 @@ def processor() -> list[str]:
     known = (line.partition(":") for line in lines)
     return [f"{key.strip()}:{value.strip()}" for key, _, value in known
             if key.strip() in DESCRIBES_CPU]  # fmt: skip
-
-
-def _flush(file: Path) -> None:
-    with file.open("rb") as written:
-        os.fsync(written.fileno())

@@ -72,7 +72,7 @@ def sample_segments(
 
 
 def _first_of_part(i: int, frames: int, parts: int) -> int:
-    """The first frame whose middle does not lie before part `i`: ceil(i N/T - 1/2)."""
+    """Return the first frame whose middle does not lie before part `i`: ceil(i N/T - 1/2)."""
     return -((parts - 2 * i * frames) // (2 * parts))
 
 

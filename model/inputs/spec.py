@@ -80,7 +80,7 @@ class InputSpec(BaseModel):
 
     @classmethod
     def official(cls, num_frames: int, image_size: int = 224) -> Self:
-        """The official X-CLIP test transform: short side 256/224 of the crop."""
+        """Return the official X-CLIP test transform: short side 256/224 of the crop."""
         return cls(
             num_frames=num_frames,
             image_size=image_size,
@@ -91,7 +91,7 @@ class InputSpec(BaseModel):
     def from_huggingface(
         cls, preprocessor: Mapping[str, Any], num_frames: int, image_size: int
     ) -> Self:
-        """The spec of a `preprocessor_config.json`.
+        """Return the spec of a `preprocessor_config.json`.
 
         `image_size` is the network's own and wins over the file's crop size, which is missing or
         wrong in published files of the 336 model. Statistics missing in the file are ImageNet's:

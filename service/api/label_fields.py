@@ -76,7 +76,7 @@ def _from_one_field(field: str) -> list[str]:
 
 
 def _json_array(text: str) -> list[str]:
-    """The strings of a JSON array; ValueError where the text is none."""
+    """Read the strings of a JSON array; ValueError where the text is none."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
@@ -87,7 +87,7 @@ def _json_array(text: str) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines of a text that are not empty."""
+    """Return the lines of a text that are not empty."""
     return [line for line in LINE_BREAKS.split(text) if line.strip()]
 
 

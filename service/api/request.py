@@ -60,7 +60,7 @@ def parse_request(form: Form, settings: Settings) -> ClassifyRequest:
 
 
 def _clip(form: Form, fields: Fields, settings: Settings) -> UploadedClip | LinkedClip | KnownClip:
-    """The one clip that is named, in a way that is open here."""
+    """Return the one clip that is named, in a way that is open here."""
     video_id, video_url = _one(fields, "video_id"), _one(fields, "video_url")
     if video_url is not None and not settings.video_url_hosts:
         raise ApiError("video_url_disabled", "video_url is not enabled here; upload the clip")
@@ -174,7 +174,7 @@ def _seconds(fields: Fields, name: str) -> float | None:
 
 
 def _hint(text: str) -> str:
-    """What was probably meant by a text that is no number."""
+    """Say what was probably meant by a text that is no number."""
     if text.lower() in NO_VALUE:
         return "; leave the field out for the default"
     if re.fullmatch(r"\d{1,9},\d{1,9}", text):

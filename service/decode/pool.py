@@ -325,7 +325,7 @@ class DecodePool:
 
 
 def _may_be_innocent(exited: WorkerExit, worker: WorkerProcess) -> bool:
-    """Whether the worker may have died of something other than this clip.
+    """Return whether the worker may have died of something other than this clip.
 
     It was dead before it got the clip, or an earlier clip may have left it damaged.
     """

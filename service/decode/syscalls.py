@@ -93,7 +93,7 @@ def _add(library: Any, rules: Any, action: int, name: str, *conditions: object) 
 
 
 def _exported(rules: Any) -> bytes:
-    """The filter's instructions; some hundred of them, so that a pipe holds them."""
+    """Return the filter's instructions; some hundred of them, so that a pipe holds them."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as source:
         with os.fdopen(writing, "wb") as sink:

@@ -207,7 +207,7 @@ def _started(items: _Guarded[Any], config: DataConfig, options: dict[str, Any]) 
 
 
 def _semaphores_work() -> bool:
-    """Whether workers can be had: their queues need semaphores, which lie in /dev/shm."""
+    """Return whether workers can be had: their queues need semaphores, which lie in /dev/shm."""
     try:
         multiprocessing.Semaphore(1)
     except OSError as error:

@@ -72,7 +72,7 @@ def read_text(file: Path, kind: Kind) -> str:
 
 
 def has_header(text: str, kind: Kind) -> bool:
-    """Whether the first line that is no comment names all columns of such a file."""
+    """Return whether the first line that is no comment names all columns of such a file."""
     return _header(_Lines(text), kind.columns) is not None
 
 

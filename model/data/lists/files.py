@@ -29,7 +29,7 @@ class ClipFiles(Protocol):
         """Open the clip's file, to be closed by the caller; MissingClip where there is none."""
 
     def holds(self, name: str) -> bool:
-        """Whether there is such a clip."""
+        """Return whether there is such a clip."""
 
     def version(self, name: str) -> str:
         """Return what changes when the clip does; empty where there is none."""
@@ -56,7 +56,7 @@ class Folder:
             return open_regular(file)
 
     def holds(self, name: str) -> bool:
-        """Whether the file is there."""
+        """Return whether the file is there."""
         if os.path.isfile(self.root / name):
             return True
         tar = self._tar(name)
@@ -141,7 +141,7 @@ class Tar:
         return self._file.read(self._members[member])
 
     def holds(self, name: str) -> bool:
-        """Whether there is such a member."""
+        """Return whether there is such a member."""
         return self._member(name) is not None
 
     def version(self, name: str) -> str:
@@ -181,7 +181,7 @@ class Shards:
         return self._files[number].read(extent)
 
     def holds(self, name: str) -> bool:
-        """Whether there is such a member."""
+        """Return whether there is such a member."""
         return name in self.members
 
     def version(self, name: str) -> str:

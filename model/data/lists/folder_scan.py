@@ -72,12 +72,12 @@ def note_loose(top: Path, root: Path, left: LeftOut) -> None:
 
 
 def holds_clips(folder: Path) -> bool:
-    """Whether there is any clip below a folder."""
+    """Return whether there is any clip below a folder."""
     return next(_clips(folder, folder, LeftOut(), frozenset()), None) is not None
 
 
 def has_clips_itself(folder: Path) -> bool:
-    """Whether there is a clip directly in a folder."""
+    """Return whether there is a clip directly in a folder."""
     return any(
         is_clip(path.name) and path.is_file() for path in _entries(folder, folder, LeftOut())
     )

@@ -29,12 +29,12 @@ _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 
 
 def is_clip(name: str) -> bool:
-    """Whether a file's ending is that of a video, in any case."""
+    """Return whether a file's ending is that of a video, in any case."""
     return PurePath(name).suffix.lower() in VIDEO_ENDINGS
 
 
 def is_side(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that a system or a program left there."""
+    """Return whether a file or folder is hidden, or one that a system or a program left there."""
     return name.startswith(".") or name.lower() in SIDE_NAMES
 
 
@@ -49,7 +49,7 @@ def composed(name: str) -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written to a list: file systems also hold bytes that are no text."""
+    """Return whether a name is text that a list can hold: file systems also hold other bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:

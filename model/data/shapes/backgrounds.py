@@ -18,7 +18,7 @@ GREYS = (0, 255, 128, 40, 210)
 def draw_background(
     rng: np.random.Generator, size: tuple[int, int], pictures: tuple[Path, ...] = ()
 ) -> Picture:
-    """A picture (h,w,3) of `size` (height, width); half from `pictures` if there are any."""
+    """Draw a picture (h,w,3) of `size` (height, width); half from `pictures` if there are any."""
     if pictures and rng.random() < 0.5:
         return _photograph(rng, size, pictures[int(rng.integers(len(pictures)))])
     kind = str(rng.choice(KINDS, p=SHARES))
@@ -29,7 +29,7 @@ def draw_background(
 
 
 def find_pictures(folder: Path) -> tuple[Path, ...]:
-    """The pictures of a folder, in order. ValueError where there are none."""
+    """Return the pictures of a folder, in order. ValueError where there are none."""
     found = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES))
     if not found:
         raise ValueError(f"{folder} holds no picture ({', '.join(sorted(PICTURES))})")
@@ -37,7 +37,7 @@ def find_pictures(folder: Path) -> tuple[Path, ...]:
 
 
 def _muted(rng: np.random.Generator, picture: NDArray[np.float32]) -> Picture:
-    """Less colourful and of less contrast, as most photographs are beside a painted shape."""
+    """Take colour and contrast away, as most photographs have less than a painted shape."""
     colour, contrast = rng.uniform(0.1, 1.0), rng.uniform(0.25, 1.0)
     grey = picture.mean(axis=2, keepdims=True)
     picture = grey + (picture - grey) * colour
@@ -110,7 +110,7 @@ def _stripes(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.floa
 
 
 def _landscape(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:
-    """A sky over a ground, each with its texture, and some things standing about."""
+    """Draw a sky over a ground, each with its texture, and some things standing about."""
     sky, ground = _gradient(rng, size), _fractal(rng, size)
     horizon = int(size[0] * rng.uniform(0.3, 0.75))
     picture = sky * 0.7 + _smooth(rng, size, 5) * 0.3
@@ -127,7 +127,7 @@ def _noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float3
 
 
 def _photograph(rng: np.random.Generator, size: tuple[int, int], file: Path) -> Picture:
-    """A random part of a picture file."""
+    """Cut out a random part of a picture file."""
     with Image.open(file) as opened:
         picture = opened.convert("RGB")
     share = rng.uniform(0.4, 1.0)

@@ -170,7 +170,7 @@ def _draw_subject(rng: np.random.Generator, split: str) -> Subject:
 def make_new_shapes(
     output: Path, per_shape: int, val_per_shape: int, seed: int, scenes: SceneOptions
 ) -> None:
-    """Clips of outlines that the demo does not know, in any colour, and their tables: train.csv,
+    """Make clips of outlines that the demo does not know, any colour, and their tables: train.csv,
     val.csv (path,label) and labels.csv (id,name).
     """
     for number, (split, count) in enumerate((("train", per_shape), ("val", val_per_shape))):
@@ -191,7 +191,7 @@ def make_new_shapes(
 
 
 def write_table(path: Path, clips: Iterable[ShapeClip]) -> None:
-    """A table as `model.data` reads it: path, label, captions as a JSON list."""
+    """Write a table as `model.data` reads it: path, label, captions as a JSON list."""
     _write(path, ((c.path, c.label or plain_label(c.subject), c.captions) for c in clips))
 
 

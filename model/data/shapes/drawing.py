@@ -16,7 +16,7 @@ GRAINS = 1 << 16
 
 
 def draw_frames(scene: Scene, times: NDArray[np.float64] | None = None) -> Iterator[Picture]:
-    """Frames (h,w,3) uint8 at these times from 0 to 1; at every frame of the clip by default."""
+    """Draw frames (h,w,3) uint8 at these times, 0 to 1; by default at every frame of the clip."""
     if times is None:
         times = np.linspace(0, 1, scene.frames)
     track = scene.motion.at(times)
@@ -46,7 +46,7 @@ def _with_distractors(scene: Scene) -> Picture:
 
 
 def _window(background: Picture, scene: Scene, shift: NDArray[np.float64]) -> Picture:
-    """The part of the larger background that the camera sees."""
+    """Return the part of the larger background that the camera sees."""
     left, top = np.clip(np.round(shift) + scene.margin, 0, 2 * scene.margin).astype(int)
     return background[top : top + scene.size[0], left : left + scene.size[1]].copy()
 
@@ -72,7 +72,7 @@ def _paint(frame: Picture, figure: Figure, x: float, y: float, radius: float, an
 def _filling(
     figure: Figure, u: NDArray[np.float32], v: NDArray[np.float32], away: NDArray[np.float32]
 ) -> Colour:
-    """The colour of every pixel of a figure: (h,w,3)."""
+    """Return the colour of every pixel of a figure: (h,w,3)."""
     colour = np.broadcast_to(figure.colour, (*away.shape, 3))
     if figure.shine:
         light = 1 + np.float32(figure.shine) * np.clip(u + v, -1, 1)[:, :, None]

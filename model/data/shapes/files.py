@@ -34,7 +34,7 @@ SHARES = {"h264": 0.88, "mpeg4": 0.08, "vp9": 0.04}
 
 
 def draw_format(rng: np.random.Generator) -> tuple[str, int]:
-    """A format by its name, mostly H.264 in mp4, and how hard to compress."""
+    """Draw a format by its name, mostly H.264 in mp4, and how hard to compress."""
     name = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     low, high = FORMATS[name].quality
     return name, int(rng.integers(low, high + 1))

@@ -30,7 +30,7 @@ NEAR_MIDDLE, FAR = 0.1, (0.22, 0.42)  # from the centre, in units of the short s
 def draw_rest(
     rng: np.random.Generator, outline: str, *, marked: bool
 ) -> tuple[Motion, tuple[str, ...]]:
-    """A shape that stays as it is, and every phrase that is true of its place and its turn.
+    """Draw a shape that stays as it is, and every phrase that is true of its place and its turn.
 
     `marked`: it has a bar, so that a circle too is seen to be turned.
     """
@@ -47,7 +47,7 @@ def draw_rest(
 
 
 def stand_words(outline: str, turned: float) -> tuple[str, ...]:
-    """The phrase for a turn, in units of the angle after which the outline looks the same; none
+    """Return words for a turn, in units of the angle after which the outline looks the same; none
     where it is between two."""
     quarter = round(4 * turned)
     if abs(turned - quarter / 4) > NEAR_STAND:
@@ -57,7 +57,7 @@ def stand_words(outline: str, turned: float) -> tuple[str, ...]:
 
 
 def place_words(column: int, row: int) -> tuple[str, ...]:
-    """The phrases for a cell of the picture, each part from -1 to 1; the most telling first."""
+    """Return phrases for a cell of the picture, each part from -1 to 1; the most telling first."""
     if (column, row) == (0, 0):
         return (MIDDLE,)
     told = (CORNERS.get((column, row), ""), ACROSS[column], DOWN[row])

@@ -87,7 +87,7 @@ class Scene:
 def draw_scene(
     rng: np.random.Generator, subject: Subject, options: SceneOptions | None = None
 ) -> Scene:
-    """A scene that shows the subject; the same state of `rng` gives the same scene."""
+    """Draw a scene that shows the subject; the same state of `rng` gives the same scene."""
     options = options or SceneOptions()
     size = _picture_size(rng, options.short_side)
     rate, frames = _timing(rng, options)
@@ -126,7 +126,7 @@ def draw_scene(
 
 
 def named_colour(rng: np.random.Generator, name: str) -> Colour:
-    """An RGB colour, 0-255, that goes by this name."""
+    """Return an RGB colour, 0-255, that goes by this name."""
     hue, saturation, value = (float(rng.uniform(*bounds)) for bounds in COLOURS[name])
     rgb = colorsys.hsv_to_rgb(hue / 360 % 1, saturation, value)
     return np.array(rgb, np.float32) * 255
@@ -141,7 +141,7 @@ def _picture_size(rng: np.random.Generator, bounds: tuple[int, int]) -> tuple[in
 
 
 def _timing(rng: np.random.Generator, options: SceneOptions) -> tuple[int, int]:
-    """Frames a second and frames; long clips get the lower rates."""
+    """Draw the frames a second and their number; long clips get the lower rates."""
     rate = int(rng.choice(RATES))
     frames = round(float(rng.uniform(*options.duration_s)) * rate)
     return rate, int(np.clip(frames, 8, options.most_frames))
@@ -178,7 +178,7 @@ def _background(
     figure: Figure,
     options: SceneOptions,
 ) -> Picture:
-    """One that the shape stands out from; the best of a few."""
+    """Choose one that the shape stands out from; the best of a few."""
     padded = (size[0] + 2 * margin, size[1] + 2 * margin)
     best, most = None, -1.0
     for _ in range(BACKGROUND_TRIES):
@@ -195,7 +195,7 @@ def _background(
 def _contrast(
     picture: Picture, size: tuple[int, int], margin: int, motion: Motion, figure: Figure
 ) -> float:
-    """How far the colours on the way of the shape are from its own: a low quantile."""
+    """Measure how far the colours on the way of the shape are from its own: a low quantile."""
     track = motion.at(np.linspace(0, 1, 7))
     short = min(size)
     x = np.clip(track.place[:, 0] * short + size[1] / 2 + margin, 0, picture.shape[1] - 1)

@@ -46,7 +46,7 @@ class Motion:
     angles: tuple[float, float]
 
     def at(self, times: Values) -> Track:
-        """The track at these times (N,), each from 0 to 1."""
+        """Return the track at these times (N,), each from 0 to 1."""
         done = self._eased(times)[:, None]
         place = np.array(self.start) * (1 - done) + np.array(self.end) * done
         small, large = self.radii
@@ -68,7 +68,7 @@ class Motion:
 def draw_motion(
     rng: np.random.Generator, motion: str, outline: str, room: tuple[float, float]
 ) -> tuple[Motion, str | None]:
-    """A motion by its name, and the direction of one that changes its speed.
+    """Draw a motion by its name, and the direction of one that changes its speed.
 
     `room` is half the width and height of the picture.
     """
@@ -97,7 +97,7 @@ def draw_motion(
 
 
 def draw_looks(rng: np.random.Generator) -> tuple[float, float]:
-    """A radius and an angle."""
+    """Draw a radius and an angle."""
     return float(np.exp(rng.uniform(math.log(0.085), math.log(0.32)))), _tilt(rng)
 
 
@@ -111,7 +111,7 @@ def _travel(
     room: tuple[float, float],
     least: float = 0.3,
 ) -> Motion:
-    """From one side towards the other; what the network crops is the square in the middle."""
+    """Draw a way from one side towards the other; what the network crops is the square in the middle."""
     step = DIRECTIONS[way]
     axis = 0 if step[0] else 1
     reach = room[axis] if rng.random() < 0.35 else min(room[axis], 0.5)
@@ -140,7 +140,7 @@ def _tilt(rng: np.random.Generator) -> float:
 
 
 def _turned(rng: np.random.Generator, outline: str, tilt: float) -> tuple[float, float]:
-    """The first and last angle of a turn clockwise.
+    """Return the first and last angle of a turn clockwise.
 
     Most are short: no frame of them looks like one of another angle, so the frames tell the sense
     once they are in order, as they do for something that moves. The steps of the others do not pass
@@ -165,6 +165,6 @@ def _place(
 
 
 def _near(rng: np.random.Generator, place: tuple[float, float]) -> tuple[float, float]:
-    """Where something ends that mostly stays: there, or a little aside."""
+    """Draw where something ends that mostly stays: there, or a little aside."""
     shift = rng.uniform(-0.05, 0.05, 2) if rng.random() < 0.4 else (0.0, 0.0)
     return place[0] + float(shift[0]), place[1] + float(shift[1])

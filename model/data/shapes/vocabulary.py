@@ -53,7 +53,7 @@ class Subject:
 
 
 def is_held_out(subject: Subject) -> bool:
-    """Whether this combination is kept for testing: about one in six.
+    """Return whether this combination is kept for testing: about one in six.
 
     Every two of its three parts occur together among those that are trained on.
     """
@@ -78,7 +78,7 @@ def may_be_trained_on(subject: Subject) -> bool:
 
 
 def all_subjects() -> tuple[Subject, ...]:
-    """Every combination, in a fixed order."""
+    """Return every combination, in a fixed order."""
     return tuple(Subject(*parts) for parts in product(COLOUR_NAMES, OUTLINES, MOTIONS))
 
 

@@ -76,12 +76,12 @@ UNSEEN_FRAMES = (
 
 
 def plain_label(subject: Subject) -> str:
-    """The label of a clip in its table: "a red circle moving left"."""
+    """Return the label of a clip in its table: "a red circle moving left"."""
     return _articled(f"a {subject.colour} {subject.outline} {_plain_motion(subject.motion)}")
 
 
 def wordings(subject: Subject, sizes: Iterable[str] = (), also: str | None = None) -> list[str]:
-    """Every training phrase that is true of a clip, the plain label first.
+    """Return every training phrase that is true of a clip, the plain label first.
 
     `sizes` are words for the size of its shape, `also` is the direction of a clip whose motion is
     a change of speed.
@@ -102,7 +102,7 @@ def wordings(subject: Subject, sizes: Iterable[str] = (), also: str | None = Non
 
 
 def turn_wordings(subject: Subject) -> list[str]:
-    """The training phrases that tell the sense of a turn and little else, its label first.
+    """Return the training phrases that tell the sense of a turn and little else, its label first.
 
     Whoever cannot see the sense guesses it from colour and shape, of which training has some with
     one sense alone: phrases without them make that guess useless.
@@ -112,26 +112,26 @@ def turn_wordings(subject: Subject) -> list[str]:
 
 
 def still_label(subject: Subject) -> str:
-    """What can be seen in each frame alone: "a red circle"."""
+    """Return what can be seen in each frame alone: "a red circle"."""
     return _articled(_still(subject)[0])
 
 
 def still_wordings(subject: Subject, sizes: Iterable[str] = ()) -> list[str]:
-    """Every training phrase that is true of each frame alone."""
+    """Return every training phrase that is true of each frame alone."""
     noun = f"{subject.colour} {subject.outline}"
     texts = [*_still(subject), *(f"a {size} {noun}" for size in sizes)]
     return [_articled(text) for text in texts]
 
 
 def place_wordings(subject: Subject, places: Iterable[str], sizes: Iterable[str] = ()) -> list[str]:
-    """Every training phrase that is true of a clip of something at rest, its label first."""
+    """Return every training phrase that is true of a clip of something at rest, its label first."""
     things = (*_still(subject), "something")
     placed = [f"{thing} {place}" for place in places for thing in things]
     return [*(_articled(text) for text in placed), *still_wordings(subject, sizes)]
 
 
 def held_out_wordings(subject: Subject) -> list[str]:
-    """Phrases for the same thing that training never shows, made of words that it does."""
+    """Return phrases for the same thing that training never shows, made of words that it does."""
     noun = f"{subject.colour} {subject.outline}"
     unseen = _unseen_doing(subject.motion)
     texts = [f"a {noun} {doing}" for doing in unseen]
@@ -160,7 +160,7 @@ def _plain_motion(motion: str) -> str:
 
 
 def _doing(motion: str) -> tuple[str, ...]:
-    """Phrases for a motion, the plainest first."""
+    """Return phrases for a motion, the plainest first."""
     verbs = [v for v in VERBS if v != UNSEEN_VERBS.get(motion)]
     ways = WAYS.get(motion, ())
     told = [f"moving {way}" for way in ways]
@@ -178,5 +178,5 @@ def _unseen_doing(motion: str) -> tuple[str, ...]:
 
 
 def _articled(text: str) -> str:
-    """With "an" where the colour asks for it."""
+    """Begin with "an" where the colour asks for it."""
     return text.replace("a orange", "an orange")

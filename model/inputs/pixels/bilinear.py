@@ -45,7 +45,7 @@ def resize_bilinear(image: Pixels, size: tuple[int, int], window: Window | None 
 
 
 def _taps(source: int, target: int, first: int, count: int, settle: bool = False) -> Taps:
-    """The two source positions and fixed-point weights of `count` outputs from `first`.
+    """Return the two source positions and fixed-point weights of `count` outputs from `first`.
 
     Beyond the border both taps read the border pixel. With `settle` all weight goes to the first
     of them, as OpenCV does along x but not along y: the same but for the last bit.
@@ -64,7 +64,7 @@ def _taps(source: int, target: int, first: int, count: int, settle: bool = False
 def _horizontal(
     image: Pixels, down: Taps, across: Taps
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The rows above and below each output row, resized along x: int32 (rows, columns * 3)."""
+    """Resize along x the rows above and below each output row: int32 (rows, columns * 3)."""
     y0, y1, _, _ = down
     x0, x1, weight0, weight1 = across
     left, right = int(x0[0]), int(x1[-1]) + 1

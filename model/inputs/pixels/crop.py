@@ -55,7 +55,7 @@ def crop_offsets(
 def crop_frame(
     image: Pixels, spec: InputSpec, crops: int = 1, displayed: tuple[int, int] | None = None
 ) -> Pixels:
-    """The crops of one upright uint8 RGB picture (h, w, 3): (crops, H, H, 3).
+    """Cut the crops of one upright uint8 RGB picture (h, w, 3): (crops, H, H, 3).
 
     `displayed` is the (height, width) that the picture is meant to be seen at, where its pixels
     are not square; stretching and resizing are then one step. With three crops the short side
@@ -73,7 +73,7 @@ def crop_frame(
 def resize_short_side(
     image: Pixels, spec: InputSpec, displayed: tuple[int, int] | None = None
 ) -> Pixels:
-    """The whole picture with its short side at `spec.resize_short_side`: training starts here."""
+    """Resize a picture to a short side of `spec.resize_short_side`: training starts here."""
     size = _resized(image, spec, spec.resize_short_side, displayed)
     return RESIZERS[spec.resize_rule](image, size, (0, 0, *size))
 

@@ -28,7 +28,7 @@ class Prompt:
 
 
 def clean_label(label: str) -> str:
-    """The label as it is shown and used. Raises ValueError if nothing of it is left."""
+    """Return the label as it is shown and used. Raises ValueError if nothing of it is left."""
     cleaned = _clean(label, "label")
     if not cleaned:
         raise ValueError("a label is empty; write a word or a phrase")
@@ -41,7 +41,7 @@ def label_key(label: str) -> str:
 
 
 def check_template(template: str) -> str:
-    """The template, cleaned as labels are. It holds exactly one `{}` and no other brace."""
+    """Return the template, cleaned as labels are. It holds exactly one `{}` and no other brace."""
     cleaned = _clean(template, "template")
     rest = cleaned.replace(PLACE, "", 1)
     if PLACE not in cleaned or "{" in rest or "}" in rest:

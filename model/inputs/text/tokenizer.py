@@ -91,7 +91,7 @@ class Tokenizer:
 
     @classmethod
     def truncated(cls, merges: int) -> Self:
-        """A small valid CLIP vocabulary of the first `merges` merges, ids renumbered."""
+        """Return a small valid CLIP vocabulary of the first `merges` merges, ids renumbered."""
         if not 0 <= merges <= CLIP_MERGES:
             raise ValueError(f"merges must be between 0 and {CLIP_MERGES}, not {merges}")
         return cls(_build(_clip_merges()[:merges]))
@@ -189,7 +189,7 @@ CLEANERS: Mapping[CleanRule, Callable[[str], str]] = {
 
 
 def _byte_letters() -> dict[int, str]:
-    """A printable letter for every byte, printable bytes first: the order gives the ids."""
+    """Return a printable letter for every byte, printable bytes first: the order gives the ids."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [b for b in range(256) if b not in printable]
     letters = {b: chr(b) for b in printable}

@@ -26,7 +26,7 @@ def limit_libav_allocations(max_bytes: int) -> None:
 
 
 def _libavutil() -> Path:
-    """The very file that is mapped into this process, else the one shipped beside PyAV."""
+    """Return the very file that is mapped into this process, else the one shipped beside PyAV."""
     maps = Path("/proc/self/maps")
     if maps.exists():
         for line in maps.read_text().splitlines():

@@ -68,7 +68,7 @@ class Request:
     def picks(
         self, times: Sequence[float], rule: FrameRule, costs: Indices | None = None
     ) -> list[int]:
-        """The numbers of the sampled frames, view by view.
+        """Return the numbers of the sampled frames, view by view.
 
         Args:
             times: Seconds of each frame of the clip.
@@ -129,11 +129,11 @@ class ClipReader:
         self._files.__exit__(kind, error, traceback)
 
     def opened(self) -> AbstractContextManager[OpenVideo]:
-        """The file opened once more."""
+        """Return the file opened once more."""
         return open_video(self._source, self.request.limits, self.threads, self.video.choice)
 
     def rewound(self) -> OpenVideo:
-        """The file at its first packet, with a decoder that has decoded nothing."""
+        """Return the file at its first packet, with a decoder that has decoded nothing."""
         if self._is_unread:
             self._is_unread = False
             return self.video
@@ -164,7 +164,7 @@ class ClipReader:
         return rule if isinstance(rule, FrameRule) else rule(self.work(exact()))
 
     def taker(self, video: OpenVideo) -> Take:
-        """A function that turns a picture of this decoder into a finished frame."""
+        """Return a function that turns a picture of this decoder into a finished frame."""
         request = self.request
 
         def take(frame: Any) -> Taken:

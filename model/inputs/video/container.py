@@ -131,7 +131,7 @@ def open_video(
 
 
 def packets_of(video: OpenVideo) -> Iterator[Any]:
-    """The coded packets of the film, in file order; the flush packets are left out.
+    """Yield the coded packets of the film, in file order; the flush packets are left out.
 
     Of streams that take turns the last packet of one may be read long after the next one has begun,
     so each is read by itself.

@@ -49,7 +49,7 @@ FEWEST_JPEGS, JPEGS_BYTES = 3, 4 << 20
 
 
 def sniff_demuxer(file: SharedFile) -> str:
-    """The demuxer for a file. Raises NotAVideo or UnsupportedContainer where there is none."""
+    """Return a file's demuxer. Raises NotAVideo or UnsupportedContainer where there is none."""
     head = file.read_at(0, HEAD_BYTES)
     if head.startswith(JPEG):
         pictures = 1 + file.read_at(0, JPEGS_BYTES).count(NEXT_JPEG)
@@ -59,7 +59,7 @@ def sniff_demuxer(file: SharedFile) -> str:
 
 
 def demuxer_for(head: bytes) -> str:
-    """The demuxer for a file that begins with `head` (`HEAD_BYTES` of it, or the whole file)."""
+    """Return the demuxer for a file that begins with `head`: `HEAD_BYTES`, or the whole file."""
     for magic, name in SIGNATURES:
         if head.startswith(magic):
             return name
@@ -100,7 +100,7 @@ def _start_code_demuxer(head: bytes) -> str | None:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Whether the sync byte stands at a fixed distance, perhaps after a few other bytes."""
+    """Return whether the sync byte stands at a fixed distance, perhaps after a few other bytes."""
     for size in TS_PACKETS:
         for first in range(min(size, len(head))):
             marks = head[first::size]

@@ -23,7 +23,7 @@ from model.inputs.video.planner import Run, is_shown
 def decode_runs(
     video: OpenVideo, packets: PacketList, runs: Iterable[Run], coded: Iterator[Any], take: Take
 ) -> dict[int, Taken]:
-    """What `take` makes of the targets, by packet number.
+    """Return what `take` makes of the targets, by packet number.
 
     `coded` yields the packets of all runs, in order. Raises NotAsPlanned at the first surprise:
     an error, a damaged picture, one too many or one too few.

@@ -100,7 +100,7 @@ class Index:
 
 
 def read_index(video: OpenVideo, limits: VideoLimits) -> Index | None:
-    """The index, or None where the file has none that tells enough."""
+    """Return the index, or None where the file has none that tells enough."""
     entries = video.stream.index_entries
     if video.demuxer != "mov" or len(entries) < FEWEST_PACKETS:
         return None
@@ -246,7 +246,7 @@ class GroupReader:
             self.last_duration = coded[-1].duration or 0
 
     def _read(self, first: int, end: int) -> tuple[Schedule, PacketList, list[Any]]:
-        """The packets of a group, numbered from its first, and which of them is shown when."""
+        """Return a group's packets, numbered from its first, and which of them is shown when."""
         coded = self._packets(first, end)
         packets = PacketList(
             pts=[p.pts for p in coded],

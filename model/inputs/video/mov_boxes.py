@@ -47,13 +47,13 @@ def explain_failure(file: SharedFile, limits: VideoLimits) -> VideoError | None:
 
 
 def is_cut_off(file: SharedFile) -> bool:
-    """Whether the file ends within its first box of pictures: an upload or download broke off."""
+    """Return whether a file ends within its first box of pictures: an upload or download broke off."""
     contents = (end for kind, _, end in _boxes(file, 0, file.size) if kind == "mdat")
     return next(contents, 0) > file.size
 
 
 def _kinds(file: SharedFile) -> set[str]:
-    """The kinds of the outermost boxes, as far as the index."""
+    """Return the kinds of the outermost boxes, as far as the index."""
     kinds: set[str] = set()
     for kind, _, _ in _boxes(file, 0, file.size):
         kinds.add(kind)
@@ -63,7 +63,7 @@ def _kinds(file: SharedFile) -> set[str]:
 
 
 def _boxes(file: SharedFile, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """The kind of each box between two offsets, and the offsets of its contents, as it says."""
+    """Yield the kind of each box between two offsets, and its contents' offsets, as it says."""
     for _ in range(MOST_BOXES):
         head = file.read_at(begin, LONG_HEADER)
         if begin + HEADER > end or len(head) < HEADER:

@@ -19,7 +19,7 @@ SHORT_WAY = 200
 
 
 def packets_from_memory(packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
-    """The packets of all runs from memory."""
+    """Yield the packets of all runs from memory."""
     if packets.kept is None:
         raise ValueError("no packets were kept")
     for run in runs:
@@ -28,7 +28,7 @@ def packets_from_memory(packets: PacketList, runs: Sequence[Run]) -> Iterator[An
 
 
 def packets_from_file(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
-    """The packets of all runs from a freshly opened file, jumping over what is not needed.
+    """Yield the packets of all runs from a freshly opened file, jumping over what is not needed.
 
     Every packet passed is compared with the list; raises NotAsPlanned where they part.
     """

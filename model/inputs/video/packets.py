@@ -45,7 +45,7 @@ class PacketList:
 
     @classmethod
     def empty(cls, video: OpenVideo) -> PacketList:
-        """A list that knows the stream but no packet yet."""
+        """Return a list that knows the stream but no packet yet."""
         return cls(
             interlaced=video.context.field_order not in PROGRESSIVE_OR_UNKNOWN,
             reorder_depth=video.context.reorder_depth,
@@ -100,7 +100,7 @@ def _classifier(video: OpenVideo) -> Classify:
 
 
 def changes_decoder(packet: Any, video: OpenVideo) -> bool:
-    """Whether a packet brings along what later ones are decoded with: parameters or a palette."""
+    """Return whether a packet brings what later ones are decoded with: parameters or a palette."""
     if packet.has_sidedata("new_extradata"):
         return bytes(packet.get_sidedata("new_extradata")) != video.context.extradata
     return any(packet.has_sidedata(kind) for kind in CHANGES)

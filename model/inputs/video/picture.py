@@ -36,7 +36,7 @@ def displayed_size(frame: Any, pixel_aspect: Fraction) -> tuple[int, int]:
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """The first two columns (a, b, c, d) of the display matrix: x' = a x + c y, y' = b x + d y."""
+    """Return the display matrix's first two columns (a, b, c, d): x' = a x + c y, y' = b x + d y."""
     try:
         # Not `frame.side_data`: a frame keeps that, and it keeps the frame, so that each picture
         # would stay in memory until the garbage collector runs.
@@ -62,7 +62,7 @@ def _rgb(frame: Any) -> Pixels:
 
 
 def _first_plane(frame: Any, channels: int) -> Pixels:
-    """A packed picture without copying it; its rows may be padded."""
+    """Return a packed picture without copying it; its rows may be padded."""
     plane = frame.planes[0]
     return np.ndarray(
         (frame.height, frame.width, channels),

@@ -49,7 +49,7 @@ class Run:
 
 
 def schedule(packets: PacketList) -> Schedule | None:
-    """The shown pictures in order, or None where the packets alone do not tell."""
+    """Return the shown pictures in order, or None where the packets alone do not tell."""
     if packets.interlaced or not len(packets) or None in packets.roles:
         return None
     if not _has(packets.roles[0], ENTRY) or not _order_is_safe(packets):
@@ -71,12 +71,12 @@ def schedule(packets: PacketList) -> Schedule | None:
 
 
 def is_shown(packets: PacketList, number: int) -> bool:
-    """Whether this packet's picture is meant to be seen."""
+    """Return whether this packet's picture is meant to be seen."""
     return not packets.discarded[number] and not _has(packets.roles[number], HIDDEN)
 
 
 def runs(packets: PacketList, targets: Iterable[int]) -> list[Run]:
-    """The stretches to decode for the `targets`, packet numbers of a regular file."""
+    """Return the stretches to decode for the `targets`, packet numbers of a regular file."""
     starts: dict[int, set[int]] = {}
     for number in sorted(set(targets)):
         starts.setdefault(_start_of(packets, number), set()).add(number)
@@ -127,7 +127,7 @@ def _run(packets: PacketList, start: int, targets: set[int]) -> Run:
 
 
 def _start_of(packets: PacketList, number: int) -> int:
-    """The last entry, in decoding order, that is not shown after this picture."""
+    """Return the last entry, in decoding order, that is not shown after this picture."""
     target = packets.pts[number]
     for i in range(number, 0, -1):
         time = packets.pts[i]

@@ -33,7 +33,7 @@ Strategy = Callable[[ClipReader], Sampled]
 
 
 def sample_frames(source: BinaryIO, request: Request, threads: int, plan: Plan) -> Sampled:
-    """The requested frames of a clip, all for the size at which the first of them is shown.
+    """Return the requested frames of a clip, all for the size at which the first of them is shown.
 
     Raises:
         VideoError: The clip cannot be used.

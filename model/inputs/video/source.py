@@ -54,5 +54,5 @@ class FileView:
         return self._offset
 
     def tell(self) -> int:
-        """The offset in the file."""
+        """Return the offset in the file."""
         return self._offset

@@ -69,7 +69,7 @@ class Contents:
 
 
 def films(container: Any, limits: VideoLimits) -> list[Any]:
-    """The streams that may be the film. Raises a VideoError where there is none."""
+    """Return the streams that may be the film. Raises a VideoError where there is none."""
     if len(container.streams) > limits.max_streams:
         raise TooManyStreams(max_streams=limits.max_streams)
     videos = container.streams.video
@@ -111,7 +111,7 @@ def check_codec(stream: Any, container: Any) -> None:
 
 
 def colour_warnings(context: Any) -> tuple[VideoWarning, ...]:
-    """What the sender of a video with unusual colours is told."""
+    """Return what the sender of a video with unusual colours is told."""
     if context.codec_tag in DOLBY_VISION_TAGS:
         return (VideoWarning.DOLBY_VISION,)
     return (VideoWarning.HDR,) if context.color_trc in HDR else ()
@@ -134,7 +134,7 @@ def _count(candidates: Sequence[Any], packets: Packets, limits: VideoLimits) -> 
 
 
 def _take_turns(filled: Sequence[Any], contents: dict[int, Contents]) -> bool:
-    """Whether each stream begins in the file when the one before it has ended, in one codec."""
+    """Return whether each stream begins in the file where the one before ended, in one codec."""
     order = sorted((contents[s.index] for s in filled), key=lambda c: c.first)
     codecs = {s.codec_context.name if s.codec_context is not None else None for s in filled}
     few = len(filled) <= MOST_TURNS

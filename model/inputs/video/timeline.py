@@ -50,11 +50,11 @@ class Clock:
         return int(self.longest_pause_s / self.time_base)
 
     def seconds(self, tick: int, origin: int) -> float:
-        """The time from `origin` to `tick`, correctly rounded."""
+        """Return the time from `origin` to `tick`, correctly rounded."""
         return (tick - origin) * self.time_base.numerator / self.time_base.denominator
 
     def shown_times(self, ticks: Sequence[int | None]) -> list[float]:
-        """Seconds of each frame after the first, ascending.
+        """Return the seconds of each frame after the first, ascending.
 
         Args:
             ticks: Time stamps in the order in which the frames are shown; None where one is
@@ -70,7 +70,7 @@ class Clock:
         return self._all_seconds(steady_ticks(labels, step, self.longest_pause))
 
     def last_frame_s(self, duration: int, last_time: float, frames: int) -> float:
-        """Seconds that the last frame is shown, from its `duration` in ticks; 0 if not stated."""
+        """Return for how long the last frame is shown, in s, of its `duration` in ticks; 0 if unknown."""
         stated = float(duration * self.time_base)
         mean = last_time / (frames - 1) if frames > 1 else stated
         far = stated > self.longest_pause_s and stated > FAR_STEPS * mean
@@ -118,7 +118,7 @@ def steady_ticks(labels: Ticks, nominal: int, longest_pause: int) -> Ticks:
 
 
 def reaches_back(order: Ticks, times: Ticks) -> bool:
-    """Whether a frame after a large step in `times` may be one with a wrong label.
+    """Return whether a frame after a large step in `times` may be one with a wrong label.
 
     `order` holds the number of each frame in decoding order, `times` its ascending label. The
     frames after a real pause go on in decoding order behind all that come before it; one wrong
@@ -150,7 +150,7 @@ def _usual_step(steps: Ticks, default: int) -> int:
 
 
 def _breaks(labels: Ticks, steps: Ticks, usual: int, longest_pause: int) -> NDArray[np.bool_]:
-    """Which steps no clock makes: far back, far forward, or forward and undone by a later one."""
+    """Find the steps that no clock makes: far back, far forward, or forward and undone later."""
     reach = LONGEST_REORDER * usual
     before, after = labels[:-1], labels[1:]
     latest = np.maximum.accumulate(before)
@@ -173,7 +173,7 @@ def _ascending(labels: Ticks, usual: int) -> Ticks:
 
 
 def _merely_reordered(labels: Ticks) -> bool:
-    """Whether the labels are those of the order of decoding: all different, few places apart."""
+    """Return whether the labels are in decoding order: all different, few places apart."""
     order = np.argsort(labels, kind="stable")
     moved = np.abs(order - np.arange(len(labels))).max(initial=0)
     if not 0 < moved <= LONGEST_REORDER:
@@ -183,7 +183,7 @@ def _merely_reordered(labels: Ticks) -> bool:
 
 
 def select_range(times: Sequence[float], start: float | None, end: float | None) -> range:
-    """The frames with start <= time <= end; raises where there are none."""
+    """Return the frames with start <= time <= end; raises where there are none."""
     if start is not None and end is not None and start > end:
         raise ReversedRange(start_s=start, end_s=end)
     first = 0 if start is None else bisect_left(times, start - TOLERANCE_S)

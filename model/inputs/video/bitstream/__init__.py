@@ -19,7 +19,7 @@ INTRA_ONLY = frozenset(("dnxhd", "huffyuv", "ffvhuff", "rawvideo"))
 
 
 def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
-    """The inspector for a decoder's name and the stream's header; None where there is none."""
+    """Return the inspector for a decoder's name and a stream's header; None where there is none."""
     header = extradata or b""
     if codec in INTRA_ONLY:
         return IntraInspector()

@@ -32,7 +32,7 @@ class H264Inspector:
             self._read_avcc(extradata)
 
     def glance(self, head: bytes, size: int) -> Role | None:
-        """The role of a packet of `size` bytes if its first ones tell: a single slice fills it."""
+        """Return a packet's role if its first bytes tell: a single slice fills all its `size` bytes."""
         if self._length_size != 4 or len(head) < 6 or int.from_bytes(head[:4], "big") + 4 != size:
             return None
         if head[4] & 0x9F != SLICE or head[5] not in OPENS_PICTURE:
@@ -40,7 +40,7 @@ class H264Inspector:
         return REFERENCE if head[4] & 0x60 else PLAIN
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one access unit."""
+        """Return the role of one access unit."""
         try:
             return self._inspect(packet, key)
         except NalError:
@@ -83,7 +83,7 @@ class H264Inspector:
 
 
 def _exact_recovery_point(sei: memoryview) -> bool:
-    """A recovery point that holds at once (0 frames later) and exactly."""
+    """Return a recovery point that holds at once (0 frames later) and exactly."""
     data = bytes(sei[1:])
     position = 0
     while position + 2 < len(data):

@@ -29,7 +29,7 @@ class HevcInspector:
             self._read_hvcc(extradata)
 
     def glance(self, head: bytes, size: int) -> Role | None:
-        """The role of a packet of `size` bytes if its first ones tell: a single slice fills it."""
+        """Return a packet's role if its first bytes tell: a single slice fills all its `size` bytes."""
         if self._length_size != 4 or len(head) < 7 or int.from_bytes(head[:4], "big") + 4 != size:
             return None
         kind = head[4] >> 1
@@ -38,7 +38,7 @@ class HevcInspector:
         return self._role(kind, False) if self._started and self._plain else None
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one access unit."""
+        """Return the role of one access unit."""
         try:
             role = self._inspect(packet)
         except (NalError, IndexError):

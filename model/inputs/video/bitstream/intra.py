@@ -12,7 +12,7 @@ class IntraInspector(Inspector):
     """Every packet is an entry and nothing refers to it; an empty one repeats the last picture."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one picture."""
+        """Return the role of one picture."""
         return ENTRY if key and len(packet) else None
 
 
@@ -20,7 +20,7 @@ class ProResInspector(IntraInspector):
     """ProRes: a picture states its own size, which tells one that is cut off or shifted."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one picture."""
+        """Return the role of one picture."""
         size = int.from_bytes(packet[:4], "big")
         if size != len(packet) or packet[4:8] != PRORES_FRAME:
             return None
@@ -31,7 +31,7 @@ class JpegInspector(IntraInspector):
     """Motion JPEG: where a picture is cut off, the decoder shows the rest of an earlier one."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one picture."""
+        """Return the role of one picture."""
         data = bytes(packet)
         if not data.startswith(JPEG_START) or not data.rstrip(b"\0").endswith(JPEG_END):
             return None

@@ -25,7 +25,7 @@ class MpegInspector(Inspector):
         self._sequence: bytes | None = None
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one picture."""
+        """Return the role of one picture."""
         data = bytes(packet)
         at = data.find(PICTURE)
         if at < 0 or len(data) < at + 6 or data.find(PICTURE, at + 4) >= 0:
@@ -67,7 +67,7 @@ class Mpeg4Inspector(Inspector):
     """Roles of MPEG-4 part 2 packets. Packed streams (two pictures in a packet) are not plain."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one picture."""
+        """Return the role of one picture."""
         data = bytes(packet)
         at = data.find(VOP)
         if at < 0 or len(data) < at + SMALLEST_VOP or data.find(VOP, at + 4) >= 0:

@@ -14,7 +14,7 @@ class NalError(ValueError):
 
 
 def units(packet: memoryview, length_size: int) -> Iterator[memoryview]:
-    """The NAL units of a packet; `length_size` 0 means start codes."""
+    """Yield the NAL units of a packet; `length_size` 0 means start codes."""
     return _prefixed(packet, length_size) if length_size else _start_coded(packet)
 
 

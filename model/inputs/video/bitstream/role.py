@@ -21,9 +21,9 @@ class Inspector(Protocol):
     """Looks at the packets of one stream in decoding order."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of this packet, or None if it is not one plain picture."""
+        """Return the role of this packet, or None if it is not one plain picture."""
         ...
 
     def glance(self, head: bytes, size: int) -> Role | None:
-        """The role of an ordinary packet by its first `HEAD_BYTES`; None: look at all of it."""
+        """Return an ordinary packet's role by its first `HEAD_BYTES`; None: look at all of it."""
         return None

@@ -15,7 +15,7 @@ class Vp8Inspector(Inspector):
     """Roles of VP8 packets (RFC 6386, 9.1)."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one frame."""
+        """Return the role of one frame."""
         if len(packet) < 10:
             return None
         inter = packet[0] & 1
@@ -29,7 +29,7 @@ class Vp9Inspector(Inspector):
     """Roles of VP9 packets: plain frames, and superframes of hidden frames and a shown one."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one superframe."""
+        """Return the role of one superframe."""
         frames = _superframe(packet)
         if frames is None:
             return None
@@ -43,7 +43,7 @@ class Vp9Inspector(Inspector):
 
 
 def _superframe(packet: memoryview) -> list[memoryview] | None:
-    """The frames that the index at the end of a packet lists (VP9 bitstream, annex B)."""
+    """Return the frames that the index at the end of a packet lists (VP9 bitstream, annex B)."""
     if not len(packet):
         return None
     marker = packet[-1]
@@ -81,7 +81,7 @@ class Av1Inspector(Inspector):
     """Roles of AV1 temporal units: whole OBUs with at least one frame; each shows one picture."""
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """The role of one temporal unit."""
+        """Return the role of one temporal unit."""
         position, frames = 0, 0
         while position < len(packet):
             header = packet[position]
