@@ -46,7 +46,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 def is_public(address: Address) -> bool:
-    """Return whether an address, also one within an IPv6 one, is an ordinary one of the internet."""
+    """Return whether an address, or the one within an IPv6 one, is a public one."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is not None:

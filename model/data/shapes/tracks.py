@@ -111,7 +111,7 @@ def _travel(
     room: tuple[float, float],
     least: float = 0.3,
 ) -> Motion:
-    """Draw a way from one side towards the other; what the network crops is the square in the middle."""
+    """Draw a way from side to side; what the network crops is the square in the middle."""
     step = DIRECTIONS[way]
     axis = 0 if step[0] else 1
     reach = room[axis] if rng.random() < 0.35 else min(room[axis], 0.5)

@@ -47,7 +47,7 @@ def explain_failure(file: SharedFile, limits: VideoLimits) -> VideoError | None:
 
 
 def is_cut_off(file: SharedFile) -> bool:
-    """Return whether a file ends within its first box of pictures: an upload or download broke off."""
+    """Return whether a file ends within its first box of pictures: a transfer broke off."""
     contents = (end for kind, _, end in _boxes(file, 0, file.size) if kind == "mdat")
     return next(contents, 0) > file.size
 

@@ -36,7 +36,7 @@ def displayed_size(frame: Any, pixel_aspect: Fraction) -> tuple[int, int]:
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """Return the display matrix's first two columns (a, b, c, d): x' = a x + c y, y' = b x + d y."""
+    """Return two columns (a, b, c, d) of the display matrix: x' = a x + c y, y' = b x + d y."""
     try:
         # Not `frame.side_data`: a frame keeps that, and it keeps the frame, so that each picture
         # would stay in memory until the garbage collector runs.

@@ -70,7 +70,7 @@ class Clock:
         return self._all_seconds(steady_ticks(labels, step, self.longest_pause))
 
     def last_frame_s(self, duration: int, last_time: float, frames: int) -> float:
-        """Return for how long the last frame is shown, in s, of its `duration` in ticks; 0 if unknown."""
+        """Return the last frame's seconds, by its `duration` in ticks; 0 where not stated."""
         stated = float(duration * self.time_base)
         mean = last_time / (frames - 1) if frames > 1 else stated
         far = stated > self.longest_pause_s and stated > FAR_STEPS * mean

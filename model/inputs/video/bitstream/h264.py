@@ -32,7 +32,7 @@ class H264Inspector:
             self._read_avcc(extradata)
 
     def glance(self, head: bytes, size: int) -> Role | None:
-        """Return a packet's role if its first bytes tell: a single slice fills all its `size` bytes."""
+        """Return a packet's role if its first bytes tell: one slice fills its `size` bytes."""
         if self._length_size != 4 or len(head) < 6 or int.from_bytes(head[:4], "big") + 4 != size:
             return None
         if head[4] & 0x9F != SLICE or head[5] not in OPENS_PICTURE:

@@ -29,7 +29,7 @@ class HevcInspector:
             self._read_hvcc(extradata)
 
     def glance(self, head: bytes, size: int) -> Role | None:
-        """Return a packet's role if its first bytes tell: a single slice fills all its `size` bytes."""
+        """Return a packet's role if its first bytes tell: one slice fills its `size` bytes."""
         if self._length_size != 4 or len(head) < 7 or int.from_bytes(head[:4], "big") + 4 != size:
             return None
         kind = head[4] >> 1
