@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     max_labels: Count = Field(10_000, description="labels in one request")
     max_label_chars: Count = Field(300, description="characters of one label or template")
     max_templates: Count = Field(16, description="templates in one request")
+    max_prompts: Count | None = Field(
+        None, description="labels times templates of one request; default: max_labels"
+    )
     max_views: Count = Field(8, le=POOL.max_views, description="temporal views of one clip")
 
     max_duration_s: Seconds = Field(CLIP.max_duration_s, description="longest video")
@@ -109,8 +112,10 @@ class Settings(BaseSettings):
         75, description="how long a connection stays open unused: longer than a proxy keeps its own"
     )
     max_uploads: Count = Field(64, description="requests whose body is being received")
-    max_uploads_per_client: Count = Field(
-        32, description="requests of one key or address whose body is being received"
+    max_uploads_per_client: Count | None = Field(
+        None,
+        description="requests of one key or address whose body is being received; default: its "
+        "share, half of max_uploads at most",
     )
     max_in_flight: Count = Field(64, description="requests being answered or waiting for it")
     max_batch_clips: Count | None = Field(

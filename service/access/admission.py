@@ -1,24 +1,26 @@
-"""Admit or refuse at once, by how many requests are in and how long they take."""
+"""Who gets in: decided at once, by how many are in, whose they are and how long they take."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 from service.contract.errors import ApiError
+from service.sharing.shares import Full, Shares
 
 SMOOTHING = 0.1  # weight of the newest request in the running mean
 LONGEST_RETRY_S = 60
+STUCK_AFTER_S = 10.0  # all places taken, and none of them given back
 
 
 class Admission:
-    """Count uploads, and requests that are being answered; refuse the next one over a limit.
+    """Counts uploads, and requests that are being answered; over a limit, the next is refused.
 
     A request has a place among the uploads until its body is in, then one among those that are
-    being answered: slow senders never take a place from work that could be done.
+    being answered: slow senders never take a place from work that could be done. Each client has
+    its share of both (`service.sharing`).
     """
 
     def __init__(
@@ -28,65 +30,72 @@ class Admission:
         deadline_s: float,
         max_uploads_per_client: int | None = None,
     ) -> None:
-        self.max_in_flight, self.max_uploads = max_in_flight, max_uploads
-        self.max_uploads_per_client = max_uploads_per_client or max_uploads
         self.deadline_s = deadline_s
-        self.uploading = self.answering = 0
         self.draining = False
-        self._uploading_by: Counter[str] = Counter()
+        self._uploads = Shares(max_uploads, max_uploads_per_client)
+        self._work = Shares(max_in_flight)
         self._seconds_each = 0.0  # from one answer to the next while there is work
         self._last_end = 0.0
 
     @property
+    def max_in_flight(self) -> int:
+        """Most requests that are answered at once."""
+        return self._work.total
+
+    @property
+    def uploading(self) -> int:
+        """Requests whose body is coming in."""
+        return self._uploads.held
+
+    @property
+    def answering(self) -> int:
+        """Requests that are answered, or wait for it."""
+        return self._work.held
+
+    @property
     def in_flight(self) -> int:
-        """Number of requests that have begun and are not answered."""
+        """Requests that have begun and are not answered."""
         return self.uploading + self.answering
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nobody can get in and nothing moves."""
+        return max(self._uploads.stuck_s, self._work.stuck_s) > STUCK_AFTER_S
 
     @contextlib.contextmanager
     def upload(self, client: str) -> Iterator[None]:
-        """Hold a place for this client to send a body.
-
-        Raises:
-            ApiError: `draining`; `queue_full`, also where nobody could answer the request.
-        """
+        """A place for this client to send a body; refused, too, where none could answer it."""
         if self.draining:
             raise ApiError("draining", "the server is stopping; ask again", retry_after_s=1)
-        self._check_queue()
-        if self.uploading >= self.max_uploads:
-            raise self._refusal(f"{self.uploading} uploads are under way")
-        if self._uploading_by[client] >= self.max_uploads_per_client:
-            raise self._refusal(f"{self._uploading_by[client]} uploads of yours are under way")
-        self.uploading += 1
-        self._uploading_by[client] += 1
-        try:
+        self._check_queue(client)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._uploads.place(client))
+            except Full as full:
+                whose = f"{full.held} uploads of yours" if full.own else f"{self.uploading} uploads"
+                raise self._refusal(f"{whose} are under way") from None
             yield
-        finally:
-            self.uploading -= 1
-            self._uploading_by[client] -= 1
-            if not self._uploading_by[client]:
-                del self._uploading_by[client]
 
     @contextlib.contextmanager
-    def work(self) -> Iterator[None]:
-        """Hold a place among the requests that are answered.
-
-        Raises:
-            ApiError: `queue_full`.
-        """
-        self._check_queue()
+    def work(self, client: str) -> Iterator[None]:
+        """A place for this client among the requests that are answered; ApiError without one."""
+        self._check_queue(client)
         if not self.answering:
             self._last_end = time.monotonic()
-        self.answering += 1
-        try:
-            yield
-        finally:
-            self.answering -= 1
-            self._learn()
+        with self._work.place(client):
+            try:
+                yield
+            finally:
+                self._learn()
 
-    def _check_queue(self) -> None:
-        """Refuse when full, or when the deadline would pass before the queue is done."""
-        too_late = self.answering * self._seconds_each > self.deadline_s
-        if self.answering >= self.max_in_flight or too_late:
+    def _check_queue(self, client: str) -> None:
+        """Refuse when full, or when the deadline would pass before it is the client's turn."""
+        try:
+            self._work.check(client)
+        except Full as full:
+            whose = f"{full.held} requests of yours" if full.own else f"{self.answering} requests"
+            raise self._refusal(f"{whose} are waiting") from None
+        if self._work.ahead_of(client) * self._seconds_each > self.deadline_s:
             raise self._refusal(f"{self.answering} requests are waiting")
 
     def _refusal(self, why: str) -> ApiError:

@@ -26,7 +26,7 @@ __all__ = ["Form", "FormLimits", "read_form"]
 MAX_BOUNDARY_BYTES = 200
 # Small forms are parsed where they arrive. What is larger may have to wait for the disk, and must
 # not make others wait with it.
-IN_THREAD_AFTER_BYTES = 1 << 20
+IN_THREAD_AFTER_BYTES = 64 << 10
 
 
 class _Reader(Protocol):

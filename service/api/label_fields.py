@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from model.inputs import clean_label, label_key
@@ -21,13 +21,19 @@ NO_ARRAY = (
 )
 
 
-def parse_labels(fields: Sequence[str], max_labels: int, max_label_chars: int) -> tuple[str, ...]:
+def parse_labels(
+    fields: Sequence[str],
+    max_labels: int,
+    max_label_chars: int,
+    given_up: Callable[[], bool] = lambda: False,
+) -> tuple[str, ...]:
     """Read labels: one a field, one a line, or JSON arrays of strings.
 
     Args:
         fields: The values of the field `labels`, in order.
         max_labels: Most labels taken.
         max_label_chars: Most characters of one label.
+        given_up: Asked between labels; what nobody waits for any more ends.
 
     Returns:
         Cleaned labels, at least one, no two alike to the network.
@@ -42,7 +48,11 @@ def parse_labels(fields: Sequence[str], max_labels: int, max_label_chars: int) -
         raise ApiError(
             "too_many_labels", f"labels has {len(labels)} entries, the limit is {max_labels}"
         )
-    cleaned = [_clean(label, n, max_label_chars) for n, label in enumerate(labels, start=1)]
+    cleaned = []
+    for number, label in enumerate(labels, start=1):
+        if given_up():
+            raise ApiError("client_disconnected", "nobody waits for the answer")
+        cleaned.append(_clean(label, number, max_label_chars))
     _check_different(cleaned)
     return tuple(cleaned)
 

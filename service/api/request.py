@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 from model.inputs import check_template
@@ -37,12 +37,15 @@ NO_VALUE = frozenset(["null", "none", "undefined", "nan"])
 Fields = Mapping[str, list[str]]
 
 
-def parse_request(form: Form, settings: Settings) -> ClassifyRequest:
+def parse_request(
+    form: Form, settings: Settings, given_up: Callable[[], bool] = lambda: False
+) -> ClassifyRequest:
     """Check a form and say what it asks. A text field that is empty counts as not given.
 
     Args:
         form: The text fields by name, and the file if there is one.
         settings: The limits that hold here.
+        given_up: Whether nobody waits any more; asked now and then.
 
     Returns:
         The request; its upload is the form's own.
@@ -56,7 +59,7 @@ def parse_request(form: Form, settings: Settings) -> ClassifyRequest:
         if len(values) > 1 and name not in REPEATED_FIELDS:
             raise ApiError("duplicate_field", f"{name} is given twice; give it once")
     clip = _clip(form, fields, settings)
-    return ClassifyRequest(clip, _question(fields, settings))
+    return ClassifyRequest(clip, _question(fields, settings, given_up))
 
 
 def _clip(form: Form, fields: Fields, settings: Settings) -> UploadedClip | LinkedClip | KnownClip:
@@ -93,14 +96,16 @@ def _clip(form: Form, fields: Fields, settings: Settings) -> UploadedClip | Link
     return KnownClip(video_id)
 
 
-def _question(fields: Fields, settings: Settings) -> Question:
+def _question(fields: Fields, settings: Settings, given_up: Callable[[], bool]) -> Question:
     label_set = _one(fields, "label_set")
     given = [label for label in fields["labels"] if label.strip()]
     if label_set is not None and given:
         raise ApiError("bad_field", "label_set stands for labels; give one or the other")
     labels: tuple[str, ...] = ()
     if label_set is None:
-        labels = parse_labels(fields["labels"], settings.max_labels, settings.max_label_chars)
+        labels = parse_labels(
+            fields["labels"], settings.max_labels, settings.max_label_chars, given_up
+        )
     return Question(
         labels=labels,
         label_set=label_set,

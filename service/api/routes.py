@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import threading
+import time
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response, Security
 
+from export.bundle import LabelSet
 from service.access.auth import KEY_SCHEMES
-from service.api.form import FormLimits, read_form
+from service.api.form import Form, FormLimits, read_form
 from service.api.json_stream import write_answer
 from service.api.openapi import classify_body, problem_responses
+from service.api.paced_response import PacedResponse
 from service.api.problems import STATUS
 from service.api.request import FILE_FIELD, TEXT_FIELDS, parse_request
 from service.contract.answer import Classification, LabelSetFacts, LabelSetLabels
 from service.contract.errors import ApiError
-from service.contract.request import LinkedClip, UploadedClip
+from service.contract.request import ClassifyRequest, LinkedClip, UploadedClip
 from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
 
+MAX_PARTS = 500  # a label each; more of them cost less as one JSON array
 PARTS_BESIDE_LABELS = 64
 
 Result = TypeVar("Result")
@@ -54,18 +61,20 @@ def make_routes(server: ServiceState) -> APIRouter:
             with server.admission.upload(client):
                 form = await read_form(request.stream(), request.headers, limits)
                 stack.callback(form.close)
-                # in a thread: ten thousand labels would hold up everybody else
-                asked = await asyncio.to_thread(parse_request, form, server.settings)
+                deadline = time.monotonic() + timeout_s
+                asked = await _parsed(request, server, form, client, deadline)
                 clip = asked.clip
                 if isinstance(clip, LinkedClip):
                     assert server.fetcher is not None  # or the address would have been refused
                     upload = await _unless_gone(request, server.fetcher.fetch(clip.url))
                     stack.callback(upload.close)
                     clip = UploadedClip(upload, clip.sampling)
-            with server.admission.work(), server.engine.use() as engine:
-                work = engine.classify(clip, asked.question)
-                answer = await _unless_gone(request, work, timeout_s)
-        return Response(await write_answer(answer), media_type="application/json")
+            place = stack.enter_context(contextlib.ExitStack())
+            place.enter_context(server.admission.work(client))
+            with server.engine.use() as engine:
+                work = engine.classify(clip, asked.question, client)
+                answer = await _unless_gone(request, work, deadline)
+            return PacedResponse(await write_answer(answer), place.pop_all())
 
     @open_router.get("/healthz", summary="The process lives")
     async def healthz() -> dict[str, str]:
@@ -80,6 +89,8 @@ def make_routes(server: ServiceState) -> APIRouter:
     async def readyz() -> dict[str, Any]:
         """Runs a tiny real inference (at most every two seconds) and looks at the workers."""
         return await server.check()
+
+    known: dict[str, tuple[LabelSet, bytes, str]] = {}  # lists written out, and their ETags
 
     @router.get("/model", summary="What is served")
     async def model() -> dict[str, Any]:
@@ -114,15 +125,26 @@ def make_routes(server: ServiceState) -> APIRouter:
         response_model=LabelSetLabels,
         responses=problem_responses(["unknown_label_set"]),
     )
-    async def label_list(name: str) -> Response:
+    async def label_list(name: str, request: Request) -> Response:
         """The labels of a list, in class order."""
         stored = server.engine.label_set(name)
-        # Written here: the framework would look at each of a hundred thousand texts once more.
-        answer = LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
-        return Response(answer.model_dump_json(), media_type="application/json")
+        if known.get(name, (None, b"", ""))[0] is not stored:
+            # Written once, in a thread, and not by the framework: it would look at each of a
+            # hundred thousand texts once more.
+            body = await server.parsing.run(partial(_written, name, stored))
+            known[name] = (stored, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+        _, body, tag = known[name]
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"ETag": tag})
+        return PacedResponse(body, headers={"ETag": tag})
 
     open_router.include_router(router)
     return open_router
+
+
+def _written(name: str, stored: LabelSet) -> bytes:
+    answer = LabelSetLabels(name=name, labels=stored.labels, prompts=stored.prompts)
+    return answer.model_dump_json().encode()
 
 
 def form_limits(settings: Settings) -> FormLimits:
@@ -131,7 +153,7 @@ def form_limits(settings: Settings) -> FormLimits:
         fields=TEXT_FIELDS,
         file_field=FILE_FIELD,
         max_body_bytes=settings.max_upload_bytes,
-        max_parts=settings.max_labels + PARTS_BESIDE_LABELS,
+        max_parts=min(settings.max_labels, MAX_PARTS) + PARTS_BESIDE_LABELS,
         max_text_bytes=settings.max_text_bytes,
         timeout_s=settings.upload_timeout_s,
         idle_timeout_s=settings.upload_idle_timeout_s,
@@ -139,12 +161,25 @@ def form_limits(settings: Settings) -> FormLimits:
     )
 
 
+async def _parsed(
+    request: Request, server: ServiceState, form: Form, client: str, deadline: float
+) -> ClassifyRequest:
+    """Check a form in a thread: ten thousand labels would hold up everybody else."""
+    given_up = threading.Event()
+    parse = partial(parse_request, form, server.settings, given_up.is_set)
+    try:
+        return await _unless_gone(request, server.parsing.run(parse, client), deadline)
+    finally:
+        given_up.set()
+
+
 async def _unless_gone(
-    request: Request, work: Awaitable[Result], timeout_s: float | None = None
+    request: Request, work: Awaitable[Result], deadline: float | None = None
 ) -> Result:
-    """Await work; cancel it when the client hangs up, or once the time is over."""
+    """Await work; cancel it when the client hangs up, or at a `time.monotonic()`."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(request))
+    timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
     try:
         await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -152,7 +187,7 @@ async def _unless_gone(
         if gone.done():
             raise ApiError("client_disconnected", "the client has hung up")
         raise ApiError(
-            "deadline_passed", f"the answer was not ready within {timeout_s:g} s", retry_after_s=5
+            "deadline_passed", "the answer was not ready within the time limit", retry_after_s=5
         )
     finally:
         for pending in (task, gone):

@@ -21,7 +21,8 @@ Vector = NDArray[np.float32]
 PART = 512  # texts computed before they are shared and the store is asked again
 STACKED_IN_THREAD_FROM = 1000  # prompts; about a millisecond
 
-EncodeTexts = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
+# Texts, and the client who wants them.
+EncodeTexts = Callable[[Sequence[str], str], Awaitable[NDArray[np.float32]]]
 
 
 class LabelStore(Protocol):
@@ -61,7 +62,7 @@ class LabelCache:
     def __len__(self) -> int:
         return len(self._known)
 
-    async def get(self, prompts: Sequence[str], each: int = 1) -> LabelVectors:
+    async def get(self, prompts: Sequence[str], each: int = 1, client: str = "") -> LabelVectors:
         """Return vectors of the prompts, in order; of every `each` prompts in a row, their mean.
 
         Raises whatever `check` raises for prompts that are not known, or encoding them.
@@ -74,7 +75,7 @@ class LabelCache:
             vectors |= await self._held(part)
         misses = [prompt for prompt in unique if prompt not in vectors]
         self._check(misses)
-        vectors |= await self._encoded(misses)
+        vectors |= await self._encoded(misses, client)
         if len(prompts) < STACKED_IN_THREAD_FROM:
             means = _means(prompts, vectors, each)
         else:
@@ -92,26 +93,27 @@ class LabelCache:
         self._known.update(new)
         return vectors | new
 
-    async def _encoded(self, prompts: Sequence[str]) -> dict[str, Vector]:
+    async def _encoded(self, prompts: Sequence[str], client: str) -> dict[str, Vector]:
         """Compute vectors a part at a time: what is done stays known if the rest is given up.
 
         The order of the parts is drawn, and before each further one it is asked again what is
         known, so that requests and servers which were given the same new list share the work.
         """
+
+        def start(prompts: list[str]) -> asyncio.Task[Mapping[str, Vector]]:
+            return asyncio.create_task(self._encode_and_keep(prompts, client))
+
         vectors: dict[str, Vector] = {}
         parts = _parts(prompts)
         self._order.shuffle(parts)
         for number, part in enumerate(parts):
             known = await self._held(part, ask_store=number > 0)
             rest = [prompt for prompt in part if prompt not in known]
-            vectors |= known | await self._flights.run(rest, self._start)
+            vectors |= known | await self._flights.run(rest, start)
         return vectors
 
-    def _start(self, prompts: list[str]) -> asyncio.Task[Mapping[str, Vector]]:
-        return asyncio.create_task(self._encode_and_keep(prompts))
-
-    async def _encode_and_keep(self, prompts: list[str]) -> Mapping[str, Vector]:
-        encoded = await self._encode(prompts)
+    async def _encode_and_keep(self, prompts: list[str], client: str) -> Mapping[str, Vector]:
+        encoded = await self._encode(prompts, client)
         # copies: a kept row would keep the whole array that it was computed in
         vectors = {p: vector.copy() for p, vector in zip(prompts, encoded, strict=True)}
         self._known.update(vectors)

@@ -1,15 +1,16 @@
-"""Assign workers to jobs: first come, first served, within each job's deadline."""
+"""Assign workers to jobs: the clients in turn, within each job's deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter
 
 from service.decode.errors import DecodeUnavailable
 from service.decode.process import WorkerProcess
 from service.decode.stats import PoolStats
 from service.decode.supervisor import Supervisor
+from service.sharing.fair_queue import FairQueue
 
 STOPPED = "the decode workers are not running"
 
@@ -17,8 +18,9 @@ STOPPED = "the decode workers are not running"
 class JobQueue:
     """Queue jobs until the supervisor has an idle worker for them.
 
-    At most `size` jobs run at once. While a slow one runs, a spare worker may serve those behind
-    it: as many beyond `size` as there are slow jobs, but no more than `spares`.
+    At most `size` jobs run at once; beyond them a spare worker serves others than whose clips hold
+    them up. While a job is slow it may run one of somebody who has no slow one; and while one
+    client has more than half of the workers, one of somebody who has none.
     """
 
     def __init__(self, supervisor: Supervisor, size: int, spares: int, stats: PoolStats) -> None:
@@ -26,9 +28,9 @@ class JobQueue:
         self._size = size
         self._spares = spares
         self._stats = stats
-        self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
+        self._waiting: FairQueue[asyncio.Future[WorkerProcess]] = FairQueue()
+        self._client_of: dict[WorkerProcess, str] = {}
         self._slow: set[WorkerProcess] = set()
-        self.running = 0
         supervisor.on_change = self.dispatch
 
     @property
@@ -36,11 +38,19 @@ class JobQueue:
         """Number of jobs that no worker has begun."""
         return len(self._waiting)
 
-    async def acquire(self, deadline: float | None, *, first: bool = False) -> WorkerProcess:
+    @property
+    def running(self) -> int:
+        """Number of jobs that have a worker."""
+        return len(self._client_of)
+
+    async def acquire(
+        self, deadline: float | None, client: str = "", *, first: bool = False
+    ) -> WorkerProcess:
         """Wait for a worker and the right to use it until it is released.
 
         Args:
             deadline: A `time.monotonic()` after which waiting is given up; None waits on.
+            client: Whose job it is.
             first: Go before all other jobs.
 
         Raises:
@@ -52,19 +62,19 @@ class JobQueue:
             self._stats.dropped += 1
             raise TimeoutError("the deadline has passed")
         waiter: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if first else self._waiting.append)(waiter)
+        self._waiting.put(client, waiter, first=first)
         self.dispatch()
         try:
             async with asyncio.timeout(timeout_s):
                 return await waiter
         except (TimeoutError, asyncio.CancelledError):
             self._stats.dropped += 1
-            self._leave(waiter)
+            self._leave(client, waiter)
             raise
 
     def release(self, worker: WorkerProcess) -> None:
         """End a job's use of its worker, dead or alive."""
-        self.running -= 1
+        del self._client_of[worker]
         self._slow.discard(worker)
         self._supervisor.give_back(worker)
         self.dispatch()
@@ -76,31 +86,41 @@ class JobQueue:
 
     def dispatch(self) -> None:
         """Assign idle workers; fail every job where there is no hope of a worker."""
-        most = self._size + min(len(self._slow), self._spares)
-        while self.running < most and (waiter := self._next()):
+        while taken := self._next():
+            client, waiter = taken
             worker = self._supervisor.take()
             if worker is None:
+                self._waiting.put(client, waiter, first=True)
                 break
-            self._waiting.popleft()
-            self.running += 1
+            self._client_of[worker] = client
             waiter.set_result(worker)
-        while not self._supervisor.alive and (waiter := self._next()):
-            self._waiting.popleft()
-            waiter.set_exception(DecodeUnavailable(STOPPED))
+        while not self._supervisor.alive and (taken := self._waiting.take()):
+            if not taken[1].done():
+                taken[1].set_exception(DecodeUnavailable(STOPPED))
 
-    def _next(self) -> asyncio.Future[WorkerProcess] | None:
-        """Return the first job that still waits.
+    def _next(self) -> tuple[str, asyncio.Future[WorkerProcess]] | None:
+        """Take the first job that still waits, and whose it is.
 
         A cancelled one stays in the queue until its task runs again; a worker that was assigned
         to it would be lost.
         """
-        while self._waiting and self._waiting[0].done():
-            self._waiting.popleft()
-        return self._waiting[0] if self._waiting else None
+        while taken := self._waiting.take(self._may_begin):
+            if not taken[1].done():
+                return taken
+        return None
 
-    def _leave(self, waiter: asyncio.Future[WorkerProcess]) -> None:
+    def _may_begin(self, client: str) -> bool:
+        beyond = self.running - self._size
+        if beyond < 0:
+            return True
+        if beyond >= self._spares or client in {self._client_of[w] for w in self._slow}:
+            return False
+        held = Counter(self._client_of.values())
+        crowded_out = not held[client] and 2 * max(held.values()) > self._size
+        return crowded_out or len(self._slow) > beyond
+
+    def _leave(self, client: str, waiter: asyncio.Future[WorkerProcess]) -> None:
         """Leave the queue; release a worker that was assigned at this very moment."""
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
+        self._waiting.remove(client, waiter)
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self.release(waiter.result())

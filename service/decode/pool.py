@@ -157,6 +157,7 @@ class DecodePool:
         end: float | None = None,
         frame_rule: FrameChoice = "exact",
         deadline: float | None = None,
+        client: str = "",
     ) -> Clip:
         """Decode an upload.
 
@@ -170,6 +171,7 @@ class DecodePool:
             end: Last second to use; None ends with the last frame.
             frame_rule: Which frame of each segment is taken; auto goes by the options' budget.
             deadline: A `time.monotonic()` after which the job is given up; None has no deadline.
+            client: Whose clip it is; the clients are served in turn.
 
         Returns:
             The clip. Its frames are uint8 (views × crops, frames, side, side, 3), read-only.
@@ -182,7 +184,7 @@ class DecodePool:
         """
         job, shape = self._job(views, crops, start, end, frame_rule)
         self.stats.jobs += 1
-        worker = await self._queue.acquire(deadline)
+        worker = await self._queue.acquire(deadline, client)
         began = time.monotonic()
         give_up_at = began + self.options.max_decode_s
         if deadline is not None:
@@ -191,7 +193,8 @@ class DecodePool:
         outcome = await self._run(worker, task)
         if isinstance(outcome, WorkerExit) and _may_be_innocent(outcome, worker):
             self.stats.retried += 1
-            outcome = await self._run(await self._queue.acquire(deadline, first=True), task)
+            worker = await self._queue.acquire(deadline, client, first=True)
+            outcome = await self._run(worker, task)
         if not isinstance(outcome, WorkerExit):
             return outcome
         if outcome.ending is Ending.STOP:

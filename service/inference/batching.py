@@ -35,15 +35,17 @@ class Timed(Generic[Answer]):
     ran_s: float
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job(Generic[Work, Answer]):
     work: Work
     answer: Future[Timed[Answer]] = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
+    claimed: bool = False
 
 
 class Batcher(Generic[Work, Answer]):
-    """Puts work on the thread in the order in which it was asked for, a batch a turn.
+    """Puts work on the thread, a batch a turn: the clients in turn, and with the work whose turn it
+    is whatever else waits and fits.
 
     `run` answers a list of works, each with its own; `size` says how much such a list is: at most
     `limit`, unless one work alone is more. A batch that fails is run again in parts, so that one
@@ -61,31 +63,50 @@ class Batcher(Generic[Work, Answer]):
         self.limit = limit
         self._waiting: deque[_Job[Work, Answer]] = deque()
 
-    async def submit(self, work: Work) -> Timed[Answer]:
-        """Return the answer to one work. A caller who leaves takes along what has not begun."""
+    async def submit(self, work: Work, client: str = "") -> Timed[Answer]:
+        """Return the answer to one work of a client.
+
+        A caller who leaves takes along what has not begun.
+        """
         job = _Job[Work, Answer](work)
         self._waiting.append(job)
         # By the end of its own turn at the latest a job has been taken. A turn whose caller has
         # left is let run: it may serve others, and costs nothing when there are none.
-        turn = asyncio.ensure_future(self._thread.run(self._take_turn))
+        turn = asyncio.ensure_future(self._thread.run(lambda: self._take_turn(job), client))
         turn.add_done_callback(lambda turn: fail_job(job, turn))
-        return await asyncio.wrap_future(job.answer)
+        try:
+            return await asyncio.wrap_future(job.answer)
+        finally:
+            self._waiting.remove(job)
 
     # --- on the inference thread ----------------------------------------------------------------
 
-    def _take_turn(self) -> None:
-        jobs = self._claim()
+    def _take_turn(self, job: _Job[Work, Answer]) -> None:
+        jobs = self._claim(job)
         if jobs:
             self._run(jobs)
 
-    def _claim(self) -> list[_Job[Work, Answer]]:
-        """Take the next jobs that somebody still waits for, in order."""
+    def _claim(self, first: _Job[Work, Answer]) -> list[_Job[Work, Answer]]:
+        """Take a job, unless it has gone with another, and those that fit beside it, in order.
+
+        Only what somebody still waits for is taken.
+        """
         jobs: list[_Job[Work, Answer]] = []
-        while self._waiting and (not jobs or self._fits([*jobs, self._waiting[0]])):
-            job = self._waiting.popleft()
-            if job.answer.set_running_or_notify_cancel():
-                jobs.append(job)
+        if self._begin(first):
+            jobs.append(first)
+            for job in [job for job in tuple(self._waiting) if not job.claimed]:
+                if not self._fits([*jobs, job]):
+                    break
+                if self._begin(job):
+                    jobs.append(job)
         return jobs
+
+    def _begin(self, job: _Job[Work, Answer]) -> bool:
+        """Claim a job, if it has not begun and somebody waits for it."""
+        if job.claimed or not job.answer.set_running_or_notify_cancel():
+            return False
+        job.claimed = True
+        return True
 
     def _fits(self, jobs: list[_Job[Work, Answer]]) -> bool:
         return self._size([job.work for job in jobs]) <= self.limit
@@ -136,9 +157,9 @@ class VideoBatcher:
         self._encode, self._on_batch = encode, on_batch
         self._batches = Batcher(thread, self._run, _clips, max_clips)
 
-    async def encode(self, frames: Frames) -> Timed[Features]:
+    async def encode(self, frames: Frames, client: str = "") -> Timed[Features]:
         """Encode the views of a clip: uint8 (V,T,H,W,3) to named features (V,…)."""
-        return await self._batches.submit(frames)
+        return await self._batches.submit(frames, client)
 
     def _run(self, clips: list[Frames]) -> list[Features]:
         together = clips[0] if len(clips) == 1 else np.concatenate(clips)

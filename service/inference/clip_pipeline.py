@@ -39,7 +39,9 @@ class ClipPipeline:
         self._network, self._pool, self._batcher, self._cache = network, pool, batcher, cache
         self._flights: SingleFlight[str, IdentifiedClip] = SingleFlight()
 
-    async def encoded(self, clip: UploadedClip | KnownClip, timer: StageTimer) -> IdentifiedClip:
+    async def encoded(
+        self, clip: UploadedClip | KnownClip, timer: StageTimer, client: str = ""
+    ) -> IdentifiedClip:
         """Return the encoded clip; one upload is encoded once, however many send it at a time.
 
         Raises:
@@ -53,7 +55,8 @@ class ClipPipeline:
 
         def start(_: list[str]) -> asyncio.Task[Mapping[str, IdentifiedClip]]:
             source = upload.duplicate()  # others may wait for this clip longer than its sender
-            task = asyncio.create_task(self._encode(upload, source.fileno(), sampling, timer))
+            encode = self._encode(upload, source.fileno(), sampling, timer, client)
+            task = asyncio.create_task(encode)
             task.add_done_callback(lambda _: source.close())
             return task
 
@@ -68,7 +71,7 @@ class ClipPipeline:
         return IdentifiedClip(identity, clip, "hit")
 
     async def _encode(
-        self, upload: Upload, source: int, sampling: Sampling, timer: StageTimer
+        self, upload: Upload, source: int, sampling: Sampling, timer: StageTimer, client: str
     ) -> Mapping[str, IdentifiedClip]:
         asked = video_id(upload.sha256, sampling, self._network)
         exact = video_id(upload.sha256, replace(sampling, frame_rule="exact"), self._network)
@@ -84,12 +87,13 @@ class ClipPipeline:
                     start=sampling.start,
                     end=sampling.end,
                     frame_rule=sampling.frame_rule,
+                    client=client,
                 )
         except DecodeUnavailable:
             raise ApiError(
                 "not_ready", "no decode worker can be had; ask again", retry_after_s=5
             ) from None
-        encoded = await self._batcher.encode(decoded.frames)
+        encoded = await self._batcher.encode(decoded.frames, client)
         timer.add("queue", encoded.queued_s)
         timer.add("encode", encoded.ran_s)
         clip = EncodedClip(encoded.answer, _info(decoded, sampling))

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,14 @@ from service.inference.shortlist import VIDEO, can_compare, nearest
 from service.inference.stage_timer import StageTimer
 from service.inference.text_batching import TextEncoder
 from service.settings import Settings
+from service.sharing.fair_threads import FairThreads
 from service.telemetry.engine_telemetry import EngineTelemetry
 
 GPU_BATCH = 16  # clips
 ALONE = 1  # the size of a batch that nothing else fits into
 RANKED_IN_THREAD_FROM = 1000  # labels; about a millisecond
 PROMPTED_IN_THREAD_FROM = 1000  # prompts; about a millisecond
+THREADS_BESIDE = 2  # for what would hold up the event loop
 BYTES_BESIDE_VECTOR = 400  # prompt, array header and bookkeeping of a kept label
 
 
@@ -77,7 +80,12 @@ class Engine:
             f"{bundle.hash} {runtime.precision}", pool, batcher, self.features
         )
         tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
-        encoder = TextEncoder(runtime, tokenizer, manifest.inputs, self.thread, limit_s)
+        self._beside = FairThreads(THREADS_BESIDE, "beside")
+        encoder = TextEncoder(
+            runtime, tokenizer, manifest.inputs, self.thread, limit_s, self._beside
+        )
+        self._max_prompts = settings.max_prompts or settings.max_labels
+        self._max_prompt_chars = settings.max_text_bytes
         self._scores = ScoreBatcher(self.thread, runtime, PAIRS_PER_RUN if together else ALONE)
         entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
         self.labels = LabelCache(encoder.encode, max(1, entries), stores.labels, encoder.check_time)
@@ -98,6 +106,7 @@ class Engine:
     def close(self) -> None:
         """End the inference thread and the runtime; the pool is the caller's."""
         self.thread.close()
+        self._beside.close()
         self.runtime.close()
 
     @contextlib.contextmanager
@@ -126,13 +135,16 @@ class Engine:
             )
         return self._sets[name]
 
-    async def classify(self, clip: UploadedClip | KnownClip, question: Question) -> Classification:
+    async def classify(
+        self, clip: UploadedClip | KnownClip, question: Question, client: str = ""
+    ) -> Classification:
         """Rank labels for a clip.
 
         Args:
             clip: The bytes of a clip with how to sample them, or the id of an earlier one. The
                 upload stays the caller's to close.
             question: The labels and what is wanted of their scores.
+            client: Who asks; those who wait for the same stage are served in turn.
 
         Returns:
             The predictions, best first, with the facts of the clip and what it cost.
@@ -148,8 +160,8 @@ class Engine:
                 "their length; leave it out",
             )
         timer = StageTimer(self._telemetry.stage_ended)
-        text = asyncio.create_task(self._text(question, timer))
-        video = asyncio.create_task(self._clips.encoded(clip, timer))
+        text = asyncio.create_task(self._text(question, timer, client))
+        video = asyncio.create_task(self._clips.encoded(clip, timer, client))
         try:
             (labels, vectors), encoded = await asyncio.gather(text, video)
         finally:
@@ -157,10 +169,10 @@ class Engine:
         all_labels, candidates = labels, vectors.vectors
         if question.shortlist is not None and question.shortlist < len(labels):
             labels, candidates = await self._shortlist(
-                question.shortlist, encoded.clip, labels, candidates, timer
+                question.shortlist, encoded.clip, labels, candidates, timer, client
             )
-        logits = await self._score(encoded.clip, candidates, timer)
-        predictions = await self._ranked(labels, logits, question.top_k)
+        logits = await self._score(encoded.clip, candidates, timer, client)
+        predictions = await self._ranked(labels, logits, question.top_k, client)
         self._telemetry.answered(timer.seconds, encoded.cache, vectors.hits, vectors.misses)
         info = encoded.clip.info
         return Classification(
@@ -180,7 +192,9 @@ class Engine:
             ),
         )
 
-    async def embed(self, labels: Sequence[str], templates: Sequence[str] = ()) -> LabelVectors:
+    async def embed(
+        self, labels: Sequence[str], templates: Sequence[str] = (), client: str = ""
+    ) -> LabelVectors:
         """Return the vectors of labels: what is known of them, and the rest computed.
 
         Args:
@@ -199,8 +213,8 @@ class Engine:
         if len(labels) * each < PROMPTED_IN_THREAD_FROM:
             prompts = label_prompts(labels, templates)
         else:
-            prompts = await asyncio.to_thread(label_prompts, labels, templates)
-        return await self.labels.get(prompts, each)
+            prompts = await self._beside.run(partial(label_prompts, labels, templates), client)
+        return await self.labels.get(prompts, each, client)
 
     async def warm_up(self) -> None:
         """Run every graph once, which is the first probe, too; raises what is wrong."""
@@ -225,7 +239,7 @@ class Engine:
     # --- stages ------------------------------------------------------------------------------
 
     async def _text(
-        self, question: Question, timer: StageTimer
+        self, question: Question, timer: StageTimer, client: str
     ) -> tuple[Sequence[str], LabelVectors]:
         """Return the labels and their vectors, one each, with how many prompts were known."""
         labels: Sequence[str] = question.labels
@@ -234,8 +248,21 @@ class Engine:
             if not question.templates:
                 return stored.labels, LabelVectors(stored.vectors, len(stored.labels), 0)
             labels = stored.labels
+        self._check_prompts(labels, question.templates or self.bundle.manifest.templates)
         with timer.stage("text"):
-            return labels, await self.embed(labels, question.templates)
+            return labels, await self.embed(labels, question.templates, client)
+
+    def _check_prompts(self, labels: Sequence[str], templates: Sequence[str]) -> None:
+        """Refuse more prompts than a request may make, before any of them is made."""
+        count = len(labels) * len(templates)
+        characters = len(templates) * sum(map(len, labels)) + len(labels) * sum(map(len, templates))
+        if count > self._max_prompts or characters > self._max_prompt_chars:
+            raise ApiError(
+                "too_many_labels",
+                f"{len(labels)} labels in {len(templates)} templates make {count} prompts of "
+                f"{characters} characters together, the limits are {self._max_prompts} and "
+                f"{self._max_prompt_chars}; send fewer or shorter ones",
+            )
 
     async def _shortlist(
         self,
@@ -244,14 +271,16 @@ class Engine:
         labels: Sequence[str],
         vectors: NDArray[np.float32],
         timer: StageTimer,
+        client: str,
     ) -> tuple[Sequence[str], NDArray[np.float32]]:
         """Return the `count` labels nearest to the clip, and their vectors."""
         with timer.stage("score"):
-            indices = await asyncio.to_thread(nearest, clip.features[VIDEO], vectors, count)
+            compare = partial(nearest, clip.features[VIDEO], vectors, count)
+            indices = await self._beside.run(compare, client)
         return [labels[index] for index in indices], vectors[indices]
 
     async def _score(
-        self, clip: EncodedClip, vectors: NDArray[np.float32], timer: StageTimer
+        self, clip: EncodedClip, vectors: NDArray[np.float32], timer: StageTimer, client: str
     ) -> NDArray[np.float32]:
         """Score every view and label, (V,K), in one turn of the thread for each PAIRS_PER_RUN.
 
@@ -262,20 +291,20 @@ class Engine:
         parts: list[NDArray[np.float32]] = []
         for first in range(0, len(vectors), step):
             part = vectors[first : first + step]
-            scored = await self._scores.score(clip.features, views, part)
+            scored = await self._scores.score(clip.features, views, part, client)
             timer.add("queue", scored.queued_s)
             timer.add("score", scored.ran_s)
             parts.append(scored.answer)
         return np.concatenate(parts, axis=1)
 
     async def _ranked(
-        self, labels: Sequence[str], logits: NDArray[np.float32], top_k: int | None
+        self, labels: Sequence[str], logits: NDArray[np.float32], top_k: int | None, client: str
     ) -> tuple[Prediction, ...]:
         """Rank predictions; in a thread where there are so many that others would be held up."""
         scale, bias = self.bundle.manifest.logit_scale, self.bundle.manifest.logit_bias
         if len(labels) < RANKED_IN_THREAD_FROM:
             return rank(labels, logits, scale, bias, top_k)
-        return await asyncio.to_thread(rank, labels, logits, scale, bias, top_k)
+        return await self._beside.run(partial(rank, labels, logits, scale, bias, top_k), client)
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -1,16 +1,15 @@
-"""One thread through which every use of the runtime goes, in order.
+"""One thread through which every use of the runtime goes, the clients in turn.
 
 One call at a time uses all cores; two at once would only take them from each other.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from service.sharing.fair_threads import FairThreads
 
 Result = TypeVar("Result")
 
@@ -22,7 +21,7 @@ class InferenceThread:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._thread = FairThreads(1, "inference")
         self._running_since: float | None = None
         self.waiting = 0
         self.failing = 0
@@ -33,8 +32,8 @@ class InferenceThread:
         since = self._running_since
         return 0.0 if since is None else time.perf_counter() - since
 
-    async def run(self, call: Callable[[], Result]) -> Result:
-        """Return what the call returns, once all calls before it have run."""
+    async def run(self, call: Callable[[], Result], client: str = "") -> Result:
+        """Return what the call returns, once it is the client's turn."""
 
         def run() -> Result:
             self._running_since = time.perf_counter()
@@ -46,13 +45,12 @@ class InferenceThread:
             self.failing = 0
             return result
 
-        context = contextvars.copy_context()
         self.waiting += 1
         try:
-            return await asyncio.wrap_future(self._thread.submit(context.run, run))
+            return await self._thread.run(run, client)
         finally:
             self.waiting -= 1
 
     def close(self) -> None:
         """Drop what waits and end the thread."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.close()

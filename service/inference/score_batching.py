@@ -37,10 +37,10 @@ class ScoreBatcher:
         self._batches = Batcher(thread, self._run, _pairs, max_pairs)
 
     async def score(
-        self, features: Features, views: int, labels: NDArray[np.float32]
+        self, features: Features, views: int, labels: NDArray[np.float32], client: str = ""
     ) -> Timed[NDArray[np.float32]]:
         """Score label vectors (K,D) against the V views of a clip: logits (V,K)."""
-        return await self._batches.submit(Pairs(features, views, labels))
+        return await self._batches.submit(Pairs(features, views, labels), client)
 
     def _run(self, jobs: list[Pairs]) -> list[NDArray[np.float32]]:
         if len(jobs) == 1:

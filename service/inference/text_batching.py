@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from model.inputs.text.lengths import TokenIds, batches_by_length, token_lengths
 from service.contract.errors import ApiError
 from service.inference.batching import Batcher
 from service.inference.inference_thread import InferenceThread
+from service.sharing.fair_threads import FairThreads
 
 # Tokens in one run: more are no faster each, and a video would wait longer behind them.
 TOKENS_PER_RUN = 512
@@ -24,7 +24,10 @@ CHARS_PER_TOKEN = 4  # of English, rounded down
 
 
 class TextEncoder:
-    """Runs the text graph on the inference thread. No list may need more than `limit_s`."""
+    """Runs the text graph on the inference thread, and tokenizes long lists `beside` it.
+
+    No list may need more than `limit_s`.
+    """
 
     def __init__(
         self,
@@ -33,10 +36,11 @@ class TextEncoder:
         spec: InputSpec,
         thread: InferenceThread,
         limit_s: float,
+        beside: FairThreads,
     ) -> None:
         together = runtime.prefers_batches
         self._runtime, self._tokenizer, self._spec = runtime, tokenizer, spec
-        self._limit_s = limit_s
+        self._limit_s, self._beside = limit_s, beside
         self._tokens_per_run = GPU_TOKENS_PER_RUN if together else TOKENS_PER_RUN
         self._runs = Batcher(thread, self._run, _tokens, self._tokens_per_run if together else 1)
         self._seconds_per_token = 0.0  # of the fastest run so far
@@ -56,17 +60,17 @@ class TextEncoder:
                 "been computed is kept",
             )
 
-    async def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+    async def encode(self, prompts: Sequence[str], client: str = "") -> NDArray[np.float32]:
         """Encode K texts: vectors (K,D). ApiError `label_too_long` names one that is too long."""
         if len(prompts) < IN_THREAD_FROM:
             ids = self._tokenize(prompts)
         else:
-            ids = await asyncio.to_thread(self._tokenize, prompts)
+            ids = await self._beside.run(lambda: self._tokenize(prompts), client)
         lengths = token_lengths(ids, self._spec.tokenizer.pad)
         vectors: NDArray[np.float32] | None = None
         for rows in batches_by_length(lengths, self._tokens_per_run):
             batch = np.ascontiguousarray(ids[rows, : lengths[rows].max()])
-            encoded = await self._runs.submit(batch)
+            encoded = await self._runs.submit(batch, client)
             if batch.size >= self._tokens_per_run // 2:  # small runs say little about large ones
                 self._learn(encoded.ran_s / batch.size)
             if vectors is None:

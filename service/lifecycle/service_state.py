@@ -18,6 +18,7 @@ from service.lifecycle.engine_loader import EngineLoader
 from service.lifecycle.gauges import watch_server
 from service.lifecycle.readiness import Readiness
 from service.settings import Settings
+from service.sharing.fair_threads import FairThreads
 from service.telemetry.engine_telemetry import EngineTelemetry
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import open_tracing
@@ -25,6 +26,8 @@ from service.telemetry.tracing import open_tracing
 if TYPE_CHECKING:
     from service.access.video_url import Fetcher
     from service.cache.redis.client import SharedCache
+
+PARSING_THREADS = 2
 
 
 class ServiceState:
@@ -44,6 +47,7 @@ class ServiceState:
             settings.max_uploads_per_client,
         )
         self.access = Access(settings)
+        self.parsing = FairThreads(PARSING_THREADS, "parsing")
         self.fetcher = _fetcher(settings)
         self.readiness = Readiness(settings.upload_dir)
         self.failure: str | None = None  # why loading failed, for the operator: it may name paths
@@ -147,6 +151,7 @@ class ServiceState:
             await self._engine.pool.stop()
             await asyncio.to_thread(self._engine.close)
         await self.access.stop()
+        await asyncio.to_thread(self.parsing.close)
         await asyncio.to_thread(self.tracing.close)
         if self.cache is not None:
             await self.cache.stop()

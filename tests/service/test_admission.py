@@ -10,6 +10,7 @@ import pytest
 from service.access import admission as under_test
 from service.access.admission import LONGEST_RETRY_S, Admission
 from service.contract.errors import ApiError
+from service.sharing import shares
 
 
 class Clock:
@@ -24,13 +25,14 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(under_test, "time", made)
+    monkeypatch.setattr(shares, "time", made)
     return made
 
 
 def answer(admission: Admission, clock: Clock, seconds: float, times: int) -> None:
     """So many requests, one after the other."""
     for _ in range(times):
-        with admission.work():
+        with admission.work("somebody"):
             clock.now += seconds
 
 
@@ -40,8 +42,8 @@ def test_places_are_counted_and_given_back() -> None:
         with pytest.raises(ApiError, match="1 uploads"), admission.upload("somebody"):
             pass
         assert admission.in_flight == 1
-    with admission.work(), admission.work():
-        for enter in (admission.work, partial(admission.upload, "somebody")):
+    with admission.work("somebody"), admission.work("other"):
+        for enter in (partial(admission.work, "third"), partial(admission.upload, "somebody")):
             with pytest.raises(ApiError) as refusal, enter():
                 pass
             assert refusal.value.code == "queue_full"
@@ -50,7 +52,7 @@ def test_places_are_counted_and_given_back() -> None:
 
 def test_a_place_is_given_back_after_a_failure() -> None:
     admission = Admission(1, 1, 60)
-    for enter in (partial(admission.upload, "somebody"), admission.work):
+    for enter in (partial(admission.upload, "somebody"), partial(admission.work, "somebody")):
         with pytest.raises(RuntimeError), enter():
             raise RuntimeError
     assert admission.in_flight == 0
@@ -67,12 +69,55 @@ def test_one_client_leaves_places_to_the_others() -> None:
         assert admission.uploading == 1
 
 
+def test_one_client_takes_half_of_the_places_and_less_where_others_have_some() -> None:
+    admission = Admission(8, 8, 60)
+    for place in (admission.upload, admission.work):
+        with contextlib.ExitStack() as held:
+            for _ in range(4):
+                held.enter_context(place("greedy"))
+            with pytest.raises(ApiError, match=r"4 .* of yours") as refusal, place("greedy"):
+                pass
+            assert refusal.value.code == "queue_full"
+            for _ in range(2):  # a third of eight, where two clients hold some
+                held.enter_context(place("modest"))
+            with pytest.raises(ApiError, match=r"2 .* of yours"), place("modest"):
+                pass
+            held.enter_context(place("third"))  # and there is one left for who comes next
+            held.enter_context(place("fourth"))
+
+
+def test_only_what_is_served_before_makes_a_client_too_late(clock: Clock) -> None:
+    admission = Admission(100, 100, deadline_s=10)
+    answer(admission, clock, seconds=2, times=200)
+    with contextlib.ExitStack() as queue:
+        for _ in range(6):
+            queue.enter_context(admission.work("greedy"))
+        with pytest.raises(ApiError), admission.work("greedy"):
+            pass
+        for _ in range(3):  # in turn with the greedy one's: 0, 2 and 4 go before
+            queue.enter_context(admission.work("modest"))
+        with pytest.raises(ApiError), admission.work("modest"):
+            pass
+
+
+def test_stuck_is_where_all_places_are_taken_and_none_comes_free(clock: Clock) -> None:
+    admission = Admission(2, 2, 60)
+    with admission.work("one"):
+        with admission.work("other"):
+            assert not admission.stuck
+            clock.now += under_test.STUCK_AFTER_S + 1
+            assert admission.stuck
+        assert not admission.stuck
+        with admission.work("other"):
+            assert not admission.stuck
+
+
 def test_senders_take_no_place_from_work() -> None:
     admission = Admission(1, 50, 60)
     with contextlib.ExitStack() as uploads:
-        for _ in range(50):
-            uploads.enter_context(admission.upload("somebody"))
-        with admission.work():
+        for number in range(50):
+            uploads.enter_context(admission.upload(f"client {number}"))
+        with admission.work("somebody"):
             pass
 
 
@@ -81,9 +126,9 @@ def test_who_would_be_too_late_is_refused_at_once(clock: Clock) -> None:
     answer(admission, clock, seconds=2, times=200)
     with contextlib.ExitStack() as queue:
         for _ in range(5):
-            queue.enter_context(admission.work())
-        queue.enter_context(admission.work())  # 5 × 2 s before it: just in time
-        with pytest.raises(ApiError) as refusal, admission.work():
+            queue.enter_context(admission.work("somebody"))
+        queue.enter_context(admission.work("somebody"))  # 5 × 2 s before it: just in time
+        with pytest.raises(ApiError) as refusal, admission.work("somebody"):
             pass
         assert refusal.value.retry_after_s == 12
 
@@ -94,24 +139,24 @@ def test_time_without_work_is_not_counted(clock: Clock) -> None:
         answer(admission, clock, seconds=0.01, times=1)
         clock.now += 3600
     with contextlib.ExitStack() as queue:
-        for _ in range(99):
-            queue.enter_context(admission.work())
+        for _ in range(50):
+            queue.enter_context(admission.work("somebody"))
 
 
 def test_retry_after_is_bounded(clock: Clock) -> None:
     admission = Admission(1, 1, deadline_s=1e6)
     answer(admission, clock, seconds=5000, times=50)
-    with admission.work(), pytest.raises(ApiError) as refusal, admission.work():
+    with admission.work("somebody"), pytest.raises(ApiError) as refusal, admission.work("somebody"):
         pass
     assert refusal.value.retry_after_s == LONGEST_RETRY_S
 
 
 def test_a_draining_server_takes_nothing_new_and_finishes_what_it_has() -> None:
-    admission = Admission(2, 2, 60)
+    admission = Admission(4, 4, 60)
     with admission.upload("somebody"):
         admission.draining = True
         with pytest.raises(ApiError) as refusal, admission.upload("somebody"):
             pass
     assert refusal.value.code == "draining"
-    with admission.work():  # its upload was accepted before
+    with admission.work("somebody"):  # its upload was accepted before
         pass

@@ -193,7 +193,7 @@ def test_an_unexpected_failure_says_nothing_about_itself(clip: bytes) -> None:
 
 def test_a_full_queue_is_refused_at_once_with_a_time_to_come_back(clip: bytes) -> None:
     with running(fake_runtime(), max_in_flight=1) as server:
-        with server.server.admission.work():
+        with server.server.admission.work("somebody"):
             response = server.classify(clip, labels=["a"])
         check(response, "queue_full", "later")
         assert int(response.headers["retry-after"]) >= 1

@@ -21,7 +21,7 @@ class Encoder:
         self.encoded: list[str] = []
         self.fail_after: int | None = None
 
-    async def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+    async def encode(self, prompts: Sequence[str], client: str) -> NDArray[np.float32]:
         for _ in range(20):
             await asyncio.sleep(0)
         self.encoded += prompts

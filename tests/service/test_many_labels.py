@@ -165,7 +165,7 @@ def test_turns_of_the_lane_change_no_bit(large_bundle: Bundle, views: int) -> No
     with running(bundle=large_bundle.path) as server:
         engine = server.server.engine
         clip = EncodedClip(features, None)  # type: ignore[arg-type]
-        score = engine._score(clip, text, StageTimer(lambda *_: None))
+        score = engine._score(clip, text, StageTimer(lambda *_: None), "")
         in_turns = asyncio.run(score)
     np.testing.assert_array_equal(in_turns, cut)
 
@@ -221,7 +221,7 @@ async def turns_of_others(work: Awaitable[Any]) -> int:
 
 
 def test_others_have_their_turns_while_known_labels_are_gathered() -> None:
-    async def encode(prompts: Sequence[str]) -> Any:
+    async def encode(prompts: Sequence[str], client: str) -> Any:
         return np.zeros((len(prompts), 4), np.float32)
 
     async def scenario() -> None:
@@ -274,7 +274,7 @@ def test_answers_are_written_as_the_schema_has_them(count: int) -> None:
 def test_means_of_templates_are_those_of_one_by_one() -> None:
     vectors = {f"p{i}": np.random.default_rng(i).standard_normal(8, np.float32) for i in range(40)}
 
-    async def encode(prompts: Any) -> Any:
+    async def encode(prompts: Any, client: str) -> Any:
         return np.stack([vectors[p] for p in prompts])
 
     async def scenario() -> None:

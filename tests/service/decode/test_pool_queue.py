@@ -164,7 +164,7 @@ def test_a_spare_takes_over_at_once(with_pool: WithPool, order: Order) -> None:
 def test_clips_behind_a_slow_one_go_to_the_spare(with_pool: WithPool, order: Order) -> None:
     async def scenario(pool: DecodePool) -> None:
         holding = order("hold")
-        slow = asyncio.create_task(pool.decode(holding))
+        slow = asyncio.create_task(pool.decode(holding, client="slow"))
         await until(lambda: pool.running)
         clips = await asyncio.gather(*(pool.decode(order("fine")) for _ in range(4)))
         assert len(clips) == 4
@@ -181,7 +181,7 @@ def test_slow_clips_cannot_take_every_worker_there_is(with_pool: WithPool, order
 
     async def scenario(pool: DecodePool) -> None:
         uploads = [order("hold") for _ in range(4)]
-        jobs = [asyncio.create_task(pool.decode(upload)) for upload in uploads]
+        jobs = [asyncio.create_task(pool.decode(up, client=str(up))) for up in uploads]
         await until(lambda: pool.running == 2)
         for upload in uploads:
             upload.write_text("fine")
@@ -189,3 +189,42 @@ def test_slow_clips_cannot_take_every_worker_there_is(with_pool: WithPool, order
         assert pool.stats.started == 2
 
     with_pool(scenario, options={"spares": 1, "slow_after_s": 0.02})
+
+
+def test_a_spare_is_not_for_who_holds_up_the_workers(with_pool: WithPool, order: Order) -> None:
+    """Clips of one client that take long leave the spare to all others, who need not wait."""
+
+    async def scenario(pool: DecodePool) -> None:
+        uploads = [order("hold") for _ in range(4)]
+        greedy = [asyncio.create_task(pool.decode(up, client="greedy")) for up in uploads]
+        await until(lambda: pool.running == 2)
+        for _ in range(3):
+            await pool.decode(order("fine"), client="modest")
+        assert pool.waiting == 2
+        for upload in uploads:
+            upload.write_text("fine")
+        await asyncio.gather(*greedy)
+
+    with_pool(scenario, workers=2, options={"spares": 1, "slow_after_s": 0.02})
+
+
+def test_clients_are_served_in_turn(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
+        holding = order("hold")
+        first = asyncio.create_task(pool.decode(holding, client="greedy"))
+        await until(lambda: pool.running)
+        served: list[str] = []
+
+        async def wait_in_line(client: str) -> None:
+            await pool.decode(order("fine"), client=client)
+            served.append(client)
+
+        line = [asyncio.create_task(wait_in_line("greedy")) for _ in range(6)]
+        await until(lambda: pool.waiting == 6)
+        line += [asyncio.create_task(wait_in_line("modest")) for _ in range(2)]
+        await until(lambda: pool.waiting == 8)
+        holding.write_text("fine")
+        await asyncio.gather(first, *line)
+        assert served[:4] == ["greedy", "modest", "greedy", "modest"]
+
+    with_pool(scenario)

@@ -1,0 +1,1 @@
+"""What clients share: how much of a bounded thing each may hold, and whose turn it is."""

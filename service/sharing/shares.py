@@ -1,0 +1,96 @@
+"""How much of a bounded thing each client may hold."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+
+class Full(Exception):
+    """A client may hold no more now.
+
+    Attributes:
+        held: How many the client holds.
+        own: Whether its own share is used up, while there are free ones for others.
+    """
+
+    def __init__(self, held: int, *, own: bool) -> None:
+        super().__init__("the client's share is used up" if own else "all are taken")
+        self.held, self.own = held, own
+
+
+class Shares:
+    """Count what each client holds of `total` places, and decide at once who may have one more.
+
+    A client alone may hold half of them; where n clients hold some, total // (n + 1) each, and one
+    in any case. So there is room for one who holds none yet, however much the others ask for. What
+    a client holds already is not taken away when its share becomes smaller.
+
+    Args:
+        total: Places there are.
+        most: Places that one client may hold at most, where that is fewer than its share.
+    """
+
+    def __init__(self, total: int, most: int | None = None) -> None:
+        self.total = total
+        self._most = total if most is None else most
+        self._held: Counter[str] = Counter()
+        self._changed = time.monotonic()
+
+    @property
+    def held(self) -> int:
+        """Places taken by all clients together."""
+        return self._held.total()
+
+    @property
+    def clients(self) -> int:
+        """Clients who hold a place."""
+        return len(self._held)
+
+    @property
+    def stuck_s(self) -> float:
+        """Seconds since all places are taken and none has been given back; 0 where one is free."""
+        return time.monotonic() - self._changed if self.held >= self.total else 0.0
+
+    def held_by(self, client: str) -> int:
+        """Return how many places a client holds."""
+        return self._held[client]
+
+    def share_of(self, client: str) -> int:
+        """Return how many places a client may hold now."""
+        clients = len(self._held.keys() | {client})
+        return min(max(1, self.total // (clients + 1)), self._most)
+
+    def ahead_of(self, client: str) -> int:
+        """Return how many are served before this client's next, where clients have turns."""
+        own = self._held[client]
+        others = (held for other, held in self._held.items() if other != client)
+        return own + sum(min(held, own + 1) for held in others)
+
+    def check(self, client: str) -> None:
+        """Raise Full where the client may not take a place now."""
+        held = self._held[client]
+        if self.held >= self.total:
+            raise Full(held, own=False)
+        if held >= self.share_of(client):
+            raise Full(held, own=True)
+
+    @contextlib.contextmanager
+    def place(self, client: str) -> Iterator[None]:
+        """Hold a place for the length of a block.
+
+        Raises:
+            Full: The client may not take one now.
+        """
+        self.check(client)
+        self._held[client] += 1
+        self._changed = time.monotonic()
+        try:
+            yield
+        finally:
+            self._held[client] -= 1
+            if not self._held[client]:
+                del self._held[client]
+            self._changed = time.monotonic()
