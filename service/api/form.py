@@ -6,6 +6,7 @@ The body never lies in memory: a clip is written to the disk as it arrives.
 from __future__ import annotations
 
 import asyncio
+import time
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
@@ -24,6 +25,8 @@ from service.contract.errors import ApiError
 __all__ = ["Form", "FormLimits", "read_form"]
 
 MAX_BOUNDARY_BYTES = 200
+SEND_WITHIN_S = 10.0  # how long a sender is given before it is measured …
+LEAST_BYTES_PER_S = 4 << 10  # … and what must arrive on average from then on
 # Small forms are parsed where they arrive. What is larger may have to wait for the disk, and must
 # not make others wait with it.
 IN_THREAD_AFTER_BYTES = 64 << 10
@@ -144,7 +147,7 @@ def _reader(headers: Mapping[str, str], limits: FormLimits) -> _Reader:
 
 async def _feed(reader: _Reader, stream: AsyncIterator[bytes], limits: FormLimits) -> int:
     """Write the body to the reader as it arrives; return its size in bytes."""
-    received = 0
+    received, began = 0, time.monotonic()
     chunks = aiter(stream)
     while True:
         try:
@@ -158,12 +161,21 @@ async def _feed(reader: _Reader, stream: AsyncIterator[bytes], limits: FormLimit
             ) from None
         received += len(chunk)
         _check_size(received, limits)
+        _check_pace(received, time.monotonic() - began)
         if reader.complete:
             continue  # what follows the last boundary means nothing (RFC 2046, 5.1.1)
         if received > IN_THREAD_AFTER_BYTES:
             await asyncio.to_thread(reader.write, chunk)
         else:
             reader.write(chunk)
+
+
+def _check_pace(received: int, seconds: float) -> None:
+    if received < LEAST_BYTES_PER_S * (seconds - SEND_WITHIN_S):
+        raise ApiError(
+            "upload_timeout",
+            f"the upload comes at less than {LEAST_BYTES_PER_S} bytes a second; send a smaller one",
+        )
 
 
 def _check_size(received: int, limits: FormLimits) -> None:

@@ -26,6 +26,8 @@ def add_ops(app: FastAPI, server: ServiceState, document: Callable[[], dict[str,
     Beside the API /metrics asks for a key where there are keys; the document holds no secret.
     """
     own_port, router = server.settings.ops_port is not None, APIRouter(include_in_schema=False)
+    if own_port:
+        _add_health(router, server)
     if server.settings.metrics:
 
         @router.get("/metrics")
@@ -39,6 +41,18 @@ def add_ops(app: FastAPI, server: ServiceState, document: Callable[[], dict[str,
         assets = importlib.resources.files("fastapi_offline") / "static"
         app.mount(f"/{ASSETS}", StaticFiles(directory=str(assets)), name="docs")
     app.include_router(router)
+
+
+def _add_health(router: APIRouter, server: ServiceState) -> None:
+    """Answer probes where no client of the API can take their connections."""
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readyz() -> dict[str, object]:
+        return await server.check()
 
 
 def _add_docs(router: APIRouter, document: Callable[[], dict[str, Any]]) -> None:

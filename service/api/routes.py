@@ -86,9 +86,13 @@ def make_routes(server: ServiceState) -> APIRouter:
         summary="The server can classify",
         responses=problem_responses(["not_ready", "draining"]),
     )
-    async def readyz() -> dict[str, Any]:
-        """Runs a tiny real inference (at most every two seconds) and looks at the workers."""
-        return await server.check()
+    async def readyz(request: Request) -> dict[str, Any]:
+        """Runs a tiny real inference (at most every two seconds) and looks at the workers.
+
+        Says more than the status to who may ask, or on the port for operators.
+        """
+        facts = await server.check()
+        return facts if await _may_know(request, server) else {"status": facts["status"]}
 
     known: dict[str, tuple[LabelSet, bytes, str]] = {}  # lists written out, and their ETags
 
@@ -140,6 +144,17 @@ def make_routes(server: ServiceState) -> APIRouter:
 
     open_router.include_router(router)
     return open_router
+
+
+async def _may_know(request: Request, server: ServiceState) -> bool:
+    """Tell whether somebody may see how the server is built: not a stranger, where it knows any."""
+    if server.settings.ops_port is not None:
+        return False
+    try:
+        await server.access.identify(request)
+    except ApiError:
+        return False
+    return True
 
 
 def _written(name: str, stored: LabelSet) -> bytes:

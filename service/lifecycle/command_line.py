@@ -18,6 +18,7 @@ OURS_IN_TESTS = "XCLIP_TEST_"
 OF_OTHER_COMMANDS = {"XCLIP_API_KEY", "XCLIP_CACHE"}  # of `xclip-serve`
 BACKLOG = 1024
 # A client that takes nothing of what was sent to it for so long is gone.
+MAX_UNSENT_BYTES = 32 << 10  # so that it shows how fast a client reads
 UNSENT_TIMEOUT_MS = 60_000
 
 
@@ -120,6 +121,8 @@ def _bound(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted inherits it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_TIMEOUT_MS)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # and this: the rest of an answer waits with us
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
         listener.bind(address)
     except OSError:
         listener.close()

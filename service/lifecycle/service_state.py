@@ -129,6 +129,10 @@ class ServiceState:
         if self.admission.draining:
             raise ApiError("draining", "the server is stopping", retry_after_s=1)
         engine = self.engine
+        if self.admission.stuck:
+            raise ApiError(
+                "not_ready", "every place is taken, and none comes free", retry_after_s=5
+            )
         await self.readiness.check(engine)
         return {
             "status": "ready",

@@ -1,32 +1,41 @@
 """Bounds on one client connection, before a request reaches the application.
 
 uvicorn parses HTTP and runs the application. Around it stand the bounds that it has not got: on the
-number of connections, on the size of a request's head and the time it may take to arrive, and on
-what is read of a body before the application has dealt with the bytes before.
+number of connections, on the size of a request's head and the time it may take to arrive, on
+what is read of a body before the application has dealt with the bytes before, and on how slowly an
+answer may be read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn import Config
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.server import ServerState
 
 from service.contract.errors import ApiError
 from service.settings import Settings
-from service.transport.http_parser import RequestParser
+from service.transport.http_parser import RequestParser, too_many_connections
 from service.transport.lingering_close import LingeringTransport
+from service.transport.open_connections import OpenConnections
 
 READ_BYTES = 64 << 10  # at a time; also the most that is read beyond what has been dealt with
 MAX_HEAD_BYTES = 64 << 10
+READ_WITHIN_S = 10.0  # how long a reader is given before it is measured …
+LEAST_BYTES_PER_S = 4 << 10  # … and what it must have taken on average
 
 ConnectionFactory = Callable[..., "Connection"]
 
 
 def connections(settings: Settings) -> ConnectionFactory:
     """Return the factory that uvicorn makes connections with (its `http` option)."""
+
+    proxies = _TrustedHosts(settings.trusted_proxies)
+    open_connections = OpenConnections(settings.max_connections, lambda peer: peer in proxies)
 
     def connect(
         config: Config,
@@ -35,9 +44,8 @@ def connections(settings: Settings) -> ConnectionFactory:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         parser = RequestParser(config, server_state, app_state, _loop)
-        full = len(server_state.connections) >= settings.max_connections
         most = settings.max_upload_bytes + READ_BYTES
-        return Connection(parser, settings.header_timeout_s, most, full=full)
+        return Connection(parser, settings.header_timeout_s, most, open_connections)
 
     return connect
 
@@ -49,13 +57,29 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, parser: RequestParser, head_timeout_s: float, most_bytes: int, *, full: bool
+        self,
+        parser: RequestParser,
+        head_timeout_s: float,
+        most_bytes: int,
+        open_connections: OpenConnections,
     ) -> None:
-        self._parser, self._head_timeout_s, self._full = parser, head_timeout_s, full
+        self._parser, self._head_timeout_s = parser, head_timeout_s
+        self._open, self._address = open_connections, ""
+        self._last_read = time.monotonic()
         self._most_bytes, self._read = most_bytes, 0  # of one request
         self._buffer = bytearray(READ_BYTES)
         self._fruitless = 0  # bytes since the last that could be dealt with
         self._timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def idle_since(self) -> float | None:
+        """When something was last read; None while a request is being answered."""
+        return None if self._parser.busy else self._last_read
+
+    def give_way(self) -> None:
+        """Close between requests."""
+        self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, and start the clock of its first head."""
@@ -67,11 +91,11 @@ class Connection(asyncio.BufferedProtocol):
             lambda: self._most_bytes - self._read,
         )
         parser.connection_made(cast(asyncio.Transport, self._transport))
-        if self._full:
-            parser.refuse(
-                ApiError("queue_full", "too many connections; ask again later", retry_after_s=1),
-                linger=False,
-            )
+        self._address = parser.client[0] if parser.client else ""
+        may = self._open.enter(self, self._address)
+        parser.health_only = may is None
+        if may is False:
+            parser.refuse(too_many_connections(), linger=False)
         self._watch_head()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -82,6 +106,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Parse what was read, and stop reading while the application is behind."""
         parser = self._parser
+        self._last_read = time.monotonic()
         if self._transport.lingering:
             self._transport.threw_away(nbytes)
             return
@@ -115,16 +140,37 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what waits for the client."""
+        self._open.leave(self, self._address)
         self._stop_watching()
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
         self._parser.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Stop writing while the client does not read."""
+        """Stop writing while the client does not read, and look how fast it does."""
         self._parser.pause_writing()
+        if self._reader_timer is None:
+            self._watch_reader()
 
     def resume_writing(self) -> None:
         """Write again."""
         self._parser.resume_writing()
+
+    # --- the reader's pace -------------------------------------------------------------------
+
+    def _watch_reader(self) -> None:
+        loop, taken = self._parser.loop, self._transport.taken
+        self._reader_timer = loop.call_later(READ_WITHIN_S, self._look_at_reader, taken)
+
+    def _look_at_reader(self, taken_before: int) -> None:
+        """Cut off who takes less than the least rate of what lies ready."""
+        self._reader_timer = None
+        if not self._transport.get_write_buffer_size():
+            return
+        if self._transport.taken - taken_before < LEAST_BYTES_PER_S * READ_WITHIN_S:
+            self._transport.abort()
+        else:
+            self._watch_reader()
 
     # --- the head's time ---------------------------------------------------------------------
 

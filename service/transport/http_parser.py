@@ -21,6 +21,7 @@ from service.transport.lingering_close import LingeringTransport
 
 MAX_HEADERS = 200
 MAPPED = "::ffff:"
+HEALTH = (b"/healthz", b"/readyz")
 VERSIONS = ("1.1", "1.0")
 # A name, an address, an IPv6 address in brackets; or nothing, where the target names no host.
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+;=%-]*)(:\d*)?", re.ASCII)
@@ -37,6 +38,12 @@ class RequestParser(HttpToolsProtocol):
         self.requests = 0
         self.broken = False  # nothing of what follows has a meaning
         self._upgrade_offered = False
+        self.health_only = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being received in its body, or answered."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; a client over IPv4 has its own address on a socket for both, too."""
@@ -101,6 +108,8 @@ class RequestParser(HttpToolsProtocol):
         self._check_version_and_host()
         self._check_framing()
         self.url = _path_and_query(self.url)
+        if self.health_only and self.url.partition(b"?")[0] not in HEALTH:
+            raise too_many_connections()
         if self.parser.should_upgrade():
             self._upgrade_offered = True  # the parser is about to stop
             return
@@ -174,6 +183,11 @@ def _as_ipv4(address: Address) -> Address:
     if address is None or not ("." in address[0] and address[0].startswith(MAPPED)):
         return address
     return (address[0].removeprefix(MAPPED), address[1])
+
+
+def too_many_connections() -> ApiError:
+    """Make the error for a connection for which there is no room."""
+    return ApiError("queue_full", "too many connections; ask again later", retry_after_s=1)
 
 
 def _path_and_query(target: bytes) -> bytes:

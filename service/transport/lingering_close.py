@@ -31,6 +31,12 @@ class LingeringTransport:
         self._unread, self._allowance = unread, allowance
         self.left = 0  # bytes that may still be thrown away
         self.lingering = False
+        self._written = 0
+
+    @property
+    def taken(self) -> int:
+        """Bytes that the system has taken to send them on."""
+        return self._written - self._transport.get_write_buffer_size()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -38,6 +44,7 @@ class LingeringTransport:
     def write(self, data: bytes) -> None:
         """Send, unless closed already."""
         if not self.lingering:
+            self._written += len(data)
             self._transport.write(data)
 
     def is_closing(self) -> bool:

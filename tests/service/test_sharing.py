@@ -59,7 +59,8 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     decode = DecodePool.decode
 
     async def gated(self: DecodePool, *arguments: Any, **options: Any) -> Clip:
-        await made.pass_through()
+        if options.get("client"):  # the sample clip of the start is nobody's
+            await made.pass_through()
         return await decode(self, *arguments, **options)
 
     monkeypatch.setattr(DecodePool, "decode", gated)
