@@ -31,7 +31,7 @@ ATTACKER, GOOD = "127.0.0.2", "127.0.0.3"
 GOOD_REQUESTS = 4
 HEAD = (
     b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-    b"Content-Length: 100000\r\n\r\n"
+    b"Connection: close\r\nContent-Length: 100000\r\n\r\n"
 )
 
 
