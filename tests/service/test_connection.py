@@ -179,19 +179,35 @@ def test_nobody_is_listened_to_for_ever(
         until(lambda: server.web.server_state.connections <= others)
 
 
-def test_too_many_connections_are_told_so() -> None:
-    with running(fake_runtime(), max_connections=3) as server:
-        held = [connect(server) for _ in range(3)]
-        for connection in held:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+def test_the_connection_that_is_idle_longest_gives_way() -> None:
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with running(fake_runtime(), max_connections=3) as server, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connect(server)) for _ in range(4)]
+        for connection in held[:3]:
+            connection.sendall(ask)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-        with connect(server) as one_more:
-            answer = answer_of(one_more)
-        assert problem_of(answer)["code"] == "queue_full"
-        assert b"retry-after" in answer.lower()
-        held.pop().close()
-        for connection in held:
-            connection.close()
+        held[3].sendall(ask)
+        assert held[3].recv(65536).startswith(b"HTTP/1.1 200 ")
+        answer_of(held[0])  # which ends: it was closed
+
+
+def test_too_many_connections_are_told_so_and_health_is_answered() -> None:
+    head = (
+        b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    )
+    with running(fake_runtime(), max_connections=3) as server, contextlib.ExitStack() as stack:
+        for number in range(3):
+            stack.enter_context(connect(server)).sendall(head)
+            until(lambda: server.server.admission.uploading == number + 1)  # noqa: B023
+        for path, start in ((b"/labels", b"HTTP/1.1 429 "), (b"/healthz", b"HTTP/1.1 200 ")):
+            with connect(server) as one_more:
+                one_more.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path)
+                answer = answer_of(one_more)
+            assert answer.startswith(start)
+            if path == b"/labels":
+                assert problem_of(answer)["code"] == "queue_full"
+                assert b"retry-after" in answer.lower()
 
 
 def test_little_is_read_beyond_the_limit(
