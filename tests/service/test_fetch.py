@@ -116,7 +116,7 @@ async def loopback(host: str, port: int) -> list[str]:
 
 def fetcher(origin: Any, trust: ssl.SSLContext, **changed: Any) -> Fetcher:
     how: dict[str, Any] = {
-        "timeout_s": 20, "max_bytes": BIG, "resolver": loopback, "allowed": lambda _: True,
+        "timeout_s": 3600, "max_bytes": BIG, "resolver": loopback, "allowed": lambda _: True,
         "tls": trust,
     }  # fmt: skip
     return Fetcher([origin.host], **how | changed)
@@ -275,7 +275,7 @@ def test_what_cannot_be_had_is_told(origin: Any, trust: ssl.SSLContext, certific
 def test_the_certificate_must_be_the_names(origin: Any, trust: ssl.SSLContext) -> None:
     port = origin.server_address[1]
     fetch = Fetcher(
-        [f"other.example:{port}"], timeout_s=20, max_bytes=BIG, resolver=loopback,
+        [f"other.example:{port}"], timeout_s=3600, max_bytes=BIG, resolver=loopback,
         allowed=lambda _: True, tls=trust,
     )  # fmt: skip
     assert refusal(fetch, f"https://other.example:{port}/clip").code == "video_url_failed"
