@@ -140,7 +140,8 @@ def _reader(headers: Mapping[str, str], limits: FormLimits) -> _Reader:
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
         raise ApiError(
             "unsupported_content_type",
-            "send multipart/form-data with a boundary, as curl -F does",
+            "send a form (multipart/form-data with a boundary), as curl -F video=@clip.mp4 "
+            '-F \'labels=["a cat", "a dog"]\' does',
         )
     return MultipartReader(boundary, limits)
 

@@ -103,7 +103,8 @@ def _video_error(error: VideoError) -> ApiError:
 
 def _framework_error(error: HTTPException) -> ApiError:
     if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
-        return ApiError("method_not_allowed", "this address takes another method; see /docs")
+        allowed = (error.headers or {}).get("allow", "another method")
+        return ApiError("method_not_allowed", f"this address takes {allowed}; see /docs")
     if error.status_code == http.HTTPStatus.NOT_FOUND:
         return ApiError("not_found", "there is nothing at this address; see /docs")
     return ApiError("malformed_request", "the request cannot be understood; see /docs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
 from model.inputs import check_template
@@ -35,6 +35,15 @@ CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d+)?)")
 NO_VALUE = frozenset(["null", "none", "undefined", "nan"])
 
 Fields = Mapping[str, list[str]]
+
+
+def check_address(names: Iterable[str]) -> None:
+    """Refuse fields that stand behind the ? of the address, where they would be passed over."""
+    misplaced = next((name for name in names if name in {*TEXT_FIELDS, FILE_FIELD}), None)
+    if misplaced is not None:
+        raise ApiError(
+            "bad_field", f"{misplaced} stands in the address; send it as a field of the form"
+        )
 
 
 def parse_request(

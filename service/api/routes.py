@@ -20,7 +20,7 @@ from service.api.json_stream import write_answer
 from service.api.openapi import classify_body, problem_responses
 from service.api.paced_response import PacedResponse
 from service.api.problems import STATUS
-from service.api.request import FILE_FIELD, TEXT_FIELDS, parse_request
+from service.api.request import FILE_FIELD, TEXT_FIELDS, check_address, parse_request
 from service.contract.answer import Classification, LabelSetFacts, LabelSetLabels
 from service.contract.errors import ApiError
 from service.contract.request import ClassifyRequest, LinkedClip, UploadedClip
@@ -57,6 +57,7 @@ def make_routes(server: ServiceState) -> APIRouter:
         await server.access.identify(request)
         server.check_started()  # before the request is counted, or anything uploaded
         client = await server.access.admit(request)
+        check_address(request.query_params)
         with contextlib.ExitStack() as stack:
             with server.admission.upload(client):
                 form = await read_form(request.stream(), request.headers, limits)

@@ -34,7 +34,7 @@ def strict() -> Iterator[RunningServer]:
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("no labels", {}, "empty_labels", "labels"),
     ("empty array", {"labels": "[]"}, "empty_labels", "labels"),
-    ("empty label", {"labels": ["a", "  "]}, "empty_label", "label 2"),
+    ("empty label", {"labels": '["a", "  "]'}, "empty_label", "label 2"),
     ("control characters", {"labels": ["\x00\x1f"]}, "empty_label", "label 1"),
     ("duplicate", {"labels": ["Dog", "cat", " dog "]}, "duplicate_label", "labels 1 and 3"),
     ("too many", {"labels": list("abcdef")}, "too_many_labels", "limit is 5"),
@@ -164,7 +164,7 @@ def test_malformed_forms(strict: RunningServer, body: bytes) -> None:
 
 def test_other_addresses_and_methods(strict: RunningServer) -> None:
     check(strict.client.get("/nowhere"), "not_found", "/docs")
-    check(strict.client.get("/classify"), "method_not_allowed", "/docs")
+    check(strict.client.get("/classify"), "method_not_allowed", "takes POST")
     check(strict.client.get("/labels/nope"), "unknown_label_set", "nope")
 
 

@@ -250,6 +250,16 @@ def test_two_clips_are_refused(
     assert (answer.status_code, answer.json()["code"]) == (422, "duplicate_field")
 
 
+@pytest.mark.parametrize("name", ["labels", "top_k", "video", "start"])
+def test_fields_in_the_address_are_refused(server: RunningServer, clip: bytes, name: str) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    body = body_of(video(clip), labels())
+    answer = server.client.post(f"/classify?x=1&{name}=1", content=body, headers=kind)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_field")
+    assert f"{name} stands in the address" in answer.json()["detail"]
+    assert labels_of(server.client.post("/classify?utm=1", content=body, headers=kind))
+
+
 def test_an_empty_file_is_told_from_none(server: RunningServer) -> None:
     answer = post(server, body_of(video(b""), labels()))
     assert (answer.status_code, answer.json()["code"]) == (422, "bad_field")
