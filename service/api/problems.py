@@ -103,7 +103,7 @@ def _video_error(error: VideoError) -> ApiError:
 
 def _framework_error(error: HTTPException) -> ApiError:
     if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("allow", "another method")
+        allowed = (error.headers or {}).get("Allow", "another method")
         return ApiError("method_not_allowed", f"this address takes {allowed}; see /docs")
     if error.status_code == http.HTTPStatus.NOT_FOUND:
         return ApiError("not_found", "there is nothing at this address; see /docs")
