@@ -1,0 +1,41 @@
+"""How the server says how it is, and to whom it says more."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from service.access import admission
+from tests.service.conftest import fake_runtime, running
+
+
+def test_probes_have_the_operators_port_and_strangers_hear_the_status() -> None:
+    with running(fake_runtime(), ops_port=0) as server:
+        assert server.ops_listener is not None
+        ops = f"http://127.0.0.1:{server.ops_listener.getsockname()[1]}"
+        assert httpx.get(f"{ops}/healthz", timeout=None).json() == {"status": "ok"}
+        assert "sandbox" in httpx.get(f"{ops}/readyz", timeout=None).json()
+        assert server.client.get("/readyz").json() == {"status": "ready"}
+        assert server.client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_not_ready_while_every_place_is_taken_and_none_comes_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "STUCK_AFTER_S", 0.0)
+    with running(fake_runtime(), max_in_flight=1) as server:
+        with server.server.admission.work("somebody"):
+            answer = server.client.get("/readyz")
+            assert answer.status_code == 503
+            assert answer.json()["code"] == "not_ready"
+        assert server.client.get("/readyz").status_code == 200
+
+
+def test_a_stored_list_is_sent_once() -> None:
+    with running(fake_runtime()) as server:
+        name = server.client.get("/labels").json()[0]["name"]
+        first = server.client.get(f"/labels/{name}")
+        assert first.json()["name"] == name
+        tag = {"If-None-Match": first.headers["etag"]}
+        again = server.client.get(f"/labels/{name}", headers=tag)
+        assert (again.status_code, again.content) == (304, b"")
