@@ -27,17 +27,26 @@ def packets_from_memory(packets: PacketList, runs: Sequence[Run]) -> Iterator[An
             yield packets.kept[number]
 
 
-def packets_from_file(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
-    """Yield the packets of all runs from a freshly opened file, jumping over what is not needed.
+def can_jump_back(video: OpenVideo) -> bool:
+    """Tell whether a file that was read to its end can be read again without opening it anew, which
+    decodes the first pictures: its sample table leads to each packet.
+    """
+    return video.demuxer == "mov"
 
+
+def packets_from_file(
+    video: OpenVideo, packets: PacketList, runs: Sequence[Run], position: int | None = 0
+) -> Iterator[Any]:
+    """Yield the packets of all runs from the file, jumping over what is not needed.
+
+    `position` is the number of the packet that comes next, None for a file that was read.
     Every packet passed is compared with the list; raises NotAsPlanned where they part.
     """
     numbers = {pts: i for i, pts in enumerate(packets.pts)}
-    position = 0
     stream = packets_of(video)
     for run in runs:
         first = run.packets[0]
-        if first - position > SHORT_WAY and video.demuxer in INDEXED:
+        if position is None or (first - position > SHORT_WAY and video.demuxer in INDEXED):
             stream, position, pending = _seek(video, packets, numbers, first)
         else:
             pending = None

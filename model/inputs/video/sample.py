@@ -19,7 +19,7 @@ from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Request, Sa
 from model.inputs.video.container import OpenVideo, packets_of
 from model.inputs.video.frames import decode_all, decode_runs
 from model.inputs.video.indexed import decode_indexed, read_index
-from model.inputs.video.packet_reader import packets_from_file, packets_from_memory
+from model.inputs.video.packet_reader import can_jump_back, packets_from_file, packets_from_memory
 from model.inputs.video.packets import PacketList
 from model.inputs.video.planner import Run, pictures_of, pictures_to_decode, runs, schedule
 from model.inputs.video.source import SharedFile
@@ -98,6 +98,8 @@ def sample_planned(reader: ClipReader) -> Sampled:
         raise NotAsPlanned
     if packets.kept is not None:
         coded = packets_from_memory(packets, stretches)
+    elif can_jump_back(video):
+        coded = packets_from_file(video, packets, stretches, position=None)
     else:
         video = reader.rewound()
         coded = packets_from_file(video, packets, stretches)
