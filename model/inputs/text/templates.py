@@ -1,8 +1,7 @@
 """Published lists of prompt templates, by name.
 
-The lists for Kinetics and UCF101 (used for HMDB51 as well) and for ImageNet are those of CLIP
-(Radford et al. 2021, `data/prompts.md` and its ImageNet notebook). A label is compared with the
-mean vector of its prompts.
+The lists for Kinetics and for UCF101 (used for HMDB51 as well) are those of CLIP (Radford et al.
+2021, `data/prompts.md`). A label is compared with the mean vector of its prompts.
 """
 
 from __future__ import annotations
