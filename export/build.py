@@ -179,10 +179,10 @@ def _files(builds: tuple[PrecisionBuild, ...], files: Mapping[str, str]) -> set[
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in VERSIONED:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -74,9 +74,9 @@ class Processes:
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
-def pick_device(wanted: str, local_rank: int = 0) -> torch.device:
+def pick_device(requested: str, local_rank: int = 0) -> torch.device:
     """Return the device of that name; DeviceError where a GPU is asked for and there is none."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if requested == "cpu" or (requested == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DeviceError(

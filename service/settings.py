@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts", "cors_origins", "video_url_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """One text with commas, as variables and flags have it, is several names."""
+        """Split one text with commas, as variables and flags have it, into several names."""
         parts = [value] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
             return value

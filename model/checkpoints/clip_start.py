@@ -122,15 +122,15 @@ def open_clip_weights(tag: str) -> tuple[dict[str, Any], Activation]:
         raise CheckpointError(
             f"open_clip knows no model {name!r}; an example is {OPEN_CLIP}ViT-B-16/openai"
         )
-    found = get_pretrained_cfg(name, pretrained)
-    if not found:
+    weights_config = get_pretrained_cfg(name, pretrained)
+    if not weights_config:
         tags = ", ".join(list_pretrained_tags_by_model(name)) or "none"
         raise CheckpointError(f"open_clip has no tag {pretrained!r} of {name}; it has: {tags}")
     width = architecture["vision_cfg"].get("head_width", HEAD_WIDTH)
     if width != HEAD_WIDTH:
         raise CheckpointError(f"{name} has heads of width {width}; an X-CLIP has {HEAD_WIDTH}")
     try:
-        file = Path(download_pretrained(found))
+        file = Path(download_pretrained(weights_config))
     # Its own, the hub client's and urllib's errors, in every version others.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -139,4 +139,4 @@ def open_clip_weights(tag: str) -> tuple[dict[str, Any], Activation]:
             "file itself"
         ) from None
     state = read_safetensors(file) if file.suffix == ".safetensors" else read_pickled(file)
-    return state, "quick_gelu" if found.get("quick_gelu") else "gelu"
+    return state, "quick_gelu" if weights_config.get("quick_gelu") else "gelu"

@@ -102,22 +102,22 @@ def architecture_of(folder: Path) -> ModelConfig:
 
 def _part(config: Mapping[str, Any], part: str) -> dict[str, Any]:
     """Read a nested description; old folders repeat it as `…_config_dict`, which then counts."""
-    found = DEFAULTS[part]
+    section = DEFAULTS[part]
     for key in (f"{part}_config", f"{part}_config_dict"):
         nested = config.get(key) or {}
         if not isinstance(nested, dict):
             raise CheckpointError(f"{CONFIG_FILE}: {key} is no JSON object")
-        found = found | nested
-    return found
+        section = section | nested
+    return section
 
 
 def _refuse_other_networks(text: Mapping[str, Any], vision: Mapping[str, Any], file: Path) -> None:
     """Refuse what our network computes in one way only and the folder in another."""
     for name, part in (("text_config", text), ("vision_config", vision)):
-        wanted = {"layer_norm_eps": LAYER_NORM_EPS}
+        computed = {"layer_norm_eps": LAYER_NORM_EPS}
         if isinstance(part["hidden_size"], int):
-            wanted["num_attention_heads"] = heads(part["hidden_size"])
-        for key, value in wanted.items():
+            computed["num_attention_heads"] = heads(part["hidden_size"])
+        for key, value in computed.items():
             if part[key] != value:
                 raise CheckpointError(
                     f"{file}: {name}.{key} is {part[key]}, which no X-CLIP has; it is {value}"

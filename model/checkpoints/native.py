@@ -175,10 +175,10 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     nearest = next((path for path in (target, *target.parents) if path.exists()), target)
     if target.is_symlink() or (nearest.exists() and not nearest.is_dir()):
         raise CheckpointError(f"{nearest} is no folder: choose another place for the checkpoint")
-    found = {entry.name for entry in target.iterdir()} if target.exists() else set()
-    if found and not overwrite:
+    entries = {entry.name for entry in target.iterdir()} if target.exists() else set()
+    if entries and not overwrite:
         raise CheckpointError(f"{target} exists and is not empty: choose another, or overwrite it")
-    if found and not is_native(target) and found - {CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE}:
+    if entries and not is_native(target) and entries - {CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE}:
         raise CheckpointError(f"{target} holds something else than a checkpoint: choose another")
 
 

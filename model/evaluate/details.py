@@ -58,7 +58,7 @@ def clip_results(name: str, scores: Scores, clips: ClipList) -> tuple[ClipResult
     predicted = scores.predicted
     own = scores.scores[np.arange(len(scores.truth)), scores.truth]
     ranks = 1 + (scores.scores > own[:, None]).sum(axis=1)
-    found = [
+    scored = [
         ClipResult(
             name,
             clips.samples[index].name,
@@ -72,7 +72,7 @@ def clip_results(name: str, scores: Scores, clips: ClipList) -> tuple[ClipResult
     ]
     label_of = {sample.name: labels[sample.label] for sample in clips.samples}
     broken = [ClipResult(name, b.name, label_of[b.name], error=b.reason) for b in scores.broken]
-    return tuple(found + broken)
+    return tuple(scored + broken)
 
 
 def write_clips(file: Path, clips: Sequence[ClipResult]) -> None:

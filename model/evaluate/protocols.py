@@ -74,8 +74,8 @@ def part(name: str, clips: ClipList, scores: Scores) -> Part:
 
 def single(protocol: Protocol, name: str, clips: ClipList, measure: Measure) -> Result:
     """Measure one list: fully supervised and few-shot."""
-    found = part(name, clips, measure(clips))
-    return Result(protocol, (found,), {"top1": found.top1, "top5": found.top5})
+    result = part(name, clips, measure(clips))
+    return Result(protocol, (result,), {"top1": result.top1, "top5": result.top5})
 
 
 def zero_shot(splits: Sequence[tuple[str, ClipList]], measure: Measure) -> Result:

@@ -34,18 +34,18 @@ def from_checkpoint(
     templates: Sequence[str] | None = None,
 ) -> Source:
     """Load anything that `python -m export` takes; its own templates, if not others."""
-    found = read_network(source, num_frames=frames)
+    loaded = read_network(source, num_frames=frames)
     mine = pick_device(device)
     allow_tf32(False)
     scorer = TorchScorer(
-        found.net.to(mine),
-        found.tokenizer or Tokenizer.clip(),
-        name=found.name,
+        loaded.net.to(mine),
+        loaded.tokenizer or Tokenizer.clip(),
+        name=loaded.name,
         device=mine,
         precision=precision,
-        templates=found.templates if templates is None else templates,
+        templates=loaded.templates if templates is None else templates,
     )
-    return Source(scorer, found.net.variant)
+    return Source(scorer, loaded.net.variant)
 
 
 def from_bundle(

@@ -122,7 +122,7 @@ def _on(preprocessor: Mapping[str, Any], step: str) -> bool:
 
 
 def _scaled(values: Any, scale: float) -> Statistics:
-    """Statistics of the rescaled picture, brought to the 0-255 scale."""
+    """Bring statistics of the rescaled picture to the 0-255 scale."""
     red, green, blue = (round(float(v) / scale, 6) for v in values)
     return red, green, blue
 

@@ -75,10 +75,10 @@ class VideoEncoder(nn.Module):
 
     def check(self, frames: Tensor) -> None:
         """Refuse anything but (B,T,3,H,W) of this network's T, H and W, before clips get mixed."""
-        wanted = (self.num_frames, 3, self.image_size, self.image_size)
-        if frames.ndim != 5 or tuple(frames.shape[1:]) != wanted:
+        expected = (self.num_frames, 3, self.image_size, self.image_size)
+        if frames.ndim != 5 or tuple(frames.shape[1:]) != expected:
             raise ValueError(
-                f"frames must be (B, {', '.join(map(str, wanted))}) for this network, "
+                f"frames must be (B, {', '.join(map(str, expected))}) for this network, "
                 f"not {tuple(frames.shape)}: give it {self.num_frames} frames of "
                 f"{self.image_size}×{self.image_size} for each clip"
             )

@@ -17,10 +17,10 @@ CHECKPOINT, REPORT, BROKEN = "checkpoint", "report", "broken.csv"
 
 def export_run(run: Run, scores: Scores | None, display: Display) -> Path:
     """Write both into the run's folder and say where they are; the folder of the checkpoint."""
-    initial, place = run.initial, run.config.output / CHECKPOINT
+    initial, checkpoint = run.initial, run.config.output / CHECKPOINT
     save_checkpoint(
         initial.net,
-        place,
+        checkpoint,
         tokenizer=initial.tokenizer if initial.own_tokenizer else None,
         name=run.name,
         source=initial.source,
@@ -34,7 +34,7 @@ def export_run(run: Run, scores: Scores | None, display: Display) -> Path:
     still = standstill(lines, run.config)
     warnings = [still] if still else []
     write_report(report, lines, run.training.clips.labels.names, scores, warnings)
-    display.say(f"checkpoint: {place} (next: python -m export {place} --output BUNDLE)")
+    display.say(f"checkpoint: {checkpoint} (next: python -m export {checkpoint} --output BUNDLE)")
     display.say(f"report: {report}")
     for warning in warnings:
         display.say(f"warning: {warning}")
@@ -43,4 +43,4 @@ def export_run(run: Run, scores: Scores | None, display: Display) -> Path:
         display.say(f"{count} training clips could not be decoded: {report / BROKEN}")
     if scores is not None and scores.broken:
         display.say(f"{len(scores.broken)} clips of data.val could not be decoded, not counted")
-    return place
+    return checkpoint

@@ -43,13 +43,13 @@ def make_initial_model(config: StartConfig, seed: int) -> InitialModel:
 def _loaded(config: StartConfig, seed: int) -> InitialModel:
     assert config.source is not None
     try:
-        found = read_checkpoint(
+        checkpoint = read_checkpoint(
             config.source, num_frames=config.frames, seed=seed, activation=config.activation
         )
     except CheckpointError as error:
         raise TrainError(f"start.source: {error.brief}") from None
-    tokenizer = found.tokenizer or Tokenizer.clip()
-    net, notes = found.net, found.notes
+    tokenizer = checkpoint.tokenizer or Tokenizer.clip()
+    net, notes = checkpoint.net, checkpoint.notes
     if config.parts is not None:
         parts = config.parts.model_dump(exclude={"time_table_std"})
         had_table = net.config.mit_layers > 0
@@ -58,8 +58,10 @@ def _loaded(config: StartConfig, seed: int) -> InitialModel:
             scale = config.parts.time_table_std / TIME_TABLE_STD
             net.mit.positional_embedding.data.mul_(scale)
         notes = (*notes, note)
-    source = found.source or found.name
-    return InitialModel(net, tokenizer, found.tokenizer is not None, source, notes, found.templates)
+    source = checkpoint.source or checkpoint.name
+    return InitialModel(
+        net, tokenizer, checkpoint.tokenizer is not None, source, notes, checkpoint.templates
+    )
 
 
 def _from_scratch(config: StartConfig, seed: int) -> InitialModel:

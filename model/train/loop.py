@@ -49,9 +49,9 @@ def train(config: TrainConfig) -> Path:
             for note in (*run.notes, run.summary()):
                 display.say(note)
             scores = _go_through(run, display, record, asked)
-            place = export_run(run, scores, display) if processes.leads else None
+            checkpoint = export_run(run, scores, display) if processes.leads else None
             processes.wait()
-    return place or config.output
+    return checkpoint or config.output
 
 
 def _go_through(

@@ -36,7 +36,7 @@ class Fp32Muon(Muon):
 
 
 def orthogonal(matrix: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
-    """About the nearest matrix with singular values of 1: Newton and Schulz's iteration as a
+    """Approach the nearest matrix with singular values of 1: Newton and Schulz's iteration as a
     quintic (K. Jordan, "Muon", 2024), which ends with values from 0.7 to 1.2.
     """
     a, b, c = coefficients

@@ -27,12 +27,12 @@ class Texts:
         # On the processor, where reading one makes nobody wait.
         self.lengths = torch.from_numpy(token_lengths(ids.cpu().numpy()))
 
-    def take(self, places: Tensor) -> Tensor:
+    def take(self, indices: Tensor) -> Tensor:
         """Return vectors (K,E) float, or token ids (K,L) integer cut to the longest of these."""
-        there = places.to(self.ids.device, non_blocking=True)
+        there = indices.to(self.ids.device, non_blocking=True)
         if self.vectors is not None:
             return self.vectors[there]
-        return self.ids[there, : int(self.lengths[places].max())]
+        return self.ids[there, : int(self.lengths[indices].max())]
 
 
 def tokenised(
@@ -83,22 +83,22 @@ class Objective:
         """Return texts (K,E) or (K,L) and what is right (B,K), as booleans."""
         device = self.texts.ids.device
         if self.config.over == "labels":
-            places = self._label_places(update)
-            right = self._true(batch, places)
+            indices = self._label_indices(update)
+            right = self._true(batch, indices)
             # A wording of the label that is not this clip's is still the nearest there is.
             missed = ~right.any(dim=1)
             right[missed, batch.labels[missed]] = True
         else:
             drawn = processes.gathered(batch.wordings)
-            places = torch.unique(torch.cat([drawn, self._extra_captions(update).to(drawn)]))
-            right = self._true(batch, places)
-        return self.texts.take(places), right.to(device, non_blocking=True)
+            indices = torch.unique(torch.cat([drawn, self._extra_captions(update).to(drawn)]))
+            right = self._true(batch, indices)
+        return self.texts.take(indices), right.to(device, non_blocking=True)
 
-    def _true(self, batch: Batch, places: Tensor) -> Tensor:
+    def _true(self, batch: Batch, indices: Tensor) -> Tensor:
         """Return which of these wordings (K,) are those of each clip (B,K)."""
-        asked = places.tolist()
+        asked = indices.tolist()
         rows = [self._own[index] for index in batch.indices.tolist()]
-        return torch.tensor([[place in row for place in asked] for row in rows])
+        return torch.tensor([[index in row for index in asked] for row in rows])
 
     def _extra_captions(self, update: int) -> Tensor:
         """Return captions that no clip of the batch need have; the same in every process."""
@@ -107,7 +107,7 @@ class Objective:
             rng.integers(len(self.clips.wordings), size=self.config.extra_captions)
         )
 
-    def _label_places(self, update: int) -> Tensor:
+    def _label_indices(self, update: int) -> Tensor:
         """Return one wording of each label, another in each update."""
         rng = generator(self.seed, Stream.LABEL_WORDING, update)
         drawn = rng.random(len(self._of_label))
@@ -118,8 +118,8 @@ class Objective:
 
 def _wordings_of_labels(clips: ClipList) -> list[tuple[int, ...]]:
     """Return the wordings of each label's clips; of one without clips its name."""
-    found: list[dict[int, None]] = [{} for _ in clips.labels.names]
+    by_label: list[dict[int, None]] = [{} for _ in clips.labels.names]
     for sample in clips.samples:
-        found[sample.label].update(dict.fromkeys(sample.wordings))
-    names = range(len(clips.wordings), len(clips.wordings) + len(found))
-    return [tuple(own) or (name,) for own, name in zip(found, names, strict=True)]
+        by_label[sample.label].update(dict.fromkeys(sample.wordings))
+    names = range(len(clips.wordings), len(clips.wordings) + len(by_label))
+    return [tuple(own) or (name,) for own, name in zip(by_label, names, strict=True)]

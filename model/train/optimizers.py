@@ -25,10 +25,10 @@ def make_optimizers(groups: list[Group], config: OptimConfig) -> tuple[Optimizer
         )
     matrices, rest = (
         [
-            _options(group, [p for n, p in group.parameters.items() if _is_matrix(n, p) == wanted])
+            _options(group, [p for n, p in group.parameters.items() if _is_matrix(n, p) == matrix])
             for group in groups
         ]
-        for wanted in (True, False)
+        for matrix in (True, False)
     )
     # Scaled to the size of AdamW's updates, so that one learning rate serves both.
     groups_of_matrices = [group for group in matrices if group["params"]]

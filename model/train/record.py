@@ -32,8 +32,8 @@ class Record:
         self._events = _event_writer(folder / EVENTS, start) if tensorboard else None
 
     def _on_thread_error(self, failed: threading.ExceptHookArgs) -> None:
-        """TensorBoard writes in a thread; what the disk refuses there comes up again in `write`,
-        so no traceback is needed.
+        """Pass over what the disk refuses to TensorBoard's thread: it comes up again in `write`, so
+        no traceback is needed.
         """
         if not isinstance(failed.exc_value, OSError):
             self._hook(failed)
@@ -81,13 +81,13 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    found = []
+    entries = []
     for line in lines:
         try:
-            found.append(json.loads(line))
+            entries.append(json.loads(line))
         except ValueError:
             break
-    return found
+    return entries
 
 
 def _event_writer(folder: Path, start: int) -> Any:

@@ -110,8 +110,8 @@ def _curves(plt: Any, lines: Sequence[dict[str, Any]]) -> Any:
 
 def _points(lines: Sequence[dict[str, Any]], name: str) -> tuple[Any, Any]:
     """Return updates, counted from 1, and the figure of that name."""
-    found = [(line["update"] + 1, line[name]) for line in lines if name in line]
-    return tuple(np.array(found, dtype=float).reshape(-1, 2).T)  # type: ignore[return-value]
+    points = [(line["update"] + 1, line[name]) for line in lines if name in line]
+    return tuple(np.array(points, dtype=float).reshape(-1, 2).T)  # type: ignore[return-value]
 
 
 def _confusion(plt: Any, scores: Scores, labels: Sequence[str]) -> Any:
@@ -126,10 +126,10 @@ def _confusion(plt: Any, scores: Scores, labels: Sequence[str]) -> Any:
     title = f"top-1 {scores.top(1):.1%} of {len(scores.truth)} clips"
     panel.set(xlabel="taken for", ylabel="label", title=title)
     if named:
-        places = range(len(labels))
+        ticks = range(len(labels))
         size = 9 if len(labels) <= MAX_COUNTED else 7
-        panel.set_xticks(places, map(_short, labels), rotation=90, fontsize=size)
-        panel.set_yticks(places, map(_short, labels), fontsize=size)
+        panel.set_xticks(ticks, map(_short, labels), rotation=90, fontsize=size)
+        panel.set_yticks(ticks, map(_short, labels), fontsize=size)
     if len(labels) <= MAX_COUNTED:
         for row, column in np.argwhere(matrix):
             colour = "white" if share[row, column] > 0.5 else "black"

@@ -135,11 +135,11 @@ def _filled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
 def _differences(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, tuple[Any, Any]]:
-    found: dict[str, tuple[Any, Any]] = {}
+    differences: dict[str, tuple[Any, Any]] = {}
     for key in dict.fromkeys((*before, *now)):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found |= _differences(old, new, f"{prefix}{key}.")
+            differences |= _differences(old, new, f"{prefix}{key}.")
         elif old != new:
-            found[prefix + key] = (old, new)
-    return found
+            differences[prefix + key] = (old, new)
+    return differences

@@ -95,8 +95,8 @@ def _first_mistake(error: ValidationError) -> str:
 
 
 def _command_mistake(message: str) -> str:
-    _, found, rest = message.partition("unrecognized arguments: ")
-    if not found:
+    _, marker, rest = message.partition("unrecognized arguments: ")
+    if not marker:
         return " ".join(message.split())
     word = next((w for w in rest.split() if w.startswith("-")), rest)
     key = word.lstrip("-").split("=")[0]
@@ -109,13 +109,13 @@ def _suggestion(key: str) -> str:
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    found = []
+    keys = []
     for name, field in model.model_fields.items():
-        found.append(prefix + name)
+        keys.append(prefix + name)
         for kind in _kinds(field.annotation):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                found += _keys(kind, f"{prefix}{name}.")
-    return found
+                keys += _keys(kind, f"{prefix}{name}.")
+    return keys
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:

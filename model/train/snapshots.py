@@ -47,7 +47,7 @@ class Snapshots:
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
 
-    def found(self) -> list[Path]:
+    def folders(self) -> list[Path]:
         """List all that are there, the newest first."""
         names = self.folder.glob(f"{PREFIX}*")
         return sorted((path for path in names if path.is_dir()), key=_update_of, reverse=True)
@@ -58,7 +58,7 @@ class Snapshots:
         TrainError where there are some and all are damaged.
         """
         warnings: list[str] = []
-        for folder in self.found():
+        for folder in self.folders():
             try:
                 return _read(folder), warnings
             except _Damaged as damage:
@@ -90,7 +90,7 @@ class Snapshots:
             raise TrainError(self._refusal(what, error)) from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        for old in self.found()[self.keep :]:
+        for old in self.folders()[self.keep :]:
             shutil.rmtree(old, ignore_errors=True)
 
     @contextmanager
@@ -105,10 +105,10 @@ class Snapshots:
                 raise
             raise TrainError(self._refusal(f"{what} cannot be written", error)) from None
 
-    def _put(self, draft: Path, place: Path) -> None:
-        if place.exists():  # a damaged one of the same update
-            shutil.rmtree(place)
-        draft.rename(place)
+    def _put(self, draft: Path, target: Path) -> None:
+        if target.exists():  # a damaged one of the same update
+            shutil.rmtree(target)
+        draft.rename(target)
         sync(self.folder)
 
     def _sweep(self) -> None:
@@ -117,7 +117,7 @@ class Snapshots:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _refusal(self, what: str, error: Exception) -> str:
-        kept = self.found()
+        kept = self.folders()
         left = f"the last good one is {kept[0]}" if kept else "there is no snapshot yet"
         reason = getattr(error, "strerror", None) or one_line(error)
         if TORN in reason:

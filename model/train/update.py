@@ -87,11 +87,11 @@ class Updater:
         clips = torch.cat(losses)
         total, norm = clips.sum(dtype=torch.float64), self._gradient_norm()
         # Read together: each reading waits for all that the GPU has been given to do.
-        found = torch.stack([self.processes.reduced(total), norm.double()]).tolist()
-        loss = self._checked(number, taken, clips, found[0] / self.plan.batch)
-        self._step(number, norm, finite=bool(np.isfinite(found[1])))
+        measured = torch.stack([self.processes.reduced(total), norm.double()]).tolist()
+        loss = self._checked(number, taken, clips, measured[0] / self.plan.batch)
+        self._step(number, norm, finite=bool(np.isfinite(measured[1])))
         rate = self.schedule.rate(number, self.config.optim.lr, self._lowest)
-        return Outcome(loss, found[1], rate)
+        return Outcome(loss, measured[1], rate)
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """Take the micro-batch that was begun, or else the next one, on the device."""
@@ -131,14 +131,14 @@ class Updater:
         return losses.detach()
 
     def _mixes(self, number: int, turn: int, clips: int) -> list[Any]:
-        """Return one mixing for each group, by the place of the group in the whole batch."""
+        """Return one mixing for each group, by the index of the group in the whole batch."""
         size = self.config.mixing.group or clips
         groups = clips // size
         side = self.spec.image_size
         first = (turn * self.processes.count + self.processes.rank) * groups
         draws = [
-            generator(self.config.seed, Stream.MIXING, number, place)
-            for place in range(first, first + groups)
+            generator(self.config.seed, Stream.MIXING, number, index)
+            for index in range(first, first + groups)
         ]
         return [draw_mix(size, side, side, self.config.mixing, draw) for draw in draws]
 
@@ -148,14 +148,14 @@ class Updater:
             return mean
         names = [s.name for s in self.objective.clips.samples]
         bad = (~torch.isfinite(losses)).tolist()
-        places = torch.cat(taken).tolist()
-        mine = [names[place] for place, is_bad in zip(places, bad, strict=True) if is_bad]
-        found = [name for part in self.processes.collected(mine) for name in part]
-        rest = len(found) - NAMED_IN_ERROR
+        indices = torch.cat(taken).tolist()
+        mine = [names[index] for index, is_bad in zip(indices, bad, strict=True) if is_bad]
+        collected = [name for part in self.processes.collected(mine) for name in part]
+        rest = len(collected) - NAMED_IN_ERROR
         more = f" and {rest} more" if rest > 0 else ""
         raise TrainError(
             f"in update {number} the loss is not finite, the weights stay as they were before it; "
-            f"clips: {', '.join(found[:NAMED_IN_ERROR])}{more}: lower optim.lr, give "
+            f"clips: {', '.join(collected[:NAMED_IN_ERROR])}{more}: lower optim.lr, give "
             "optim.clip_norm a value, or look at these clips",
             everywhere=True,
         )

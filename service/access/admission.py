@@ -64,13 +64,13 @@ class Admission:
 
     @contextlib.contextmanager
     def upload(self, client: str) -> Iterator[None]:
-        """A place for this client to send a body; refused, too, where none could answer it."""
+        """Hold a place for this client to send a body; refused, too, where none could answer it."""
         if self.draining:
             raise ApiError("draining", "the server is stopping; ask again", retry_after_s=1)
         self._check_queue(client)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(self._uploads.place(client))
+                stack.enter_context(self._uploads.hold(client))
             except Full as full:
                 whose = f"{full.held} uploads of yours" if full.own else f"{self.uploading} uploads"
                 raise self._refusal(f"{whose} are under way") from None
@@ -78,11 +78,11 @@ class Admission:
 
     @contextlib.contextmanager
     def work(self, client: str) -> Iterator[None]:
-        """A place for this client among the requests that are answered; ApiError without one."""
+        """Hold a place for this client among the requests being answered; ApiError without one."""
         self._check_queue(client)
         if not self.answering:
             self._last_end = time.monotonic()
-        with self._work.place(client):
+        with self._work.hold(client):
             try:
                 yield
             finally:

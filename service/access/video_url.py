@@ -60,8 +60,8 @@ def is_public(address: Address) -> bool:
 
 async def resolve(host: str, port: int) -> list[str]:
     """Look up every address of a name, as the system knows them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, proto=6)
-    return [str(entry[4][0]) for entry in found]
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, proto=6)
+    return [str(entry[4][0]) for entry in entries]
 
 
 class Fetcher:
@@ -169,15 +169,15 @@ class Fetcher:
     async def _address(self, host: str, port: int) -> str:
         """Return the one address to connect to."""
         try:
-            found = await self._resolver(host, port)
+            addresses = await self._resolver(host, port)
         except OSError:
             raise _failed("the host of video_url cannot be found") from None
-        if not found:
+        if not addresses:
             raise _failed("the host of video_url cannot be found")
         # One that is not public spoils the name: whoever lists it is after our network.
-        if not all(self._allowed(ipaddress.ip_address(a.partition("%")[0])) for a in found):
+        if not all(self._allowed(ipaddress.ip_address(a.partition("%")[0])) for a in addresses):
             raise _refused("the host of video_url is not on the public internet")
-        return found[0]
+        return addresses[0]
 
     def _too_large(self) -> ApiError:
         return ApiError(

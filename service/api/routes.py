@@ -70,12 +70,12 @@ def make_routes(server: ServiceState) -> APIRouter:
                     upload = await _unless_gone(request, server.fetcher.fetch(clip.url))
                     stack.callback(upload.close)
                     clip = UploadedClip(upload, clip.sampling)
-            place = stack.enter_context(contextlib.ExitStack())
-            place.enter_context(server.admission.work(client))
+            slot = stack.enter_context(contextlib.ExitStack())
+            slot.enter_context(server.admission.work(client))
             with server.engine.use() as engine:
                 work = engine.classify(clip, asked.question, client)
                 answer = await _unless_gone(request, work, deadline)
-            return PacedResponse(await write_answer(answer), place.pop_all())
+            return PacedResponse(await write_answer(answer), slot.pop_all())
 
     @open_router.get("/healthz", summary="The process lives")
     async def healthz() -> dict[str, str]:

@@ -76,9 +76,9 @@ def _check_upload_folder(folder: Path | None) -> None:
     try:
         check_storage(folder)
     except OSError as error:
-        place = f"upload_dir {folder}" if folder else "the folder for temporary files"
+        where = f"upload_dir {folder}" if folder else "the folder for temporary files"
         raise Mistake(
-            f"uploads cannot be stored in {place} ({error.strerror}): name one that can be written "
+            f"uploads cannot be stored in {where} ({error.strerror}): name one that can be written "
             "to with --upload-dir; in a container with a read-only root, mount a tmpfs at /tmp"
         ) from None
 

@@ -78,7 +78,7 @@ class Shares:
             raise Full(held, own=True)
 
     @contextlib.contextmanager
-    def place(self, client: str) -> Iterator[None]:
+    def hold(self, client: str) -> Iterator[None]:
         """Hold a place for the length of a block.
 
         Raises:

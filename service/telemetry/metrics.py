@@ -67,7 +67,7 @@ class Metrics:
     def watch_each(
         self, name: str, what: str, label: str, values: Callable[[], Mapping[str, float]]
     ) -> None:
-        """A gauge for each value of a label, read at each scrape."""
+        """Add a gauge for each value of a label, read at each scrape."""
         self.registry.register(_Gauges(name, what, label, values))
 
     def watch_totals(self, name: str, what: str, value: Callable[[], Mapping[str, int]]) -> None:

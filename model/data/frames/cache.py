@@ -97,7 +97,7 @@ class FixedClips(Dataset[Pixels | str]):
 
 
 def _suffix(rule: FrameRule) -> str:
-    """The rule as caches know it: those made before there was another one are `exact`."""
+    """Name the rule as caches know it: those made before there was another one are `exact`."""
     return "" if rule is FrameRule.EXACT else f" {rule}"
 
 

@@ -130,7 +130,7 @@ def _no_name(label: str) -> str | None:
 
 
 def _classes(rows: Sequence[Row], labels: LabelList) -> list[int]:
-    """Names first: where every label is a name, a name made of digits is no class number."""
+    """Look labels up, names first: where every label is one, a name of digits is no number."""
     by_name = [labels.find(row.label) for row in rows]
     all_names = None not in by_name
     return [

@@ -88,12 +88,12 @@ def read_table(file: Path, kind: Kind) -> list[Record]:
     """
     what = kind.name
     lines = _Lines(read_text(file, kind))
-    found = _header(lines, kind.columns)
-    if found is None:
+    header = _header(lines, kind.columns)
+    if header is None:
         shown = lines.line.strip()
         begins = f"it begins with {shown[:SHOWN]!r}" if shown else "it is empty"
         raise DataError(f"{what} {file} needs the header {kind.header} as its first line; {begins}")
-    delimiter, names = found
+    delimiter, names = header
     twice = [name for name in kind.columns if names.count(name) > 1]
     if twice:
         raise DataError(f"{what} {file} has the column {twice[0]} twice")

@@ -212,8 +212,8 @@ def list_members(path: Path) -> list[tuple[str, Extent]]:
 
 
 def _is_whole(stream: BinaryIO, last: int) -> bool:
-    """Whether an empty block ends the archive, behind the last member: without it others may be
-    missing that nobody would miss.
+    """Tell whether an empty block ends the archive, behind the last member: without it others may
+    be missing that nobody would miss.
     """
     size = stream.seek(0, os.SEEK_END)
     if size < max(last, 1) + BLOCK:

@@ -188,18 +188,18 @@ def _note_untrained(labels: LabelList, train: Pairs, notes: list[str]) -> None:
 def _drawn(root: Path, pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
     """Hold back the clips whose hash is below the share; in a class without any the lowest."""
     keys = _keys(root, [path for path, _ in pairs])
-    place = {key: _place(key, seed) for key in keys.values()}
+    fractions = {key: _fraction(key, seed) for key in keys.values()}
     classes: defaultdict[str, set[str]] = defaultdict(set)
     for path, label in pairs:
         classes[label_key(label)].add(keys[path])
-    held = {key for key, at in place.items() if at < share}
+    held = {key for key, at in fractions.items() if at < share}
     for own in classes.values():
         if len(own) == 1 or not share:
             held -= own
         elif not own & held:
-            held.add(min(own, key=place.__getitem__))
+            held.add(min(own, key=fractions.__getitem__))
         elif own <= held:
-            held.remove(max(own, key=place.__getitem__))
+            held.remove(max(own, key=fractions.__getitem__))
     train = [pair for pair in pairs if keys[pair[0]] not in held]
     return train, [pair for pair in pairs if keys[pair[0]] in held]
 
@@ -216,7 +216,7 @@ def _keys(root: Path, paths: Sequence[str]) -> dict[str, str]:
     return keys
 
 
-def _place(key: str, seed: int) -> float:
+def _fraction(key: str, seed: int) -> float:
     """Return a number from 0 to 1 that a content has, whatever else there is."""
     digest = hashlib.sha256(f"{seed} {key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / (1 << 64)

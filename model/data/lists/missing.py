@@ -65,14 +65,14 @@ def hint_for(root: Path, name: str) -> str | None:
 
 def similar(name: str, others: Iterable[str]) -> str | None:
     """Return the one other name that differs in its ending or its capitals alone, or None."""
-    wanted = composed(name).lower()
-    bare = {wanted, PurePath(wanted).stem}
+    target = composed(name).lower()
+    bare = {target, PurePath(target).stem}
     close = [
         other
         for other in others
-        if composed(other).lower() == wanted or PurePath(composed(other).lower()).stem in bare
+        if composed(other).lower() == target or PurePath(composed(other).lower()).stem in bare
     ]
-    exact = [other for other in close if composed(other).lower() == wanted]
+    exact = [other for other in close if composed(other).lower() == target]
     close = exact or close
     return close[0] if len(close) == 1 else None
 

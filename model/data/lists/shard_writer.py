@@ -23,7 +23,7 @@ def write_shards(clips: ClipList, folder: Path, prefix: str = "clips") -> Iterat
     with ShardWriter(pattern, maxcount=MAX_PER_SHARD, maxsize=MAX_BYTES, verbose=0) as writer:
         for number, sample in enumerate(clips.samples):
             label = clips.labels.names[sample.label]
-            captions = [clips.wordings[place] for place in sample.wordings]
+            captions = [clips.wordings[index] for index in sample.wordings]
             ending = PurePosixPath(sample.name).suffix.lstrip(".").lower() or "video"
             with clips.files.open(sample.name) as stream:
                 content = {"label": label, "captions": captions, "source": sample.name}

@@ -30,10 +30,10 @@ def draw_background(
 
 def find_pictures(folder: Path) -> tuple[Path, ...]:
     """Return the pictures of a folder, in order. ValueError where there are none."""
-    found = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES))
-    if not found:
+    pictures = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES))
+    if not pictures:
         raise ValueError(f"{folder} holds no picture ({', '.join(sorted(PICTURES))})")
-    return found
+    return pictures
 
 
 def _muted(rng: np.random.Generator, picture: NDArray[np.float32]) -> Picture:
@@ -66,7 +66,7 @@ def _gradient(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.flo
 
 
 def _smooth(rng: np.random.Generator, size: tuple[int, int], cells: int) -> NDArray[np.float32]:
-    """Random colours on a coarse grid, smoothly enlarged."""
+    """Draw random colours on a coarse grid, smoothly enlarged."""
     rows = max(cells * size[0] // max(size), 2)
     columns = max(cells * size[1] // max(size), 2)
     coarse = rng.integers(0, 256, (rows, columns, 3), dtype=np.uint8)

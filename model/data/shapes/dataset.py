@@ -133,9 +133,9 @@ def make_dataset(
 
 
 def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> ShapeClip:
-    """Draw and encode one clip: its split and its place in it."""
-    split, place = job
-    rng = np.random.default_rng([options.seed, SPLITS[split], place])
+    """Draw and encode one clip: its split and its index in it."""
+    split, index = job
+    rng = np.random.default_rng([options.seed, SPLITS[split], index])
     subject = _draw_subject(rng, split)
     scenes = options.scenes
     if split == "places":  # a frame is like the next
@@ -144,10 +144,10 @@ def make_clip(output: Path, options: ShapesOptions, job: tuple[str, int]) -> Sha
     form, quality = draw_format(rng)
     if options.h264_only:
         form, quality = "h264", int(np.clip(quality, *FORMATS["h264"].quality))
-    name = f"{_folder(split, place)}/{place:06d}{FORMATS[form].suffix}"
+    name = f"{_folder(split, index)}/{index:06d}{FORMATS[form].suffix}"
     write_video(output / name, draw_frames(scene), rate=scene.rate, encoding=form, quality=quality)
-    if scene.places:
-        captions = tuple(place_wordings(subject, scene.places, scene.sizes))
+    if scene.rest_phrases:
+        captions = tuple(place_wordings(subject, scene.rest_phrases, scene.sizes))
         return ShapeClip(name, subject, captions, label=captions[0])
     if split == "turns":
         return ShapeClip(name, subject, tuple(turn_wordings(subject)))
@@ -159,12 +159,12 @@ def _draw_subject(rng: np.random.Generator, split: str) -> Subject:
     if split == "places":
         return Subject(str(rng.choice(COLOUR_NAMES)), str(rng.choice(OUTLINES)), REST)
     if split == "unseen":
-        wanted = [s for s in all_subjects() if is_held_out(s)]
+        subjects = [s for s in all_subjects() if is_held_out(s)]
     else:
-        wanted = [s for s in all_subjects() if may_be_trained_on(s)]
+        subjects = [s for s in all_subjects() if may_be_trained_on(s)]
     if split == "turns":
-        wanted = [s for s in wanted if s.motion in TURNS]
-    return wanted[int(rng.integers(len(wanted)))]
+        subjects = [s for s in subjects if s.motion in TURNS]
+    return subjects[int(rng.integers(len(subjects)))]
 
 
 def make_new_shapes(
@@ -175,10 +175,10 @@ def make_new_shapes(
     """
     for number, (split, count) in enumerate((("train", per_shape), ("val", val_per_shape))):
         rows = []
-        for place, (outline, turn) in enumerate(product(NEW, range(count))):
+        for index, (outline, turn) in enumerate(product(NEW, range(count))):
             name = f"{split}/{outline}/{turn:03d}.mp4"
             (output / name).parent.mkdir(parents=True, exist_ok=True)
-            rng = np.random.default_rng([seed, 4 + number, place])
+            rng = np.random.default_rng([seed, 4 + number, index])
             subject = Subject(
                 str(rng.choice(COLOUR_NAMES)), outline, str(rng.choice(PLAIN_MOTIONS))
             )
@@ -211,8 +211,8 @@ def _unseen_wordings(clips: Sequence[ShapeClip]) -> list[ShapeClip]:
     return [ShapeClip(c.path, c.subject, tuple(held_out_wordings(c.subject))) for c in clips]
 
 
-def _folder(split: str, place: int) -> str:
-    return f"clips/{split}-{place // CLIPS_OF_A_FOLDER:02d}"
+def _folder(split: str, index: int) -> str:
+    return f"clips/{split}-{index // CLIPS_OF_A_FOLDER:02d}"
 
 
 class _Drawing(Dataset[ShapeClip]):

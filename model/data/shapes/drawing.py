@@ -29,7 +29,7 @@ def draw_frames(scene: Scene, times: NDArray[np.float64] | None = None) -> Itera
     for i, time in enumerate(times):
         jolt = shake[i] if shake is not None else np.zeros(2)
         frame = _window(still, scene, jolt + np.array(scene.pan) * (time - 0.5))
-        x, y = track.place[i] * short + middle - np.clip(jolt, -scene.margin, scene.margin)
+        x, y = track.position[i] * short + middle - np.clip(jolt, -scene.margin, scene.margin)
         _paint(frame, scene.figure, x, y, track.radius[i] * short, track.angle[i])
         yield _degraded(frame, scene.blur, grain, rng)
 
@@ -39,8 +39,8 @@ def _with_distractors(scene: Scene) -> Picture:
         return scene.background
     picture, short = scene.background.copy(), min(scene.size)
     for d in scene.distractors:
-        x = d.place[0] * short + picture.shape[1] / 2
-        y = d.place[1] * short + picture.shape[0] / 2
+        x = d.position[0] * short + picture.shape[1] / 2
+        y = d.position[1] * short + picture.shape[0] / 2
         _paint(picture, d.figure, x, y, d.radius * short, d.angle)
     return picture
 

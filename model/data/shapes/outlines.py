@@ -20,7 +20,7 @@ REACH = {"circle": 1.0, "square": 1.2, "triangle": 1.3, "star": 1.3, "cross": 1.
 
 
 def distance(outline: str, x: Grid, y: Grid) -> Grid:
-    """Distance to the outline in units of the radius, negative inside; y runs downwards.
+    """Return the distance to the outline in units of the radius, negative inside; y runs downwards.
 
     Triangle and star stand on their base, the square lies on a side.
     """

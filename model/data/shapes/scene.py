@@ -53,10 +53,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Distractor:
-    """A figure that lies still, at a place from the centre in units of the short side."""
+    """A figure that lies still, at a position from the centre in units of the short side."""
 
     figure: Figure
-    place: tuple[float, float]
+    position: tuple[float, float]
     radius: float
     angle: float
 
@@ -81,7 +81,7 @@ class Scene:
     noise: float = 0.0
     blur: float = 0.0
     seed: int = field(default=0)
-    places: tuple[str, ...] = ()
+    rest_phrases: tuple[str, ...] = ()
 
 
 def draw_scene(
@@ -94,11 +94,11 @@ def draw_scene(
     short = min(size)
     room = (size[1] / short / 2, size[0] / short / 2)
     also: str | None = None
-    places: tuple[str, ...] = ()
+    rest_phrases: tuple[str, ...] = ()
     turns = subject.motion in TURNS
     if subject.motion == REST:
         turns = rng.random() < MARKED_SHARE
-        motion, places = draw_rest(rng, subject.outline, marked=turns)
+        motion, rest_phrases = draw_rest(rng, subject.outline, marked=turns)
     else:
         motion, also = draw_motion(rng, subject.motion, subject.outline, room)
     figure = _figure(rng, subject, turns)
@@ -121,7 +121,7 @@ def draw_scene(
         float(rng.uniform(1, 14)) if rng.random() < 0.35 else 0.0,
         float(rng.uniform(0.003, 0.012) * short) if rng.random() < 0.2 else 0.0,
         int(rng.integers(1 << 40)),
-        places,
+        rest_phrases,
     )
 
 
@@ -133,7 +133,7 @@ def named_colour(rng: np.random.Generator, name: str) -> Colour:
 
 
 def _picture_size(rng: np.random.Generator, bounds: tuple[int, int]) -> tuple[int, int]:
-    """Even height and width, small ones more often than large ones."""
+    """Draw an even height and width, small ones more often than large ones."""
     short = float(np.exp(rng.uniform(np.log(bounds[0]), np.log(bounds[1]))))
     width, height = ASPECTS[int(rng.choice(len(ASPECTS), p=ASPECT_SHARES))]
     scale = short / min(width, height)
@@ -198,8 +198,8 @@ def _contrast(
     """Measure how far the colours on the way of the shape are from its own: a low quantile."""
     track = motion.at(np.linspace(0, 1, 7))
     short = min(size)
-    x = np.clip(track.place[:, 0] * short + size[1] / 2 + margin, 0, picture.shape[1] - 1)
-    y = np.clip(track.place[:, 1] * short + size[0] / 2 + margin, 0, picture.shape[0] - 1)
+    x = np.clip(track.position[:, 0] * short + size[1] / 2 + margin, 0, picture.shape[1] - 1)
+    y = np.clip(track.position[:, 1] * short + size[0] / 2 + margin, 0, picture.shape[0] - 1)
     reach = max(int(short * 0.06), 1)
     around = [(dx, dy) for dx in (-reach, 0, reach) for dy in (-reach, 0, reach)]
     colours = [
@@ -214,17 +214,19 @@ def _contrast(
 
 
 def _distractors(rng: np.random.Generator, motion: Motion) -> tuple[Distractor, ...]:
-    """Small still shapes off the way of the moving one."""
+    """Draw small still shapes off the way of the moving one."""
     track = motion.at(np.linspace(0, 1, 15))
-    found = []
+    distractors = []
     for _ in range(int(rng.integers(1, 4))):
         radius = float(rng.uniform(0.03, 0.08))
-        place = rng.uniform(-0.48, 0.48, 2)
-        away = np.linalg.norm(track.place - place, axis=1) - 1.2 * track.radius - radius
+        position = rng.uniform(-0.48, 0.48, 2)
+        away = np.linalg.norm(track.position - position, axis=1) - 1.2 * track.radius - radius
         if away.min() < 0:
             continue
         colour = named_colour(rng, str(rng.choice(list(COLOURS))))
         figure = Figure(str(rng.choice(OUTLINES)), colour)
         angle = float(rng.uniform(-3, 3))
-        found.append(Distractor(figure, (float(place[0]), float(place[1])), radius, angle))
-    return tuple(found)
+        distractors.append(
+            Distractor(figure, (float(position[0]), float(position[1])), radius, angle)
+        )
+    return tuple(distractors)

@@ -27,9 +27,9 @@ LOOKS = 8  # frames that a network may take of a clip: turns must stay readable 
 
 @dataclass(frozen=True)
 class Track:
-    """A motion: place (N,2) as x and y from the centre of the picture, radius (N,), angle (N,)."""
+    """A motion: position (N,2), x and y from the centre of the picture; radius (N,), angle (N,)."""
 
-    place: Values
+    position: Values
     radius: Values
     angle: Values
 
@@ -48,12 +48,12 @@ class Motion:
     def at(self, times: Values) -> Track:
         """Return the track at these times (N,), each from 0 to 1."""
         done = self._eased(times)[:, None]
-        place = np.array(self.start) * (1 - done) + np.array(self.end) * done
+        position = np.array(self.start) * (1 - done) + np.array(self.end) * done
         small, large = self.radii
         radius = small * (large / small) ** times
         if self.ease == "even":
             radius = small + (large - small) * times
-        return Track(place, radius, self.angles[0] + (self.angles[1] - self.angles[0]) * times)
+        return Track(position, radius, self.angles[0] + (self.angles[1] - self.angles[0]) * times)
 
     def _eased(self, times: Values) -> Values:
         if self.ease == "gaining":
@@ -83,17 +83,17 @@ def draw_motion(
         return moves, way
     if motion in TURNS:
         radius = max(radius, LEAST_TURNING)
-        place = _place(rng, radius, room)
+        position = _position(rng, radius, room)
         angles = _turned(rng, outline, tilt)
         if motion == "anticlockwise":
             angles = (-angles[0], -angles[1])
-        return Motion(place, _near(rng, place), "even", 1, (radius, radius), angles), None
+        return Motion(position, _near(rng, position), "even", 1, (radius, radius), angles), None
     large = rng.uniform(0.2, 0.48)
     radii = (max(large / rng.uniform(1.8, 6), 0.03), large)
-    place = _place(rng, large * 0.6, room)
+    position = _position(rng, large * 0.6, room)
     radii = radii if motion == "growing" else radii[::-1]
     ease = str(rng.choice(["even", "geometric"]))
-    return Motion(place, _near(rng, place), ease, 1, radii, (tilt, tilt)), None
+    return Motion(position, _near(rng, position), ease, 1, radii, (tilt, tilt)), None
 
 
 def draw_looks(rng: np.random.Generator) -> tuple[float, float]:
@@ -132,7 +132,7 @@ def _travel(
 
 
 def _tilt(rng: np.random.Generator) -> float:
-    """Mostly upright or nearly so, now and then at any angle."""
+    """Draw a tilt: mostly upright or nearly so, now and then any angle."""
     kind = rng.random()
     if kind < 0.55:
         return 0.0
@@ -156,7 +156,7 @@ def _turned(rng: np.random.Generator, outline: str, tilt: float) -> tuple[float,
     return first, float(first + step * LOOKS)
 
 
-def _place(
+def _position(
     rng: np.random.Generator, radius: float, room: tuple[float, float]
 ) -> tuple[float, float]:
     spread = [max(min(side, 0.5) - radius, 0.02) for side in room]
@@ -164,7 +164,7 @@ def _place(
     return float(x), float(y)
 
 
-def _near(rng: np.random.Generator, place: tuple[float, float]) -> tuple[float, float]:
+def _near(rng: np.random.Generator, position: tuple[float, float]) -> tuple[float, float]:
     """Draw where something ends that mostly stays: there, or a little aside."""
     shift = rng.uniform(-0.05, 0.05, 2) if rng.random() < 0.4 else (0.0, 0.0)
-    return place[0] + float(shift[0]), place[1] + float(shift[1])
+    return position[0] + float(shift[0]), position[1] + float(shift[1])

@@ -57,16 +57,16 @@ def is_held_out(subject: Subject) -> bool:
 
     Every two of its three parts occur together among those that are trained on.
     """
-    place = (
+    code = (
         COLOUR_NAMES.index(subject.colour)
         + 2 * OUTLINES.index(subject.outline)
         + 5 * MOTIONS.index(subject.motion)
     )
-    return place % HELD_OUT_EVERY == 0
+    return code % HELD_OUT_EVERY == 0
 
 
 def may_be_trained_on(subject: Subject) -> bool:
-    """Not held out; nor, of turns, where the other sense is.
+    """Tell whether it is not held out; nor, of turns, the same with the other sense.
 
     Where red stars only ever turn one way, whoever sees no sense yet learns it by heart, and is
     wrong about every red star that turns the other way.

@@ -123,10 +123,12 @@ def still_wordings(subject: Subject, sizes: Iterable[str] = ()) -> list[str]:
     return [_articled(text) for text in texts]
 
 
-def place_wordings(subject: Subject, places: Iterable[str], sizes: Iterable[str] = ()) -> list[str]:
+def place_wordings(
+    subject: Subject, phrases: Iterable[str], sizes: Iterable[str] = ()
+) -> list[str]:
     """Return every training phrase that is true of a clip of something at rest, its label first."""
     things = (*_still(subject), "something")
-    placed = [f"{thing} {place}" for place in places for thing in things]
+    placed = [f"{thing} {phrase}" for phrase in phrases for thing in things]
     return [*(_articled(text) for text in placed), *still_wordings(subject, sizes)]
 
 

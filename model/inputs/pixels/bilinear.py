@@ -89,7 +89,7 @@ def _horizontal(
 
 
 def _halve(image: Pixels, window: Window) -> Pixels:
-    """Exactly half size is the mean of four pixels in OpenCV, not two taps."""
+    """Halve exactly: OpenCV then takes the mean of four pixels, not two taps."""
     top, left, rows, columns = window
     part = image[2 * top : 2 * (top + rows), 2 * left : 2 * (left + columns)].astype(np.uint16)
     total = part[0::2, 0::2] + part[0::2, 1::2] + part[1::2, 0::2] + part[1::2, 1::2]

@@ -24,7 +24,7 @@ Resizer = Callable[[Pixels, tuple[int, int], tuple[int, int, int, int]], Pixels]
 
 
 def resized_size(height: int, width: int, short_side: int, rule: ResizeRule) -> tuple[int, int]:
-    """(height, width) after the short side became `short_side`, aspect ratio kept."""
+    """Return (height, width) after the short side became `short_side`, aspect ratio kept."""
     shorter = min(height, width)
     if rule == "bilinear":
         scale = short_side / shorter
@@ -37,7 +37,7 @@ def resized_size(height: int, width: int, short_side: int, rule: ResizeRule) -> 
 def crop_offsets(
     height: int, width: int, side: int, crops: int, rule: CropRule = "center"
 ) -> list[Offset]:
-    """(top, left) of each square crop of `side` pixels: the centre, or start, end, middle.
+    """Return (top, left) of each square crop of `side` pixels: the centre, or start, end, middle.
 
     Three crops lie along the long side in the order of the official code.
     """
@@ -81,7 +81,7 @@ def resize_short_side(
 def _resized(
     image: Pixels, spec: InputSpec, short_side: int, displayed: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """(height, width) of the whole picture out of which the crops are cut."""
+    """Return (height, width) of the whole picture out of which the crops are cut."""
     if spec.crop == "squash":
         return short_side, short_side
     height, width = displayed or image.shape[:2]

@@ -36,7 +36,7 @@ def clean_label(label: str) -> str:
 
 
 def label_key(label: str) -> str:
-    """Labels with one key are the same text to the network, whatever their case or encoding."""
+    """Return the key of a label: those that share it are the same text to the network."""
     return clean_text(clean_label(label))
 
 

@@ -67,7 +67,7 @@ class Tokenizer:
 
     @classmethod
     def clip(cls, spec: TokenizerSpec | None = None) -> Self:
-        """CLIP's own vocabulary, from the merges file of the installed open_clip package."""
+        """Load CLIP's own vocabulary from the merges file of the installed open_clip package."""
         return cls(_build(_clip_merges()), spec)
 
     @classmethod
@@ -159,7 +159,7 @@ def _too_long(text: str, tokens: str, context_length: int) -> LabelTooLong:
 
 
 def clean_text(text: str) -> str:
-    """CLIP's own cleaning: repair encoding mistakes, unescape HTML twice, collapse, lower."""
+    """Clean as CLIP does: repair encoding mistakes, unescape HTML twice, collapse, lower."""
     return collapsed(text).lower()
 
 

@@ -148,7 +148,7 @@ class ClipReader:
         return video, list_packets(video, self.request.limits)
 
     def work(self, pictures: int) -> Work:
-        """So many pictures of this clip."""
+        """Describe the work of decoding so many pictures of this clip."""
         context = self.video.context
         depths = [c.bits for c in context.format.components] if context.format else []
         return Work(
@@ -159,7 +159,7 @@ class ClipReader:
         )
 
     def rule(self, exact: Callable[[], int]) -> FrameRule:
-        """The frame rule for this clip; `exact` counts the pictures that the exact one decodes."""
+        """Choose the frame rule for this clip; `exact` counts what the exact one would decode."""
         rule = self.request.rule
         return rule if isinstance(rule, FrameRule) else rule(self.work(exact()))
 

@@ -81,7 +81,7 @@ def demuxer_for(head: bytes) -> str:
 
 
 def _start_code_demuxer(head: bytes) -> str | None:
-    """MPEG program streams and bare H.264, HEVC and MPEG video begin with 00 00 01 and a code."""
+    """Tell MPEG program streams and bare H.264, HEVC or MPEG video by 00 00 01 and a code."""
     after_zeros = head.lstrip(b"\0")
     if len(head) - len(after_zeros) < 2 or len(after_zeros) < 3 or after_zeros[0] != 1:
         return None

@@ -120,7 +120,7 @@ def decode_uncropped(
 def _sampler(
     spec: InputSpec, views: int, sampling: str, rng: np.random.Generator | None
 ) -> Sampler:
-    """Segments as a function of frame count and rule alone: asked twice, it answers the same."""
+    """Make a sampler that depends on frame count and rule alone: asked twice, it answers alike."""
     if views < 1:
         raise ValueError(f"views must be at least 1, not {views}")
     if (sampling == "train") != (rng is not None):

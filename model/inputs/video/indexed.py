@@ -67,7 +67,7 @@ class Index:
         return len(self.dts)
 
     def pictures_to_decode(self, numbers: Iterable[int]) -> int:
-        """About how many pictures the frames with these numbers need: an index does not tell in
+        """Estimate how many pictures the frames with these numbers need: an index does not tell in
         which order the pictures of a group are shown.
         """
         latest: dict[int, int] = {}
@@ -205,7 +205,7 @@ def decode_indexed(
 
 
 def _check_spans(index: Index, spans: dict[int, tuple[int, int]]) -> None:
-    """Times of showing lie beside those of decoding, by the same in every group."""
+    """Refuse groups whose times of showing are not shifted alike from those of decoding."""
     shifts = [begin - index.dts[index.groups[group]] for group, (begin, _) in spans.items()]
     if max(shifts) - min(shifts) > index.largest_shift:
         raise NotAsPlanned

@@ -33,7 +33,7 @@ def check_not_a_picture(file: SharedFile) -> None:
 
 
 def explain_failure(file: SharedFile, limits: VideoLimits) -> VideoError | None:
-    """Why this file could not be opened, if its boxes tell."""
+    """Say why this file could not be opened, if its boxes tell."""
     kinds = _kinds(file)
     if "moov" not in kinds:
         if kinds & {"moof", "styp", "sidx"}:

@@ -81,7 +81,9 @@ def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
 
 
 def _classifier(video: OpenVideo) -> Classify:
-    """The role of each packet in turn; after one that is not plain the others do not matter."""
+    """Return a function to ask for the role of each packet in turn: None from the first on that
+    is not plain, as the others do not matter then.
+    """
     inspector = inspector_for(video.context.name, video.context.extradata)
     plain = inspector is not None
 
@@ -113,8 +115,8 @@ def check_clear(packet: Any) -> None:
 
 
 def bytes_check(video: OpenVideo) -> Callable[[int], None]:
-    """A function that raises once the packets hold far more than the file: thousands of them over
-    the same bytes, or blown up from compressed ones, are made to keep a server busy.
+    """Return a function that raises once the packets hold far more than the file: thousands of them
+    over the same bytes, or blown up from compressed ones, are made to keep a server busy.
     """
     room = MOST_OF_FILE * video.source.size + FREE_BYTES
 

@@ -24,12 +24,12 @@ QUARTER_TURNS = (None, (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))
 
 
 def upright_rgb(frame: Any) -> Pixels:
-    """uint8 (h, w, 3) of an `av.VideoFrame`, turned and mirrored as its display matrix says."""
+    """Convert an `av.VideoFrame` to uint8 (h, w, 3), as its display matrix turns and mirrors it."""
     return _turn(_rgb(frame), display_matrix(frame))
 
 
 def displayed_size(frame: Any, pixel_aspect: Fraction) -> tuple[int, int]:
-    """(height, width) as a player shows it: the width is stretched, then the picture is turned."""
+    """Return (height, width) as a player shows it: with its width stretched, then turned."""
     width = max(round(frame.width * pixel_aspect), 1)
     matrix = display_matrix(frame)
     return (width, frame.height) if matrix and _is_transposed(matrix) else (frame.height, width)
@@ -82,7 +82,7 @@ def _is_transposed(matrix: tuple[int, ...]) -> bool:
 
 
 def _turn(image: Pixels, matrix: tuple[int, ...] | None) -> Pixels:
-    """Quarter turns and mirrorings; an angle between them is taken as the nearest."""
+    """Turn by quarters and mirror; an angle between quarters is taken as the nearest."""
     if matrix is None:
         return image
     a, b, c, d = matrix

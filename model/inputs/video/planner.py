@@ -139,7 +139,7 @@ def _start_of(packets: PacketList, number: int) -> int:
 
 
 def _order_is_safe(packets: PacketList) -> bool:
-    """A decoder shows pictures in the order of their times only while its delay is deep enough.
+    """Tell whether the decoder's delay is deep enough to show pictures in the order of their times.
 
     The depth a picture needs is the number of pictures stored before it and shown after it.
     """

@@ -55,7 +55,7 @@ def _sample(file: SharedFile, request: Request, threads: int, plan: Plan) -> Sam
 
 
 def sample_indexed(reader: ClipReader) -> Sampled:
-    """From the index of an mp4, which is asked about as a whole."""
+    """Sample by the index of an mp4, where the whole clip is asked for."""
     request = reader.request
     index = read_index(reader.video, request.limits) if request.is_whole else None
     if index is None:
@@ -74,8 +74,8 @@ def sample_indexed(reader: ClipReader) -> Sampled:
 
 
 def sample_planned(reader: ClipReader) -> Sampled:
-    """From a list of packets that tells what each of them shows. A plan that would decode nearly
-    everything is none: then everything is as good, and sure.
+    """Sample by a list of packets that tells what each of them shows. A plan that would decode
+    nearly everything is none: then everything is as good, and sure.
     """
     video, packets = reader.listing
     request = reader.request
@@ -138,7 +138,7 @@ def sample_all(reader: ClipReader) -> Sampled:
 
 
 def _costs(packets: PacketList) -> Indices | None:
-    """Pictures to decode for each frame alone; None where the packets do not tell."""
+    """Count the pictures to decode for each frame alone; None where the packets do not tell."""
     order = schedule(packets)
     return None if order is None else pictures_to_decode(packets, order.order)
 

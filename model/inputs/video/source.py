@@ -24,7 +24,7 @@ class SharedFile:
         self._descriptor = source.fileno() if plain else None
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`."""
+        """Read up to `size` bytes from `offset`."""
         if self._descriptor is not None:
             return os.pread(self._descriptor, size, offset)
         with self._lock:

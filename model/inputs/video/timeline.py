@@ -92,7 +92,7 @@ def check_duration(times: Sequence[float], limits: VideoLimits) -> None:
 
 
 def steady_ticks(labels: Ticks, nominal: int, longest_pause: int) -> Ticks:
-    """Ascending times of frames in the order shown, from what the file labels them with.
+    """Return ascending times of frames in the order shown, from what the file labels them with.
 
     Args:
         labels: int64, one per frame.
@@ -163,7 +163,7 @@ def _breaks(labels: Ticks, steps: Ticks, usual: int, longest_pause: int) -> NDAr
 
 
 def _ascending(labels: Ticks, usual: int) -> Ticks:
-    """Labels between two breaks in ascending order; where one steps back it counts as one step."""
+    """Put labels between two breaks in ascending order; a step back counts as one step on."""
     steps = np.diff(labels)
     if (steps >= 0).all():
         return labels

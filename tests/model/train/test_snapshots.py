@@ -24,7 +24,7 @@ def put(snapshots: Snapshots, update: int) -> Path:
     with snapshots.writing(update) as draft:
         save_checkpoint(build_xclip(NET, seed=update), draft)
         write_state(draft, {"updates": update, "moments": torch.full((3,), float(update))})
-    return snapshots.found()[0]
+    return snapshots.folders()[0]
 
 
 def damage(file: Path) -> None:
@@ -37,13 +37,13 @@ def test_the_newest_is_read_back_whole(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path, keep=3)
     put(snapshots, 5)
     folder = put(snapshots, 10)
-    found, warnings = snapshots.newest()
-    assert found is not None
+    snapshot, warnings = snapshots.newest()
+    assert snapshot is not None
     assert warnings == []
-    assert found.state["updates"] == 10
-    assert found.state["moments"].tolist() == [10, 10, 10]
+    assert snapshot.state["updates"] == 10
+    assert snapshot.state["moments"].tolist() == [10, 10, 10]
     expected = build_xclip(NET, seed=10).state_dict()
-    assert all(torch.equal(found.weights[name], tensor) for name, tensor in expected.items())
+    assert all(torch.equal(snapshot.weights[name], tensor) for name, tensor in expected.items())
     assert is_native(folder)
     assert read_native(folder).net.config == NET
 
@@ -56,7 +56,7 @@ def test_so_many_are_kept(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path, keep=2)
     for update in (1, 2, 3, 10):
         put(snapshots, update)
-    assert [path.name for path in snapshots.found()] == ["update-000000010", "update-000000003"]
+    assert [path.name for path in snapshots.folders()] == ["update-000000010", "update-000000003"]
 
 
 @pytest.mark.parametrize("file", [SEAL, STATE, "model.safetensors", "config.json"])
@@ -71,9 +71,9 @@ def test_a_damaged_one_is_passed_over_with_a_warning(tmp_path: Path, file: str, 
         target.unlink()
     else:
         target.write_bytes(b"")
-    found, warnings = snapshots.newest()
-    assert found is not None
-    assert found.state["updates"] == 1
+    snapshot, warnings = snapshots.newest()
+    assert snapshot is not None
+    assert snapshot.state["updates"] == 1
     assert "update-000000002 is damaged" in warnings[0]
 
 
@@ -103,9 +103,9 @@ def test_the_draft_of_a_killed_run_does_not_count_and_goes_away(tmp_path: Path) 
     snapshots = Snapshots(tmp_path, keep=2)
     whole = put(snapshots, 1)
     shutil.copytree(whole, tmp_path / ".draft-000000002")
-    found, _ = snapshots.newest()
-    assert found is not None
-    assert found.folder == whole
+    snapshot, _ = snapshots.newest()
+    assert snapshot is not None
+    assert snapshot.folder == whole
     put(snapshots, 3)
     assert not list(tmp_path.glob(".draft-*"))
 
@@ -115,6 +115,6 @@ def test_a_damaged_one_of_the_same_update_is_replaced(tmp_path: Path) -> None:
     put(snapshots, 1)
     damage(put(snapshots, 2) / STATE)
     put(snapshots, 2)
-    found, warnings = snapshots.newest()
-    assert found is not None
-    assert (found.state["updates"], warnings) == (2, [])
+    snapshot, warnings = snapshots.newest()
+    assert snapshot is not None
+    assert (snapshot.state["updates"], warnings) == (2, [])

@@ -11,8 +11,8 @@ RECOVERY_POINT = 6
 
 
 def _begins_picture(byte: int) -> bool:
-    """Whether a slice that begins with this byte opens a picture: macroblock 0, as Exp-Golomb one
-    set bit, then a slice type from 0 to 9, whose code fits the seven bits left.
+    """Tell whether a slice that begins with this byte opens a picture: macroblock 0, as Exp-Golomb
+    one set bit, then a slice type from 0 to 9, whose code fits the seven bits left.
     """
     rest = byte & 0x7F
     return byte >= 0x80 and (rest >= 0b0010000 or 0b0001000 <= rest <= 0b0001010)

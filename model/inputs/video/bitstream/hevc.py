@@ -107,7 +107,7 @@ class HevcInspector:
 
 
 def _may_hide_pictures(pps: bytes) -> bool:
-    """output_flag_present_flag: then slices can say that their picture is not shown."""
+    """Read output_flag_present_flag: slices can then say that their picture is not shown."""
     bits = "".join(f"{byte:08b}" for byte in pps)
     for _ in range(2):  # pps id and sps id, Exp-Golomb
         zeros = bits.find("1")

@@ -51,7 +51,7 @@ class MpegInspector(Inspector):
 
 
 def _plain_frame(data: bytes, at: int) -> bool:
-    """One whole frame (MPEG-2 may code its two fields apart) that changes no tables for others."""
+    """Tell whether it is a whole frame (MPEG-2 may code two fields apart) and changes no tables."""
     extension = data.find(EXTENSION, at)
     while extension >= 0 and len(data) > extension + 6:
         kind = data[extension + 4] >> 4

@@ -68,5 +68,5 @@ class ParameterSets:
         return self._open
 
     def close(self) -> None:
-        """The first picture has come."""
+        """Take no more sets: the first picture has come."""
         self._open = False

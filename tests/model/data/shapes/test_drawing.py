@@ -64,9 +64,12 @@ def test_motions_do_what_they_are_called(motion: str) -> None:
     for seed in range(20):
         moves, also = draw_motion(np.random.default_rng(seed), motion, "star", ROOM)
         track = moves.at(np.linspace(0, 1, 9))
-        travelled, growth = track.place[-1] - track.place[0], track.radius[-1] / track.radius[0]
+        travelled, growth = (
+            track.position[-1] - track.position[0],
+            track.radius[-1] / track.radius[0],
+        )
         turn = track.angle[-1] - track.angle[0]
-        speed = np.linalg.norm(np.diff(track.place, axis=0), axis=1)
+        speed = np.linalg.norm(np.diff(track.position, axis=0), axis=1)
         checks = {
             "left": travelled[0] < -0.15,
             "right": travelled[0] > 0.15,

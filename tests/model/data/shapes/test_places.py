@@ -20,9 +20,11 @@ from model.data.shapes.vocabulary import OUTLINES, REST
 def test_a_thing_at_rest_lies_where_its_phrases_say(seed: int) -> None:
     scene = draw_scene(np.random.default_rng(seed), Subject("red", "circle", REST))
     track = scene.motion.at(np.linspace(0, 1, 5))
-    assert np.ptp(track.place, axis=0).max() == np.ptp(track.radius) == np.ptp(track.angle) == 0
-    x, y = track.place[0]
-    said = " ".join(words for words in scene.places if words.startswith(("in ", "on ", "at ")))
+    assert np.ptp(track.position, axis=0).max() == np.ptp(track.radius) == np.ptp(track.angle) == 0
+    x, y = track.position[0]
+    said = " ".join(
+        words for words in scene.rest_phrases if words.startswith(("in ", "on ", "at "))
+    )
     assert ("left" in said) == (x < -0.15)
     assert ("right" in said) == (x > 0.15)
     assert ("top" in said) == (y < -0.15)
@@ -43,7 +45,7 @@ def test_a_thing_at_rest_is_turned_as_its_phrase_says(outline: str, seed: int) -
     seen = scene.motion.radii[0] >= LEAST_TURNING
     seen = seen and (outline != "circle" or scene.figure.bar is not None)
     said = [words[quarter]] if seen and away <= NEAR_STAND else []
-    assert [phrase for phrase in scene.places if phrase in words] == said
+    assert [phrase for phrase in scene.rest_phrases if phrase in words] == said
 
 
 def test_a_corner_is_also_at_both_of_its_sides() -> None:
