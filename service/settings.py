@@ -23,7 +23,6 @@ DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
 HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-
 ROOT_PATH = re.compile(r"[\w.~-]+(/[\w.~-]+)*", re.ASCII)
 
 # Where the defaults of a clip's bounds stand.
@@ -86,7 +85,10 @@ class Settings(BaseSettings):
     max_views: Count = Field(8, le=POOL.max_views, description="temporal views of one clip")
 
     max_duration_s: Seconds = Field(CLIP.max_duration_s, description="longest video")
-    max_pixels: Count = Field(CLIP.max_pixels, description="largest picture, width times height")
+    max_pixels: Count = Field(
+        CLIP.max_pixels,
+        description="largest picture, width times height; decode_memory_bytes bounds it too",
+    )
     max_side: Count = Field(CLIP.max_side, description="longest side of a picture")
     max_frames: Count = Field(CLIP.max_frames, description="frames of a video")
     decode_workers: Count | None = Field(None, description="decode processes; default: cores")
@@ -104,7 +106,10 @@ class Settings(BaseSettings):
         POOL.jobs_per_worker,
         description="clips after which a decode process is replaced; 1: a new one for each",
     )
-    decode_memory_bytes: Count = Field(POOL.memory_bytes, description="memory one decode may take")
+    decode_memory_bytes: Count = Field(
+        POOL.memory_bytes,
+        description="memory one decode may take; up to 28 bytes for each of max_pixels",
+    )
 
     max_connections: Count = Field(1000, description="open connections")
     header_timeout_s: Seconds = Field(10.0, description="time for a request's headers")
@@ -205,6 +210,7 @@ class Settings(BaseSettings):
             max_decode_s=self.decode_timeout_s,
             budget_s=self.decode_budget_s,
             memory_bytes=self.decode_memory_bytes,
+            libav_alloc_bytes=max(POOL.libav_alloc_bytes, 4 * self.max_pixels),
             jobs_per_worker=self.decode_clips_per_worker,
             sandbox=self.sandbox,
         )

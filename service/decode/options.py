@@ -18,7 +18,7 @@ class PoolOptions(BaseModel):
         max_decode_s: Seconds of wall time for a job; the same is allowed of processor time.
         budget_s: Seconds of processor time that the exact frame rule may take by `auto`.
         memory_bytes: What a job may allocate beside the frames it returns.
-        libav_alloc_bytes: The largest single allocation of FFmpeg.
+        libav_alloc_bytes: The largest single allocation of FFmpeg; a picture as RGB is one.
         open_files: Descriptors of a worker.
         spares: Workers that stand by beyond those that may work at once: for one that is killed,
             and for clips behind a slow one.

@@ -14,6 +14,7 @@ from service.access.admission import Admission
 from service.access.auth import Access
 from service.contract.errors import ApiError
 from service.inference.engine import Engine
+from service.lifecycle.decode_memory import warn_of_too_little_memory
 from service.lifecycle.engine_loader import EngineLoader
 from service.lifecycle.gauges import watch_server
 from service.lifecycle.readiness import Readiness
@@ -77,6 +78,7 @@ class ServiceState:
 
     def begin(self) -> None:
         """Load in the background; the server listens meanwhile and answers 503."""
+        warn_of_too_little_memory(self.settings)
         self.access.start()
         if self.cache is not None:
             self.cache.start()
