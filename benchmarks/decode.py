@@ -141,7 +141,7 @@ PEERS: dict[str, Callable[[Path, int], Fetch]] = {
 
 
 def contestants(path: Path, threads: int, long: bool) -> tuple[dict[str, Fetch], dict[str, str]]:
-    """Who runs, and why others do not."""
+    """Tell who runs, and why others do not."""
     running: dict[str, Fetch] = {OURS: ours(path, threads)}
     running[OURS_KEYED] = ours(path, threads, FrameRule.KEYFRAMES)
     missing: dict[str, str] = {}

@@ -64,7 +64,7 @@ FORMS = (
 
 
 def timed(path: Path, plan: Plan) -> tuple[float, Clip]:
-    """Milliseconds of this process's processors, and the clip."""
+    """Return the milliseconds of this process's processors, and the clip."""
     started = time.process_time()
     with path.open("rb") as source:
         clip = decode_clip(source, SPEC, plan=plan)
@@ -72,7 +72,7 @@ def timed(path: Path, plan: Plan) -> tuple[float, Clip]:
 
 
 def row_of(form: Form, path: Path, rounds: int) -> dict[str, Any]:
-    """The table line of one codec, its two ways in turns."""
+    """Make the table line of one codec, its two ways in turns."""
     planned, full = [], []
     for _ in range(rounds):
         planned_ms, some = timed(path, "auto")

@@ -89,7 +89,7 @@ def _timed(client: httpx.Client, video_id: str, labels: Sequence[str]) -> tuple[
 
 
 def forget_peak(pid: int) -> float:
-    """What the process has now, which counts as its peak from here on (Linux)."""
+    """Count what the process has now as its peak from here on (Linux), and return it."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return peak_mb(pid)
 
@@ -102,7 +102,7 @@ def peak_mb(pid: int) -> float:
 
 
 def score_macs(c: ModelConfig, labels: int) -> float:
-    """Of the score head on one clip: keys and values of the patches once, the rest per label."""
+    """Count those of the score head on one clip: keys and values once, the rest per label."""
     e, p = c.embed_dim, c.num_patches
     per_label = 2 * e * e + 2 * p * e + 8 * e * e  # query and output, attention, MLP
     return c.prompt_layers * (labels * per_label + 2 * p * e * e) + labels * e

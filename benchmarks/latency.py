@@ -78,7 +78,7 @@ def our_servers(missing: Container[str]) -> dict[str, tuple[str, ...]]:
 
 
 def transformers_here(clip: bytes) -> dict[str, Callable[[], Any]]:
-    """What a script does without a server, for labels that it has never seen."""
+    """Do what a script does without a server, for labels that it has never seen."""
     folder = pretrained(VARIANT)
     pipelines = {p: Pipeline(folder, p, available_cpus()) for p in PEER_PRECISIONS}
 

@@ -137,7 +137,7 @@ def _median(requests: list[list[Span]]) -> list[Span]:
 
 
 def stages_of(spans: list[Span]) -> dict[str, float]:
-    """Milliseconds by stage; what no stage covers stands beside them."""
+    """Return milliseconds by stage; what no stage covers stands beside them."""
     whole, *stages = spans
     taken = {name: sum(s.end_ms - s.start_ms for s in stages if s.name == name) for name in STAGES}
     covered, last = 0.0, 0.0
@@ -148,7 +148,7 @@ def stages_of(spans: list[Span]) -> dict[str, float]:
 
 
 def operations_of(bundle: Bundle, rounds: int = 5) -> dict[str, float]:
-    """Milliseconds of one clip in the fp32 video encoder by kind of operation, largest first."""
+    """Measure the kinds of operation of the fp32 video encoder: ms a clip, largest first."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

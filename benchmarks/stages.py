@@ -59,7 +59,7 @@ def labels(count: int) -> list[str]:
 
 
 def encoded(spec: Any, config: Any, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """What a clip and its labels may be encoded to: video, context (1,…), text (1,K,D)."""
+    """Make what a clip and its labels may be encoded to: video, context (1,…), text (1,K,D)."""
     random = np.random.default_rng(0)
     patches = (spec.image_size // config.vision_config.patch_size) ** 2
     shapes = {"video": (1, 1), "context": (1, patches), "text": (1, count)}
@@ -71,7 +71,7 @@ def encoded(spec: Any, config: Any, count: int) -> tuple[dict[str, np.ndarray], 
 
 
 def text(theirs: Any, runtimes: Mapping[str, Runtime], ids: np.ndarray) -> Any:
-    """Who encodes labels, and who does not run."""
+    """Tell who encodes labels, and who does not run."""
     tokens = torch.from_numpy(ids)
     peers, missing = torch_modes(
         "transformers", lambda: theirs.get_text_features(input_ids=tokens).pooler_output
@@ -83,7 +83,7 @@ def text(theirs: Any, runtimes: Mapping[str, Runtime], ids: np.ndarray) -> Any:
 
 
 def score(theirs: Any, runtimes: Mapping[str, Runtime], features: Any, vectors: np.ndarray) -> Any:
-    """Who scores labels, and who does not run."""
+    """Tell who scores labels, and who does not run."""
     video, context = (torch.from_numpy(features[name]) for name in ("video", "context"))
     labels = torch.from_numpy(vectors)
 

@@ -59,7 +59,7 @@ ENV_FILE=.env
 
 
 def example() -> str:
-    """The whole file."""
+    """Write the whole file."""
     return HEAD + "".join(_entry(name) for name in Settings.model_fields)
 
 

@@ -49,7 +49,7 @@ class Device(Protocol):
         """Run it; return the most MiB that were in use meanwhile."""
 
     def kernel_ms(self, run: Callable[[], Any]) -> float | None:
-        """Milliseconds that the device computes, without copies to and from it; None: unknown."""
+        """Measure the milliseconds that the device computes, copies left out; None: unknown."""
 
 
 class Processor:
@@ -63,22 +63,22 @@ class Processor:
         return {"device": "rehearsal on the processor, no GPU"}
 
     def matrix_peak(self, dtype: torch.dtype) -> float:
-        """Of products that take no time."""
+        """Return that of products that take no time."""
         return matrix_peak(dtype, (256, 512))
 
     def page_locked(self, frames: np.ndarray) -> np.ndarray:
-        """As they are."""
+        """Return them as they are."""
         return frames
 
     def synchronise(self) -> None:
-        """Nothing is queued."""
+        """Do nothing: nothing is queued."""
 
     def used_mib(self) -> float | None:
         """Not asked."""
         return None
 
     def peak_mib(self, run: Callable[[], Any]) -> float | None:
-        """Only runs it."""
+        """Run it, nothing more."""
         run()
         return None
 
@@ -110,7 +110,7 @@ class Card:
         }
 
     def matrix_peak(self, dtype: torch.dtype) -> float:
-        """Of products of up to 16384²."""
+        """Measure that of products of up to 16384²."""
         peak = gpu_matrix_peak(dtype)
         _forget()
         return peak
@@ -120,11 +120,11 @@ class Card:
         return torch.from_numpy(frames).pin_memory().numpy()
 
     def synchronise(self) -> None:
-        """Of all streams, also those of other libraries in this process."""
+        """Wait for all streams, also those of other libraries in this process."""
         torch.cuda.synchronize()
 
     def used_mib(self) -> float | None:
-        """As the driver counts, for any library; what torch only keeps is given back first."""
+        """Ask the driver, which counts for any library, once torch has given back what it keeps."""
         _forget()
         free, total = torch.cuda.mem_get_info()
         return (total - free) / MIB
@@ -137,7 +137,7 @@ class Card:
         return max(seen)
 
     def kernel_ms(self, run: Callable[[], Any]) -> float | None:
-        """As the driver's profiler counts the kernels of all libraries in this process."""
+        """Ask the driver's profiler, which counts the kernels of all libraries in this process."""
         torch.cuda.synchronize()
         try:
             with torch.profiler.profile(
@@ -170,7 +170,7 @@ def find_device(requested: str) -> Device:
 
 
 def driver_version() -> str | None:
-    """As nvidia-smi says it; None where it is not installed."""
+    """Return it as nvidia-smi says it; None where it is not installed."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

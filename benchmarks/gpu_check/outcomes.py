@@ -39,7 +39,7 @@ def attempted(what: Mapping[str, Any], run: Callable[[], Mapping[str, Any]]) -> 
 
 
 def opened(what: Mapping[str, Any], make: Callable[[], Value]) -> tuple[Value | None, Row | None]:
-    """What `make` gives; where it raises, the row that says why."""
+    """Return what `make` gives; where it raises, the row that says why."""
     try:
         return make(), None
     except Exception as error:
@@ -69,7 +69,7 @@ def one_line(error: BaseException) -> str:
 
 
 def name_of(row: Row) -> str:
-    """What a row is about, in words."""
+    """Say in words what a row is about."""
     names = {k: row[k] for k in NAMES if row.get(k)}
     return " ".join(f"{k} {v}" if isinstance(v, int) else v for k, v in names.items())
 

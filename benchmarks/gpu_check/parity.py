@@ -38,7 +38,7 @@ def parity(check: Check) -> Iterator[Row]:
 
 
 def _expected(check: Check, variant: str) -> tuple[Any, np.ndarray, Answers]:
-    """What is shown, texts, and torch's answers."""
+    """Return what is shown, texts, and torch's answers."""
     from benchmarks.gpu_check.clips import shown, texts
     from benchmarks.gpu_check.torch_network import TorchNetwork
 

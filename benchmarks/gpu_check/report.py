@@ -141,7 +141,7 @@ def _has_figures(row: Row) -> bool:
 
 
 def _figures(row: Row) -> Row:
-    """What a table shows of a row."""
+    """Return what a table shows of a row."""
     shown = {k: v for k, v in row.items() if k not in HIDDEN}
     return {k: f"{v:.{DIGITS[k]}f}" if k in DIGITS else v for k, v in shown.items()}
 

@@ -12,7 +12,7 @@ from model.network.xclip import XClip
 
 
 def to_official(net: XClip) -> dict[str, State]:
-    """What an official `.pth` holds: `{"model": tensors}`. ValueError for an ablated network."""
+    """Make what an official `.pth` holds, `{"model": tensors}`. ValueError for an ablated one."""
     _refuse_ablated(net.config)
     return {"model": to_layout(net.state_dict(), "official")}
 

@@ -52,7 +52,7 @@ def autocast(precision: str) -> AbstractContextManager[Any]:
 
 
 def server_arguments(description: str | None) -> argparse.Namespace:
-    """What a server around the pipeline is told on its command line."""
+    """Return what a server around the pipeline is told on its command line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
