@@ -47,14 +47,17 @@ from service.decode.sample_clip import SAMPLE_CLIP
 
 Decode = Callable[[BinaryIO, Job, Setup], Clip]
 SOCKET, STDERR = 0, 2
-# mallopt(3), and glibc's own value at the start.
-M_MMAP_THRESHOLD, MAPPED_FROM_BYTES = -3, 128 << 10
+# mallopt(3): blocks from one size on are mapped by themselves, and freed memory stays at hand until
+# there is so much of it. Larger values and what fits into the memory limit depends on the clips
+# before; smaller ones, and the same pages are cleared again and again within a clip.
+M_MMAP_THRESHOLD, MAPPED_FROM_BYTES = -3, 512 << 10
+M_TRIM_THRESHOLD, TRIMMED_FROM_BYTES = -1, 4 << 20
 FILES_PER_JOB = 2
 # PyAV's command line, and its downloader of sample files.
 NOT_FOR_DECODING = ("av.__main__", "av.datasets")
 # What may stay allocated between two clips that follow each other, and when no clip has come for
 # a while.
-KEPT_AT_WORK_BYTES, KEPT_AT_REST_BYTES = 24 << 20, 1 << 20
+KEPT_AT_WORK_BYTES, KEPT_AT_REST_BYTES = 8 << 20, 1 << 20
 REST_MS = 300
 
 
@@ -103,12 +106,14 @@ def run(decode: Decode = decode_upload) -> None:
 
 
 def fix_allocator() -> None:
-    """Have every large block mapped by itself, whatever was decoded before.
+    """Have glibc keep the sizes above, whatever was decoded before.
 
-    glibc raises that size after the first large block that is freed: what fits into the memory
-    limit would then depend on the clips before.
+    Left alone it raises them when large blocks are freed: what fits into the memory limit would
+    then depend on the clips before.
     """
-    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
+    libc.mallopt(M_TRIM_THRESHOLD, TRIMMED_FROM_BYTES)
 
 
 def warm_up() -> None:

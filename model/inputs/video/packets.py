@@ -103,14 +103,18 @@ def _classifier(video: OpenVideo) -> Classify:
 
 def changes_decoder(packet: Any, video: OpenVideo) -> bool:
     """Return whether a packet brings what later ones are decoded with: parameters or a palette."""
-    if packet.has_sidedata("new_extradata"):
-        return bytes(packet.get_sidedata("new_extradata")) != video.context.extradata
-    return any(packet.has_sidedata(kind) for kind in CHANGES)
+    for side in packet.iter_sidedata():
+        if side.data_type == "new_extradata":
+            if bytes(side) != video.context.extradata:
+                return True
+        elif side.data_type in CHANGES:
+            return True
+    return False
 
 
 def check_clear(packet: Any) -> None:
     """Refuse encrypted packets: they decode to noise."""
-    if packet.has_sidedata("encryption_info"):
+    if any(side.data_type == "encryption_info" for side in packet.iter_sidedata()):
         raise Encrypted
 
 
