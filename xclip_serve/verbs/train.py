@@ -111,6 +111,8 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"going on with {run} as {settings} says; delete that folder to start over")
     else:
         if options.source is None:
+            if not DEMO.is_dir():
+                raise ValueError("say what to start from, with --from: the demo is not installed")
             _say(ONLY_SHAPES)
         request = Request(
             Source(
