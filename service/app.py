@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from export.runtime import Runtime
 from service.api.addresses import Addresses
 from service.api.middleware import RequestContext
+from service.api.openapi import DESCRIPTION, TAGS, use_document
 from service.api.ops import add_ops
 from service.api.problems import install_handlers
 from service.api.routes import make_routes
@@ -62,8 +63,8 @@ def create_app(
         title="xclip-serve",
         summary="Open-vocabulary video classification: a clip and labels in, ranked labels out.",
         version=_version(),
-        # Beside the document, whatever prefix a proxy puts before both.
-        servers=[{"url": ".", "description": "this server"}],
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -72,7 +73,8 @@ def create_app(
     )
     app.state.server, app.state.reloader = server, reloader
     install_handlers(app)
-    app.include_router(make_routes(server), tags=["API"])
+    app.include_router(make_routes(server))
+    use_document(app)
     _add_page(app)
     if ops_listener is None:
         add_ops(app, server, app.openapi)
@@ -89,7 +91,7 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )

@@ -175,7 +175,8 @@ class Settings(BaseSettings):
         description="names that clients may call this server by, with commas between; default: any",
     )
     trusted_proxies: str = Field(
-        "127.0.0.1", description="addresses or networks whose X-Forwarded-For is believed"
+        "127.0.0.1",
+        description="addresses or networks whose X-Forwarded-For and -Prefix are believed",
     )
     ops_port: int | None = Field(
         None, ge=0, le=65535, description="port for /metrics and /docs, away from the API's"

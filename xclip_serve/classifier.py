@@ -14,11 +14,12 @@ from typing import Any, Self, TypeVar, Unpack
 from export.runtime import DeviceMemoryError
 from model.files import open_regular
 from model.inputs import VideoError
-from service.api.multipart import Form
-from service.api.request import parse_request
+from service.api.json_fields import body_of
+from service.api.request import check_request
 from service.contract.answer import Classification
+from service.contract.body import ClassifyBody
 from service.contract.errors import ApiError
-from service.contract.request import KnownClip, UploadedClip
+from service.contract.request import ClassifyRequest, KnownClip, UploadedClip
 from service.contract.upload import Upload, UploadWriter
 from service.inference.engine import Engine
 from service.lifecycle.engine_loader import EngineLoader
@@ -27,7 +28,7 @@ from service.telemetry.engine_telemetry import EngineTelemetry
 from service.telemetry.metrics import Metrics
 from xclip_serve.errors import ClassifyError
 from xclip_serve.many import Answered, as_they_come
-from xclip_serve.question import Fields, Options, Video, form_fields
+from xclip_serve.question import Options, OptionsAndId, Question, Video, question
 
 CHUNK_BYTES = 1 << 20
 WAITING_PER_WORKER = 2  # clips that wait while one is decoded: nobody is ever without work
@@ -68,17 +69,15 @@ class Classifier:
         self,
         video: Video | None = None,
         labels: Sequence[str] = (),
-        *,
-        video_id: str | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[OptionsAndId],
     ) -> Classification:
         """Rank labels for a clip.
 
         Args:
             video: Path of a file, its bytes, or a binary stream.
             labels: What may be seen; each a word or a phrase.
-            video_id: In place of `video`: of an earlier answer of this classifier.
-            **options: See `xclip_serve.question.Options`.
+            **options: See `xclip_serve.question.Options`; `video_id` of an earlier answer of this
+                classifier takes the place of `video`.
 
         Returns:
             The answer, best label first: the same as a server's.
@@ -87,10 +86,7 @@ class Classifier:
             ClassifyError: Why there is none.
             OSError: The file cannot be read.
         """
-        fields = form_fields(labels, options)
-        if video_id is not None:
-            fields["video_id"] = [video_id]
-        future = self._submit(video, fields)
+        future = self._submit(video, question(labels, options))
         try:
             return future.result()
         finally:
@@ -115,9 +111,9 @@ class Classifier:
         Yields:
             Each clip with its answer, or with the ClassifyError that it got instead.
         """
-        fields = form_fields(labels, options)
+        asked = question(labels, options)
         enough = self._engine.pool.workers * (1 + WAITING_PER_WORKER)
-        return as_they_come(videos, lambda video: self._submit(video, fields), at_once or enough)
+        return as_they_come(videos, lambda video: self._submit(video, asked), at_once or enough)
 
     def close(self) -> None:
         """End the decode workers and the runtime; questions under way are dropped."""
@@ -145,23 +141,27 @@ class Classifier:
         await engine.pool.stop()
         await asyncio.to_thread(engine.close)
 
-    def _submit(self, video: Video | None, fields: Fields) -> Future[Classification]:
+    def _submit(self, video: Video | None, asked: Question) -> Future[Classification]:
         if not self._thread.is_alive():
             raise RuntimeError("the classifier is closed")
-        return asyncio.run_coroutine_threadsafe(self._classify(video, fields), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._classify(video, asked), self._loop)
 
-    async def _classify(self, video: Video | None, fields: Fields) -> Classification:
-        form = Form(dict(fields))
+    async def _classify(self, video: Video | None, asked: Question) -> Classification:
+        upload: Upload | None = None
         try:
             if video is not None:
-                form.upload = await asyncio.to_thread(_open, video, self._settings.upload_dir)
-            asked = await asyncio.to_thread(parse_request, form, self._settings)
-            assert isinstance(asked.clip, UploadedClip | KnownClip)  # addresses are refused
-            return await self._engine.classify(asked.clip, asked.question)
+                upload = await asyncio.to_thread(_open, video, self._settings.upload_dir)
+            request = await asyncio.to_thread(self._checked, asked, upload)
+            assert isinstance(request.clip, UploadedClip | KnownClip)  # addresses are refused
+            return await self._engine.classify(request.clip, request.question)
         except (ApiError, VideoError, MemoryError, DeviceMemoryError) as error:
             raise _problem(error) from error
         finally:
-            form.close()
+            if upload is not None:
+                upload.close()
+
+    def _checked(self, asked: Question, upload: Upload | None) -> ClassifyRequest:
+        return check_request(body_of(asked, ClassifyBody), upload, self._settings)
 
 
 def _open(video: Video, upload_dir: Path | None) -> Upload:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Self, TypeVar, Unpack
+from typing import Any, BinaryIO, Generic, Self, TypeVar, Unpack
 
 import httpx
 from pydantic import ValidationError
@@ -21,22 +21,31 @@ from pydantic import ValidationError
 from service.contract.answer import Classification, Problem
 from xclip_serve.errors import ClassifyError
 from xclip_serve.many import Answered, as_they_come, as_they_come_async
-from xclip_serve.question import Fields, Options, Video, form_fields
+from xclip_serve.question import (
+    Options,
+    OptionsAndSource,
+    Question,
+    Video,
+    form_fields,
+    question,
+)
 
 TIMEOUT_S = 120.0  # of an upload, and of the answer: the server's own limits end before
 RETRIES = 5
 LONGEST_RETRY_S = 60
 AT_ONCE = 8
 BUSY = (429, 503)
+CLASSIFY = "v1/classify"
 
 V = TypeVar("V", bound=Video)
+Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
-class _Question:
-    """One request, which can be sent again if its clip can be read again."""
+class _Request:
+    """One question, which can be sent again if its clip can be read again."""
 
-    def __init__(self, fields: Fields, video: BinaryIO | None) -> None:
-        self._fields, self._video = fields, video
+    def __init__(self, asked: Question, video: BinaryIO | None) -> None:
+        self._asked, self._video = asked, video
         self._sent = False
 
     @property
@@ -44,17 +53,15 @@ class _Question:
         """Whether the clip is still to be had from its beginning."""
         return not self._sent or self._video is None or self._video.seekable()
 
-    def parts(self) -> list[tuple[str, Any]]:
-        """Return the parts of the form, the clip last."""
+    def content(self) -> dict[str, Any]:
+        """Return the body as arguments of httpx: JSON, or a form with the clip last."""
         self._sent = True
-        parts: list[tuple[str, Any]] = [
-            (name, (None, value)) for name, values in self._fields.items() for value in values
-        ]
-        if self._video is not None:
-            # What cannot be read twice has no length either: it is sent in chunks.
-            video = self._video if self._video.seekable() else _ReadOnce(self._video)
-            parts.append(("video", ("clip", video, "application/octet-stream")))
-        return parts
+        if self._video is None:
+            return {"json": self._asked}
+        # What cannot be read twice has no length either: it is sent in chunks.
+        video = self._video if self._video.seekable() else _ReadOnce(self._video)
+        parts: dict[str, Any] = {n: (None, text) for n, text in form_fields(self._asked).items()}
+        return {"files": {**parts, "video": ("clip", video, "application/octet-stream")}}
 
 
 class _ReadOnce:
@@ -65,27 +72,17 @@ class _ReadOnce:
 
 
 @contextmanager
-def _question(
-    video: Video | None,
-    labels: Sequence[str],
-    video_id: str | None,
-    video_url: str | None,
-    options: Options,
-) -> Iterator[_Question]:
+def _request(video: Video | None, asked: Question) -> Iterator[_Request]:
     """Open the clip for as long as the question is asked; a caller's stream stays open."""
-    fields = form_fields(labels, options)
-    for name, value in (("video_id", video_id), ("video_url", video_url)):
-        if value is not None:
-            fields[name] = [value]
     if video is None:
-        yield _Question(fields, None)
+        yield _Request(asked, None)
     elif isinstance(video, bytes):
-        yield _Question(fields, io.BytesIO(video))
+        yield _Request(asked, io.BytesIO(video))
     elif isinstance(video, str | os.PathLike):
         with open(video, "rb") as file:
-            yield _Question(fields, file)
+            yield _Request(asked, file)
     else:
-        yield _Question(fields, video)
+        yield _Request(asked, video)
 
 
 def _read(response: httpx.Response) -> Classification:
@@ -116,12 +113,12 @@ def _retry_after_s(response: httpx.Response) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() else None
 
 
-def _pause_s(response: httpx.Response, question: _Question, attempt: int, retries: int) -> int:
+def _pause_s(response: httpx.Response, request: _Request, attempt: int, retries: int) -> int:
     """Return for how long to wait before asking again; -1 for not asking again."""
     wait_s = _retry_after_s(response)
     if response.status_code not in BUSY or wait_s is None or wait_s > LONGEST_RETRY_S:
         return -1
-    return wait_s if attempt < retries and question.can_be_sent else -1
+    return wait_s if attempt < retries and request.can_be_sent else -1
 
 
 def _unreachable(url: httpx.URL, error: httpx.TransportError) -> ClassifyError:
@@ -129,20 +126,10 @@ def _unreachable(url: httpx.URL, error: httpx.TransportError) -> ClassifyError:
     return ClassifyError("unreachable", f"no answer from {url}: {reason}; is the server running?")
 
 
-def _options(api_key: str | None, timeout_s: float) -> dict[str, Any]:
-    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-    return {"headers": headers, "timeout": timeout_s}
+class _Remote(Generic[Http]):
+    """The connections to a server, and how it is asked."""
 
-
-class Client:
-    """A server, asked from plain code; may be used by several threads.
-
-    Args:
-        url: Address of the server, such as http://127.0.0.1:8000, with its prefix if it has one.
-        api_key: Where the server asks for one.
-        retries: How often to ask again where the server is busy and says when.
-        timeout_s: Seconds without a byte, sent or received, after which to give up.
-    """
+    _make: type[Http]
 
     def __init__(
         self,
@@ -152,26 +139,36 @@ class Client:
         retries: int = RETRIES,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._retries = retries
-        self._http = httpx.Client(base_url=url, **_options(api_key, timeout_s))
+        self._http: Http = self._make(base_url=url, headers=headers, timeout=timeout_s)
+
+
+class Client(_Remote[httpx.Client]):
+    """A server, asked from plain code; may be used by several threads.
+
+    Args:
+        url: Address of the server, such as http://127.0.0.1:8000, with its prefix if it has one.
+        api_key: Where the server asks for one.
+        retries: How often to ask again where the server is busy and says when.
+        timeout_s: Seconds without a byte, sent or received, after which to give up.
+    """
+
+    _make = httpx.Client
 
     def classify(
         self,
         video: Video | None = None,
         labels: Sequence[str] = (),
-        *,
-        video_id: str | None = None,
-        video_url: str | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[OptionsAndSource],
     ) -> Classification:
         """Rank labels for a clip.
 
         Args:
             video: Path of a file, its bytes, or a binary stream.
             labels: What may be seen; each a word or a phrase.
-            video_id: In place of `video`: of an earlier answer.
-            video_url: In place of `video`: an address that the server may fetch.
-            **options: See `xclip_serve.question.Options`.
+            **options: See `xclip_serve.question.Options`; in place of `video`, `video_id` of an
+                earlier answer or `video_url`, an address that the server may fetch.
 
         Returns:
             The answer, best label first.
@@ -180,13 +177,13 @@ class Client:
             ClassifyError: Why there is none.
             OSError: The file cannot be read.
         """
-        with _question(video, labels, video_id, video_url, options) as question:
+        with _request(video, question(labels, options)) as request:
             for attempt in range(self._retries + 1):
                 try:
-                    response = self._http.post("classify", files=question.parts())
+                    response = self._http.post(CLASSIFY, **request.content())
                 except httpx.TransportError as error:
                     raise _unreachable(self._http.base_url, error) from error
-                pause_s = _pause_s(response, question, attempt, self._retries)
+                pause_s = _pause_s(response, request, attempt, self._retries)
                 if pause_s < 0:
                     break
                 time.sleep(pause_s)
@@ -223,37 +220,25 @@ class Client:
         self.close()
 
 
-class AsyncClient:
+class AsyncClient(_Remote[httpx.AsyncClient]):
     """A server, asked from asynchronous code. Arguments and answers are those of `Client`."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        retries: int = RETRIES,
-        timeout_s: float = TIMEOUT_S,
-    ) -> None:
-        self._retries = retries
-        self._http = httpx.AsyncClient(base_url=url, **_options(api_key, timeout_s))
+    _make = httpx.AsyncClient
 
     async def classify(
         self,
         video: Video | None = None,
         labels: Sequence[str] = (),
-        *,
-        video_id: str | None = None,
-        video_url: str | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[OptionsAndSource],
     ) -> Classification:
         """Rank labels for a clip; see `Client.classify`."""
-        with _question(video, labels, video_id, video_url, options) as question:
+        with _request(video, question(labels, options)) as request:
             for attempt in range(self._retries + 1):
                 try:
-                    response = await self._http.post("classify", files=question.parts())
+                    response = await self._http.post(CLASSIFY, **request.content())
                 except httpx.TransportError as error:
                     raise _unreachable(self._http.base_url, error) from error
-                pause_s = _pause_s(response, question, attempt, self._retries)
+                pause_s = _pause_s(response, request, attempt, self._retries)
                 if pause_s < 0:
                     break
                 await asyncio.sleep(pause_s)

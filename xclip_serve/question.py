@@ -1,18 +1,19 @@
-"""What is asked about a clip, as keyword arguments and as the fields of the API's form."""
+"""What is asked about a clip: keyword arguments, JSON, and the fields of a form."""
 
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Sequence
-from typing import BinaryIO, TypedDict
+from typing import Any, BinaryIO, TypedDict
 
 Video = str | os.PathLike[str] | bytes | BinaryIO
 """A clip: the path of a file, its bytes, or a stream (from its beginning, if it can seek)."""
 
 
 class Options(TypedDict, total=False):
-    """The optional fields of POST /classify; None counts as not given.
+    """The optional fields of POST /v1/classify; None counts as not given.
 
     Attributes:
         label_set: Name of a list stored in the bundle, instead of labels.
@@ -35,35 +36,62 @@ class Options(TypedDict, total=False):
     frame_rule: str | None
 
 
-Fields = dict[str, list[str]]
+class OptionsAndId(Options, total=False):
+    """`Options`, and in place of the clip `video_id`: the id of an earlier answer."""
+
+    video_id: str | None
 
 
-def form_fields(labels: Sequence[str], options: Options) -> Fields:
-    """Return the text fields of a form.
+class OptionsAndSource(OptionsAndId, total=False):
+    """`OptionsAndId`, and in place of the clip `video_url`: an address the server may fetch."""
+
+    video_url: str | None
+
+
+Question = dict[str, Any]
+SOURCES = {"video_id": "id", "video_url": "url"}
+
+
+def question(labels: Sequence[str], options: Options) -> Question:
+    """Return what is asked as the JSON of POST /v1/classify, without the bytes of a clip.
 
     Raises:
         TypeError: `labels` is one text instead of several, or an option has no such name.
     """
     if isinstance(labels, str):
         raise TypeError("labels is one text; give a list of labels")
-    if unknown := sorted(set(options) - Options.__annotations__.keys()):
-        raise TypeError(
-            f"there is no option {unknown[0]!r}; there are {', '.join(Options.__annotations__)}"
-        )
-    # One JSON array: a label that looks like a list stays one label.
-    fields: Fields = {"labels": [json.dumps(list(labels))]} if labels else {}
-    for name, value in options.items():
-        if isinstance(value, str):
-            fields[name] = [value]
-        elif isinstance(value, float):
-            fields[name] = [_seconds(value)]
-        elif isinstance(value, Sequence):
-            fields[name] = list(value)
-        elif value is not None:
-            fields[name] = [str(value)]
-    return fields
+    if unknown := sorted(options.keys() - OptionsAndSource.__annotations__.keys()):
+        names = ", ".join(Options.__annotations__)
+        raise TypeError(f"there is no option {unknown[0]!r}; there are {names}")
+    given = {name: _plain(value) for name, value in options.items() if value is not None}
+    source = {SOURCES[name]: given.pop(name) for name in SOURCES if name in given}
+    if (template := given.pop("template", None)) is not None:
+        given["templates"] = [template] if isinstance(template, str) else list(template)
+    return {
+        **({"video": source} if source else {}),
+        **({"labels": list(labels)} if labels else {}),
+        **given,
+    }
 
 
-def _seconds(value: float) -> str:
-    text = repr(value)
-    return f"{value:.9f}" if "e" in text else text
+def form_fields(question: Question) -> dict[str, str]:
+    """Return the same as the fields of a form, beside which the clip is sent as a file."""
+    fields = {name: _text(value) for name, value in question.items() if name != "video"}
+    if "templates" in fields:
+        fields["template"] = fields.pop("templates")
+    source = question.get("video", {})
+    return fields | {name: source[key] for name, key in SOURCES.items() if key in source}
+
+
+def _text(value: Any) -> str:
+    # Lists as one JSON array: a label that looks like a list stays one label.
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy as one of Python."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "__index__"):
+        return operator.index(value)
+    return float(value) if hasattr(value, "__float__") else value

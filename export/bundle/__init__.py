@@ -3,6 +3,7 @@
 from export.bundle.errors import BundleError
 from export.bundle.labels import LabelSet
 from export.bundle.manifest import (
+    BundleDescription,
     BundleManifest,
     EngineInfo,
     GraphInfo,
@@ -16,6 +17,7 @@ from export.bundle.reading import Bundle, open_bundle
 
 __all__ = [
     "Bundle",
+    "BundleDescription",
     "BundleError",
     "BundleManifest",
     "EngineInfo",

@@ -146,8 +146,8 @@ class LabelSetInfo(_Part):
     prompts: BundlePath
 
 
-class BundleManifest(_Part):
-    """The whole of `bundle.json`. `files` has the SHA-256 of every other file.
+class BundleDescription(_Part):
+    """What a bundle says of its network: `bundle.json` without the hashes of its files.
 
     `logit_scale` is what cosines were multiplied with (the exponential of the network's parameter),
     `logit_bias` what was then added: not 0 where each label was trained for itself, by a sigmoid.
@@ -172,8 +172,13 @@ class BundleManifest(_Part):
     labels: dict[str, LabelSetInfo] = Field(default_factory=dict)
     tokenizer: BundlePath = "tokenizer.json"
     tokenizer_hash: str
-    files: dict[BundlePath, str]
     versions: dict[str, str]
+
+
+class BundleManifest(BundleDescription):
+    """The whole of `bundle.json`. `files` has the SHA-256 of every other file."""
+
+    files: dict[BundlePath, str]
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -1,61 +1,74 @@
-"""A form, read from the socket within limits of size and time, whatever the headers claim.
-
-The body never lies in memory: a clip is written to the disk as it arrives.
-"""
+"""A form once it is read, and the simpler of the two ways to write one."""
 
 from __future__ import annotations
 
-import asyncio
-import time
+import difflib
 import urllib.parse
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from python_multipart.multipart import parse_options_header
-
-from service.api.multipart import (
-    CHARSET_FIELD,
-    Form,
-    FormLimits,
-    MultipartReader,
-    unknown_field,
-)
 from service.contract.errors import ApiError
+from service.contract.upload import Upload
 
-__all__ = ["Form", "FormLimits", "read_form"]
-
-MAX_BOUNDARY_BYTES = 200
-SEND_WITHIN_S = 10.0  # how long a sender is given before it is measured …
-LEAST_BYTES_PER_S = 4 << 10  # … and what must arrive on average from then on
-# Small forms are parsed where they arrive. What is larger may have to wait for the disk, and must
-# not make others wait with it.
-IN_THREAD_AFTER_BYTES = 64 << 10
+CHARSET_FIELD = "_charset_"  # of HTML: the browser fills in the form's encoding
 
 
-class _Reader(Protocol):
-    complete: bool
+@dataclass(frozen=True)
+class BodyLimits:
+    """Bounds of the body of a request.
 
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> Form: ...
-    def close(self) -> None: ...
+    Attributes:
+        fields: Names of the text fields that a form may have.
+        file_field: Name of the file's.
+        max_body_bytes: Size of all of it, as it is sent.
+        max_parts: Number of parts of a form.
+        max_values: Number of values, names and brackets of JSON.
+        max_text_bytes: Size of everything but the clip.
+        timeout_s: Seconds until it is in.
+        idle_timeout_s: Seconds without a byte.
+        directory: Where the clip lies meanwhile; None for the system's.
+    """
+
+    fields: frozenset[str]
+    file_field: str
+    max_body_bytes: int
+    max_parts: int
+    max_values: int
+    max_text_bytes: int
+    timeout_s: float
+    idle_timeout_s: float
+    directory: Path | None = None
 
 
-class _UrlencodedReader:
+@dataclass
+class Form:
+    """Text fields by name, in order, and the file if there is one."""
+
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    upload: Upload | None = None
+
+    def close(self) -> None:
+        """Drop the file."""
+        if self.upload is not None:
+            self.upload.close()
+
+
+class UrlencodedReader:
     """Reads application/x-www-form-urlencoded: text fields only."""
 
-    def __init__(self, limits: FormLimits) -> None:
+    def __init__(self, limits: BodyLimits) -> None:
         self.complete = False
         self._limits, self._body = limits, bytearray()
 
     def write(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
         self._body += data
         if len(self._body) > self._limits.max_text_bytes:
-            raise ApiError(
-                "upload_too_large",
-                f"the text fields are over {self._limits.max_text_bytes} bytes together",
-            )
+            raise text_too_large(self._limits)
 
     def finish(self) -> Form:
+        """Return the form."""
         try:
             pairs = urllib.parse.parse_qsl(
                 self._body.decode("utf-8"),  # people also send it as it is, unencoded
@@ -78,110 +91,27 @@ class _UrlencodedReader:
             if name == self._limits.file_field:
                 raise ApiError("bad_field", f"{name} is a file; send it as multipart/form-data")
             if name not in self._limits.fields:
-                raise unknown_field(name, self._limits)
+                raise unknown_field(name, {*self._limits.fields, self._limits.file_field})
             form.fields.setdefault(name, []).append(text)
         return form
 
     def close(self) -> None:
+        """Drop what has arrived."""
         self._body.clear()
 
 
-async def read_form(
-    stream: AsyncIterator[bytes], headers: Mapping[str, str], limits: FormLimits
-) -> Form:
-    """Read the form of a request; the caller closes it.
-
-    Args:
-        stream: The body as it arrives.
-        headers: The request's, by names in lower case.
-        limits: Bounds on size and time; nothing is read beyond the chunk that breaks one.
-
-    Raises:
-        ApiError: Says which limit or rule was broken, and what to send instead.
-    """
-    reader = _reader(headers, limits)
-    length = headers.get("content-length", "")
-    if length.isdecimal():
-        _check_size(int(length), limits)
-    try:
-        async with asyncio.timeout(limits.timeout_s):
-            received = await _feed(reader, stream, limits)
-        if received > IN_THREAD_AFTER_BYTES:
-            return await asyncio.to_thread(reader.finish)
-        return reader.finish()
-    except BaseException as error:
-        reader.close()
-        if isinstance(error, TimeoutError):
-            raise ApiError(
-                "upload_timeout", f"the upload took longer than {limits.timeout_s:g} s"
-            ) from None
-        raise
+def text_too_large(limits: BodyLimits) -> ApiError:
+    """Make the error for text fields that are too large together."""
+    return ApiError(
+        "upload_too_large",
+        f"the text fields are over {limits.max_text_bytes} bytes together; "
+        "send fewer or shorter labels",
+    )
 
 
-def _reader(headers: Mapping[str, str], limits: FormLimits) -> _Reader:
-    """Choose what reads a body of this type."""
-    coding = headers.get("content-encoding", "").strip().lower()
-    if coding not in ("", "identity"):
-        raise ApiError(
-            "unsupported_content_type",
-            f"the body is compressed (Content-Encoding: {coding[:40]}); send it as it is: "
-            "video does not shrink",
-        )
-    kind, options = parse_options_header(headers.get("content-type", ""))
-    if kind == b"application/x-www-form-urlencoded":
-        return _UrlencodedReader(limits)
-    boundary = options.get(b"boundary", b"")
-    if kind == b"multipart/form-data" and not boundary:
-        raise ApiError(
-            "unsupported_content_type",
-            "the Content-Type names no boundary; do not set that header: the library that writes "
-            "the form sets it, boundary and all",
-        )
-    if kind != b"multipart/form-data" or not 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
-        raise ApiError(
-            "unsupported_content_type",
-            "send a form (multipart/form-data with a boundary), as curl -F video=@clip.mp4 "
-            '-F \'labels=["a cat", "a dog"]\' does',
-        )
-    return MultipartReader(boundary, limits)
-
-
-async def _feed(reader: _Reader, stream: AsyncIterator[bytes], limits: FormLimits) -> int:
-    """Write the body to the reader as it arrives; return its size in bytes."""
-    received, began = 0, time.monotonic()
-    chunks = aiter(stream)
-    while True:
-        try:
-            async with asyncio.timeout(limits.idle_timeout_s):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return received
-        except TimeoutError:
-            raise ApiError(
-                "upload_timeout", f"nothing arrived for {limits.idle_timeout_s:g} s"
-            ) from None
-        received += len(chunk)
-        _check_size(received, limits)
-        _check_pace(received, time.monotonic() - began)
-        if reader.complete:
-            continue  # what follows the last boundary means nothing (RFC 2046, 5.1.1)
-        if received > IN_THREAD_AFTER_BYTES:
-            await asyncio.to_thread(reader.write, chunk)
-        else:
-            reader.write(chunk)
-
-
-def _check_pace(received: int, seconds: float) -> None:
-    if received < LEAST_BYTES_PER_S * (seconds - SEND_WITHIN_S):
-        raise ApiError(
-            "upload_timeout",
-            f"the upload comes at less than {LEAST_BYTES_PER_S} bytes a second; send a smaller one",
-        )
-
-
-def _check_size(received: int, limits: FormLimits) -> None:
-    if received > limits.max_body_bytes:
-        raise ApiError(
-            "upload_too_large",
-            f"the request is over {limits.max_body_bytes} bytes; send a shorter or smaller video",
-        )
+def unknown_field(name: str, known: Iterable[str]) -> ApiError:
+    """Make the error for a field that there is none of, with the one that was meant."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name[:60].lower(), known, 1)
+    hint = f"did you mean {close[0]}?" if close else f"the fields are: {', '.join(known)}"
+    return ApiError("unknown_field", f"there is no field {name[:60]!r}; {hint}")

@@ -1,4 +1,4 @@
-"""The labels of a form, in every way that people and programs write a list."""
+"""Labels: a list in every way that people and programs write one, and what each must be."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ NO_ARRAY = (
 )
 
 
-def parse_labels(
-    fields: Sequence[str],
+def check_labels(
+    labels: Sequence[str],
     max_labels: int,
     max_label_chars: int,
     given_up: Callable[[], bool] = lambda: False,
 ) -> tuple[str, ...]:
-    """Read labels: one a field, one a line, or JSON arrays of strings.
+    """Clean labels, and refuse those that cannot be told apart.
 
     Args:
-        fields: The values of the field `labels`, in order.
+        labels: As they were written, in order.
         max_labels: Most labels taken.
         max_label_chars: Most characters of one label.
         given_up: Asked between labels; what nobody waits for any more ends.
@@ -41,7 +41,6 @@ def parse_labels(
     Raises:
         ApiError: The labels are none, too many, too long, empty or alike; which one, in `detail`.
     """
-    labels = _listed(fields)
     if not labels:
         raise ApiError("empty_labels", f"give labels ({HOW_TO_LIST}) or the name of a label_set")
     if len(labels) > max_labels:
@@ -57,7 +56,12 @@ def parse_labels(
     return tuple(cleaned)
 
 
-def _listed(fields: Sequence[str]) -> list[str]:
+def listed(fields: Sequence[str]) -> list[str]:
+    """Read the values of a field of labels: one each, one a line, or JSON arrays of strings.
+
+    Raises:
+        ApiError: What looks like JSON is none.
+    """
     fields = [field.lstrip(BYTE_ORDER_MARK) for field in fields]
     fields = [field for field in fields if field.strip()]  # the empty rows of a form
     if len(fields) == 1:

@@ -7,19 +7,18 @@ one file is written to the disk and hashed on the way; texts are gathered and de
 from __future__ import annotations
 
 import codecs
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from python_multipart.decoders import Base64Decoder, QuotedPrintableDecoder
 from python_multipart.exceptions import DecodeError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service.api.form import CHARSET_FIELD, BodyLimits, Form, text_too_large, unknown_field
 from service.contract.errors import ApiError
-from service.contract.upload import Upload, UploadWriter
+from service.contract.upload import UploadWriter
 
 MAX_PART_HEADERS = 32
 MAX_PART_HEADER_BYTES = 4096
@@ -28,38 +27,10 @@ MAX_PATH_BYTES = 1024
 PLAIN_ENCODINGS = ("", "7bit", "8bit", "binary")
 # What clients declare of texts that are ASCII more often than not.
 CHARSETS = ("utf-8", "utf-16", "ascii", "iso8859-1", "cp1252")
-CHARSET_FIELD = "_charset_"  # of HTML: the browser fills in the form's encoding
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 FOLDED = re.compile(r"invalid character (32|9) in header")
 LF_LINE = re.compile(rb"[\r\n]*--[^\r\n]*\n")
 LINE_ENDS = "lines of a form end with CR LF, not LF alone"
-
-
-@dataclass(frozen=True)
-class FormLimits:
-    """Bounds of one form. `fields` are the names it may have; `file_field` is the file's."""
-
-    fields: frozenset[str]
-    file_field: str
-    max_body_bytes: int
-    max_parts: int
-    max_text_bytes: int
-    timeout_s: float
-    idle_timeout_s: float
-    directory: Path | None = None
-
-
-@dataclass
-class Form:
-    """Text fields by name, in order, and the file if there is one."""
-
-    fields: dict[str, list[str]] = field(default_factory=dict)
-    upload: Upload | None = None
-
-    def close(self) -> None:
-        """Drop the file."""
-        if self.upload is not None:
-            self.upload.close()
 
 
 class _Sink(Protocol):
@@ -101,7 +72,7 @@ class _Part:
 class MultipartReader:
     """Reads a form from bytes that are written to it. ApiError where it breaks a limit or rule."""
 
-    def __init__(self, boundary: bytes, limits: FormLimits) -> None:
+    def __init__(self, boundary: bytes, limits: BodyLimits) -> None:
         self.form, self.complete = Form(), False
         self._limits = limits
         self._parts = -1  # the preamble is none
@@ -200,7 +171,7 @@ class MultipartReader:
             part.charset = options.get(b"charset", b"").decode("latin-1")
             self._decode(part.text)
         else:
-            raise unknown_field(part.name, limits)
+            raise unknown_field(part.name, {*limits.fields, limits.file_field})
 
     def _decode(self, sink: _Sink) -> None:
         """Have the part's bytes reach the sink as they were before their transfer encoding."""
@@ -237,11 +208,7 @@ class MultipartReader:
         if part.name != self._limits.file_field:
             self._text_bytes += end - start
             if self._text_bytes > self._limits.max_text_bytes:
-                raise ApiError(
-                    "upload_too_large",
-                    f"the text fields are over {self._limits.max_text_bytes} bytes together; "
-                    "send fewer or shorter labels",
-                )
+                raise text_too_large(self._limits)
         elif part.after_file:
             raise _second_file(part.name)
         elif not part.filename and len(part.text) <= MAX_PATH_BYTES:
@@ -318,11 +285,3 @@ def _decoded(name: str, charset: str, text: bytearray) -> str:
         return text.decode("utf-8-sig" if codec == "utf-8" else codec)
     except UnicodeDecodeError:
         raise ApiError("bad_field", f"{name} is not {charset[:40] or 'UTF-8'} text") from None
-
-
-def unknown_field(name: str, limits: FormLimits) -> ApiError:
-    """Make the error for a field that there is none of, with the one that was meant."""
-    known = {*limits.fields, limits.file_field}
-    close = difflib.get_close_matches(name[:60].lower(), known, 1)
-    hint = f"did you mean {close[0]}?" if close else f"the fields are: {', '.join(sorted(known))}"
-    return ApiError("unknown_field", f"there is no field {name[:60]!r}; {hint}")

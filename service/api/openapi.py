@@ -1,110 +1,160 @@
-"""Parts of the OpenAPI document that types alone do not give: the form and the errors."""
+"""Parts of the OpenAPI document that types alone do not give: errors, headers, examples."""
 
 from __future__ import annotations
 
+import http
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, get_args
+from enum import StrEnum
+from functools import cache
+from typing import Any
 
-from model.inputs.sampling import FrameChoice
+from fastapi import FastAPI
+from starlette.types import Scope
+
+from service.api.addresses import VERSION, way_to_root
 from service.api.problems import PROBLEM_JSON, STATUS
-from service.api.request import VIDEO_ID
+from service.api.question_schema import EXAMPLE_ID, TEXT
 from service.contract.answer import Problem
 from service.contract.errors import ErrorCode
-from service.settings import Settings
 
-TEXT = {"type": "string"}
-EXAMPLE_LABELS = ["a red circle moving left", "a red circle moving right"]
-
-
-def classify_body(settings: Settings) -> dict[str, Any]:
-    """Describe the form of POST /classify, with the bounds of these settings."""
-    phrase = {**TEXT, "minLength": 1}
-    count = {"type": "integer", "minimum": 1, "maximum": settings.max_labels}
-    fields: dict[str, dict[str, Any]] = {
-        "video": {
-            "type": "string",
-            "format": "binary",
-            "description": "the clip: mp4, mov, webm, mkv, avi, …",
+ANSWER_EXAMPLE: dict[str, Any] = {
+    "model": {
+        "name": "shapes-demo",
+        "bundle": "sha256:0c5ad8e4f7b1",
+        "precision": "fp32",
+        "runtime": "onnxruntime-cpu",
+    },
+    "video_id": EXAMPLE_ID,
+    "predictions": [
+        {
+            "label": "a red circle moving left",
+            "score": 0.991,
+            "logit": 16.79,
+            "similarity": 0.637,
+            "index": 0,
         },
-        "video_id": {
-            **TEXT,
-            "pattern": f"^{VIDEO_ID.pattern}$",
-            "description": "instead of video: the id of an earlier answer",
+        {
+            "label": "a red circle moving right",
+            "score": 0.009,
+            "logit": 12.1,
+            "similarity": 0.46,
+            "index": 1,
         },
-        "video_url": {
-            **TEXT,
-            "description": "instead of video, where the operator allows it: an https address",
-        },
-        "labels": {
-            "type": "array",
-            "items": phrase,
-            "minItems": 1,
-            "maxItems": settings.max_labels,
-            "description": "labels, repeated; or one field with a JSON array",
-        },
-        "label_set": {**TEXT, "description": "instead of labels: the name of a stored list"},
-        "template": {
-            "type": "array",
-            "items": {**phrase, "maxLength": settings.max_label_chars},
-            "maxItems": settings.max_templates,
-            "description": "prompt with one {} for the label; several are averaged",
-        },
-        "top_k": {**count, "description": "default: all"},
-        "shortlist": {
-            **count,
-            "description": "score only so many labels, those whose vectors have the largest cosine "
-            "with the clip's: quicker for thousands of labels. score is then the softmax over "
-            "these, and the others are not in the answer; default: score all",
-        },
-        "start": {"type": "number", "minimum": 0, "description": "seconds"},
-        "end": {"type": "number", "minimum": 0, "description": "seconds"},
-        "views": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": settings.max_views,
-            "description": "temporal views to average, default 1",
-        },
-        "frame_rule": {
-            **TEXT,
-            "enum": list(get_args(FrameChoice)),
-            "description": "which frame of each segment of the clip is taken: exact, the middle "
-            "(the published rule); keyframes, the one that is cheapest to decode; auto, exact "
-            f"unless that takes too long. Default: {settings.frame_rule}",
-        },
+    ],
+    "video": {
+        "duration_s": 2.0,
+        "fps": 8.0,
+        "width": 64,
+        "height": 64,
+        "codec": "h264",
+        "frames": 16,
+        "frame_rule": "exact",
+        "frame_times_s": [0.125, 0.375, 0.625, 0.875, 1.125, 1.375, 1.625, 1.875],
+        "warnings": [],
+    },
+    "timing_ms": {
+        "decode": 4.1,
+        "queue": 0.1,
+        "encode": 9.8,
+        "text": 2.2,
+        "score": 0.9,
+        "total": 15.2,
+    },
+    "cache": {"video": "miss", "text_hits": 0, "text_misses": 2},
+    "warnings": [],
+}
+# Which header an error may have; the id of the request is on every answer.
+REQUEST_ID = {
+    "X-Request-ID": {
+        "description": "what the server's log calls this request: the client's own, if it sent one",
+        "schema": TEXT,
     }
-    for name, schema in fields.items():
-        # Swagger UI fills this in; without it, it invents values. Empty fields count as not given.
-        nothing: object = [] if schema["type"] == "array" else ""
-        schema["example"] = EXAMPLE_LABELS if name == "labels" else nothing
-    content = {
-        "multipart/form-data": _form(fields),
-        "application/x-www-form-urlencoded": _form(
-            {name: schema for name, schema in fields.items() if name != "video"}
-        ),
+}
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "seconds after which asking again may help; left out where it will not",
+        "schema": {"type": "integer", "minimum": 1},
     }
-    return {"requestBody": {"required": True, "content": content}}
+}
+CHALLENGE = {"WWW-Authenticate": {"description": "how a key is sent", "schema": TEXT}}
+ALLOW = {"Allow": {"description": "the methods that the address takes", "schema": TEXT}}
+HEADERS: dict[int, dict[str, Any]] = {
+    401: CHALLENGE,
+    405: ALLOW,
+    429: RETRY_AFTER,
+    503: RETRY_AFTER,
+    504: RETRY_AFTER,
+}
 
 
-def _form(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "schema": {"type": "object", "additionalProperties": False, "properties": fields},
-        "encoding": {"labels": {"explode": True}, "template": {"explode": True}},
-        "example": {"labels": EXAMPLE_LABELS},
-    }
+class TAG(StrEnum):
+    """What operations are grouped by."""
+
+    CLIPS = "clips"
+    NETWORK = "network"
+    HEALTH = "health"
+
+
+TAGS = [
+    {"name": TAG.CLIPS, "description": "What a clip shows"},
+    {"name": TAG.NETWORK, "description": "The network that is served, and what it knows by name"},
+    {"name": TAG.HEALTH, "description": "For what watches the server"},
+]
+DESCRIPTION = (
+    f"Every address is also answered without `/{VERSION}`. Errors are `{PROBLEM_JSON}` (RFC 9457): "
+    "`code` is stable, `detail` says what to change."
+)
+
+
+def below_version(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of bare addresses as that of the same ones below `/v1`."""
+    operations = [one for methods in document["paths"].values() for one in methods.values()]
+    for response in (answer for one in operations for answer in one["responses"].values()):
+        response["headers"] = {**response.get("headers", {}), **REQUEST_ID}
+    paths = {f"/{VERSION}{path}": methods for path, methods in document["paths"].items()}
+    return {**document, "paths": paths}
+
+
+def document_for(scope: Scope, document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with the server beside it, whatever prefix a proxy puts before both."""
+    server = {"url": way_to_root(scope).rstrip("/"), "description": "this server"}
+    return {**document, "servers": [server]}
+
+
+def use_document(app: FastAPI) -> None:
+    """Have the application describe itself as `below_version` does, once."""
+    bare = app.openapi
+    app.openapi = cache(lambda: below_version(bare()))  # type: ignore[method-assign]  # documented
 
 
 def problem_responses(codes: Iterable[ErrorCode]) -> dict[int | str, dict[str, Any]]:
     """Describe the error responses of a route, codes listed by status."""
-    by_status: dict[int, list[str]] = defaultdict(list)
+    by_status: dict[int, list[ErrorCode]] = defaultdict(list)
     for code in codes:
         by_status[STATUS[code]].append(code)
-    schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
             "model": Problem,
             "description": "Problem: " + ", ".join(names),
-            "content": {PROBLEM_JSON: {"schema": schema}},
+            "headers": HEADERS.get(status, {}),
+            "content": {
+                PROBLEM_JSON: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": _problem_example(status, names[0]),
+                }
+            },
         }
         for status, names in sorted(by_status.items())
+    }
+
+
+def _problem_example(status: int, code: ErrorCode) -> dict[str, Any]:
+    return {
+        "type": f"urn:xclip-serve:error:{code}",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": "a sentence that says what to change",
+        "request_id": "4f9d1c2e8b7a4d5c9e0f1a2b3c4d5e6f",
     }

@@ -14,6 +14,9 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
+from service.api.addresses import way_to_root
+from service.api.openapi import document_for
+from service.contract.served import Alive, ReadyState
 from service.lifecycle.service_state import ServiceState
 
 DOCS_CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"  # fmt: skip # noqa: E501
@@ -47,11 +50,11 @@ def _add_health(router: APIRouter, server: ServiceState) -> None:
     """Answer probes where no client of the API can take their connections."""
 
     @router.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    async def healthz() -> Alive:
+        return Alive()
 
     @router.get("/readyz")
-    async def readyz() -> dict[str, object]:
+    async def readyz() -> ReadyState:
         return await server.check()
 
 
@@ -59,12 +62,12 @@ def _add_docs(router: APIRouter, document: Callable[[], dict[str, Any]]) -> None
     """Serve Swagger UI from files in the environment: no other host is asked for anything."""
 
     @router.get("/openapi.json")
-    async def openapi() -> JSONResponse:
-        return JSONResponse(document())
+    async def openapi(request: Request) -> JSONResponse:
+        return JSONResponse(document_for(request.scope, document()))
 
     @router.get("/docs")
     async def docs(request: Request) -> HTMLResponse:
-        root = "../" if request.scope["raw_path"].endswith(b"/") else ""
+        root = way_to_root(request.scope)
         page = get_swagger_ui_html(
             openapi_url=f"{root}openapi.json",
             title="xclip-serve",

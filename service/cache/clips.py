@@ -46,6 +46,9 @@ class FeatureStore(Protocol):
     async def put(self, video_id: str, clip: EncodedClip) -> None:
         """Store a clip."""
 
+    async def forget(self, video_id: str) -> bool:
+        """Drop a clip; tell whether it is certain that it is gone."""
+
 
 class FeatureCache:
     """Bounded in bytes and age; what was used longest ago goes first."""
@@ -70,6 +73,11 @@ class FeatureCache:
         self._hold(video_id, clip)
         if self._store is not None:
             await self._store.put(video_id, clip)
+
+    async def forget(self, video_id: str) -> bool:
+        """Drop a clip, here and in the store; tell whether it is certain that it is gone."""
+        self._clips.pop(video_id, None)
+        return self._store is None or await self._store.forget(video_id)
 
     @property
     def nbytes(self) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from model.inputs import VideoInfo
+from service.contract.errors import ErrorCode
 
 
 class _Answer(BaseModel):
@@ -26,13 +27,15 @@ class ModelName(_Answer):
 @dataclass(slots=True)  # a model would take ten times longer to make, and there may be 100,000
 class Prediction:
     """One label: `score` is its share among the labels that were scored, `similarity` the cosine of
-    the clip with what the clip makes of the label.
+    the clip with what the clip makes of the label, `index` where the label stands in the request
+    (or in its label set), from 0.
     """
 
     label: str
     score: float
     logit: float
     similarity: float
+    index: int
 
 
 class Timing(_Answer):
@@ -76,13 +79,31 @@ class Classification(_Answer):
     warnings: tuple[str, ...] = ()
 
 
+class VideoCacheUse(_Answer):
+    """Whether the clip was known before."""
+
+    video: Literal["hit", "miss"]
+
+
+class StoredVideo(_Answer):
+    """The answer of POST /videos: the clip can be asked about by its `video_id`."""
+
+    model: ModelName
+    video_id: str
+    video: VideoInfo
+    timing_ms: Timing
+    cache: VideoCacheUse
+    warnings: tuple[str, ...] = ()
+
+
 class Problem(_Answer):
     """An error (RFC 9457): `code` is stable, `detail` says what to change."""
 
     type: str
     title: str
     status: int
-    code: str
+    # A text to whoever reads it, as a newer server may have more codes; an enum in the document.
+    code: Annotated[str, WithJsonSchema({"type": "string", "enum": list(get_args(ErrorCode))})]
     detail: str
     request_id: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from model.inputs.sampling import FrameChoice
 from service.contract.upload import Upload
@@ -60,9 +61,15 @@ class Question:
     shortlist: int | None = None
 
 
+Asked = TypeVar("Asked")
+
+
 @dataclass(frozen=True)
-class ClassifyRequest:
-    """A valid request: a question about one clip."""
+class ClipRequest(Generic[Asked]):
+    """A valid request: what is asked about one clip."""
 
     clip: UploadedClip | LinkedClip | KnownClip
-    question: Question
+    question: Asked
+
+
+ClassifyRequest = ClipRequest[Question]

@@ -22,7 +22,15 @@ from export.runtime.contract import PAIRS_PER_RUN
 from model.inputs import label_prompts
 from service.cache.clips import EncodedClip, FeatureCache, FeatureStore
 from service.cache.labels import LabelCache, LabelStore, LabelVectors
-from service.contract.answer import CacheUse, Classification, ModelName, Prediction, Shortlist
+from service.contract.answer import (
+    CacheUse,
+    Classification,
+    ModelName,
+    Prediction,
+    Shortlist,
+    StoredVideo,
+    VideoCacheUse,
+)
 from service.contract.errors import ApiError
 from service.contract.request import KnownClip, Question, UploadedClip
 from service.decode import DecodePool
@@ -166,13 +174,18 @@ class Engine:
             (labels, vectors), encoded = await asyncio.gather(text, video)
         finally:
             await _cancel(text, video)
-        all_labels, candidates = labels, vectors.vectors
+        all_labels, candidates, shortlist = labels, vectors.vectors, None
         if question.shortlist is not None and question.shortlist < len(labels):
-            labels, candidates = await self._shortlist(
-                question.shortlist, encoded.clip, labels, candidates, timer, client
+            shortlist = await self._shortlist(
+                question.shortlist, encoded.clip, candidates, timer, client
             )
+            labels = [labels[index] for index in shortlist]
+            candidates = candidates[shortlist]
         logits = await self._score(encoded.clip, candidates, timer, client)
         predictions = await self._ranked(labels, logits, question.top_k, client)
+        if shortlist is not None:
+            for prediction in predictions:  # of the short list: say where in the whole one
+                prediction.index = shortlist[prediction.index]
         self._telemetry.answered(timer.seconds, encoded.cache, vectors.hits, vectors.misses)
         info = encoded.clip.info
         return Classification(
@@ -191,6 +204,31 @@ class Engine:
                 *info.warnings,
             ),
         )
+
+    async def encode(self, clip: UploadedClip | KnownClip, client: str = "") -> StoredVideo:
+        """Encode a clip and keep what the network made of it; raises as `classify` does."""
+        timer = StageTimer(self._telemetry.stage_ended)
+        encoded = await self._clips.encoded(clip, timer, client)
+        self._telemetry.answered(timer.seconds, encoded.cache, 0, 0)
+        return StoredVideo(
+            model=self._name,
+            video_id=encoded.video_id,
+            video=encoded.clip.info,
+            timing_ms=timer.timing(),
+            cache=VideoCacheUse(video=encoded.cache),
+            warnings=(*self.bundle.manifest.warnings, *encoded.clip.info.warnings),
+        )
+
+    async def forget(self, video_id: str) -> None:
+        """Have nothing of a clip be held any more, here or in what servers share.
+
+        Raises:
+            ApiError: `not_ready`, where what servers share cannot be asked now.
+        """
+        if not await self.features.forget(video_id):
+            raise ApiError(
+                "not_ready", "Redis may still hold the clip, and does not answer", retry_after_s=5
+            )
 
     async def embed(
         self, labels: Sequence[str], templates: Sequence[str] = (), client: str = ""
@@ -268,16 +306,15 @@ class Engine:
         self,
         count: int,
         clip: EncodedClip,
-        labels: Sequence[str],
         vectors: NDArray[np.float32],
         timer: StageTimer,
         client: str,
-    ) -> tuple[Sequence[str], NDArray[np.float32]]:
-        """Return the `count` labels nearest to the clip, and their vectors."""
+    ) -> list[int]:
+        """Return the indices of the `count` labels nearest to the clip, ascending."""
         with timer.stage("score"):
             compare = partial(nearest, clip.features[VIDEO], vectors, count)
-            indices = await self._beside.run(compare, client)
-        return [labels[index] for index in indices], vectors[indices]
+            indices: list[int] = (await self._beside.run(compare, client)).tolist()
+        return indices
 
     async def _score(
         self, clip: EncodedClip, vectors: NDArray[np.float32], timer: StageTimer, client: str

@@ -31,7 +31,7 @@ def rank(
     means = wide.mean(axis=0)
     order = np.lexsort((-means, -scores))[:top_k]
     return tuple(
-        Prediction(labels[i], score, logit, similarity)
+        Prediction(labels[i], score, logit, similarity, i)
         for i, score, logit, similarity in zip(
             order.tolist(),
             scores[order].tolist(),

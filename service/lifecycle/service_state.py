@@ -13,6 +13,7 @@ from export.runtime import Runtime
 from service.access.admission import Admission
 from service.access.auth import Access
 from service.contract.errors import ApiError
+from service.contract.served import ReadyState
 from service.inference.engine import Engine
 from service.lifecycle.decode_memory import warn_of_too_little_memory
 from service.lifecycle.engine_loader import EngineLoader
@@ -126,7 +127,7 @@ class ServiceState:
             seconds=round(time.perf_counter() - started, 2),
         )
 
-    async def check(self) -> dict[str, object]:
+    async def check(self) -> ReadyState:
         """Report readiness; ApiError `not_ready` or `draining` where the server cannot answer."""
         if self.admission.draining:
             raise ApiError("draining", "the server is stopping", retry_after_s=1)
@@ -136,16 +137,15 @@ class ServiceState:
                 "not_ready", "every place is taken, and none comes free", retry_after_s=5
             )
         await self.readiness.check(engine)
-        return {
-            "status": "ready",
-            "bundle": f"sha256:{engine.bundle.hash}",
-            "decode_workers": engine.pool.ready,
-            "sandbox": engine.pool.sandbox,
-            "runtime": engine.runtime.name,
-            "selection": list(engine.runtime.selection),
-            "shared_cache": self.cache.state if self.cache is not None else "not configured",
-            "last_reload": self.last_reload or "none",
-        }
+        return ReadyState(
+            bundle=f"sha256:{engine.bundle.hash}",
+            decode_workers=engine.pool.ready,
+            sandbox=engine.pool.sandbox,
+            runtime=engine.runtime.name,
+            selection=engine.runtime.selection,
+            shared_cache=self.cache.state if self.cache is not None else "not configured",
+            last_reload=self.last_reload or "none",
+        )
 
     async def stop(self) -> None:
         """Finish nothing more, give everything back."""

@@ -11,6 +11,7 @@ import asyncio
 import socket
 import time
 from types import FrameType
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -19,6 +20,7 @@ from fastapi import FastAPI
 from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
 from service.transport.connection_limits import connections
+from service.transport.forwarded import ForwardedHeaders
 
 LOOK_EVERY_S = 0.02
 CLOSE_TIMEOUT_S = 2  # for connections without a request
@@ -63,7 +65,7 @@ class DrainingServer(uvicorn.Server):
 def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
     """Make the HTTP server around the application, with its bounds on connections."""
     config = uvicorn.Config(
-        app,
+        ForwardedHeaders(cast(Any, app), settings.trusted_proxies),
         http=connections(settings),  # type: ignore[arg-type]  # a factory does
         ws="none",
         lifespan="on",
@@ -71,6 +73,6 @@ def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
         access_log=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_s,
-        forwarded_allow_ips=settings.trusted_proxies,
+        proxy_headers=False,  # ours are around the application
     )
     return DrainingServer(config, app.state.server, settings.shutdown_grace_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,8 +19,8 @@ from service import healthcheck
 from service.lifecycle.command_line import Mistake, listen, read_settings
 from service.lifecycle.kubernetes import service_variables
 from service.settings import Settings
-from tests.conftest import missing
-from tests.service.conftest import RunningServer, clip_bytes, fake_runtime, running, until
+from tests.service.conftest import RunningServer, clip_bytes, fake_runtime, running
+from tests.service.nginx import nginx
 
 ROOT = Path(__file__).resolve().parents[2]
 GETS = ["/", "/healthz", "/readyz", "/model", "/labels", "/metrics", "/docs", "/openapi.json"]
@@ -119,15 +118,12 @@ def test_a_preflight_with_headers_of_traces(server: RunningServer, names: str) -
 # --- behind a proxy that strips a prefix ------------------------------------------------------
 
 NGINX = """
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{
-    listen unix:{folder}/socket;
-    location /strip/ {{ proxy_pass http://127.0.0.1:{server}/; }}
-    location /video/api {{ proxy_pass http://127.0.0.1:{server}; }}
+server {{
+  listen unix:{folder}/socket;
+  location /strip/ {{ proxy_pass http://127.0.0.1:{server}/; }}
+  location /video/api {{ proxy_pass http://127.0.0.1:{server}; }}
+  location /named {{
+    proxy_pass http://127.0.0.1:{server}; proxy_set_header X-Forwarded-Prefix /named;
   }}
 }}
 """
@@ -137,32 +133,20 @@ http {{
 def proxy(
     server: RunningServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """A client of nginx with two prefixes: one that it strips, one that it passes on."""
-    command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if command is None:
-        missing("nginx")
+    """A client of nginx with three prefixes: it strips one, passes one on, and names one."""
     folder = tmp_path_factory.mktemp("nginx")
-    config, door = folder / "nginx.conf", folder / "socket"
-    config.write_text(NGINX.format(folder=folder, server=server.port))
-    process = subprocess.Popen(
-        [command, "-p", str(folder), "-c", str(config)], stderr=subprocess.DEVNULL
-    )
-    try:
-        until(lambda: door.exists() or process.poll() is not None)
-        assert process.poll() is None, (folder / "error.log").read_text()
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(door)), timeout=None) as client:
+    with nginx(folder, NGINX.format(folder=folder, server=server.port)):
+        way = httpx.HTTPTransport(uds=str(folder / "socket"))
+        with httpx.Client(transport=way, timeout=None) as client:
             yield client
-    finally:
-        process.terminate()
-        process.wait()
 
 
-@pytest.mark.parametrize("prefix", ["/strip", "/video/api"])
+@pytest.mark.parametrize("prefix", ["/strip", "/video/api", "/named"])
 def test_everything_that_the_page_and_the_documents_load_is_relative(
     proxy: httpx.Client, prefix: str
 ) -> None:
     """Followed as a browser would, from the address that it has."""
-    for page in ("/", "/docs", "/docs/"):
+    for page in ("/", "/docs", "/docs/", "/v1/docs"):
         address = httpx.URL(f"http://x{prefix}{page}")
         links = links_of(proxy.get(address).text)
         assert len(links) >= 3
@@ -175,9 +159,47 @@ def links_of(text: str) -> list[str]:
     return [link for link in found if not link.startswith("data:")]
 
 
+def test_a_prefix_alone_leads_to_the_page_behind_a_proxy(proxy: httpx.Client) -> None:
+    for prefix in ("/video/api", "/named"):
+        answer = proxy.get(f"http://x{prefix}", follow_redirects=True)
+        assert answer.status_code == 200
+        assert answer.url.path == f"{prefix}/"
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        (["/named"], "/named"),
+        (["/named/"], "/named"),
+        (["/a, /b"], "/a/b"),
+        (["/a", "/b"], "/a/b"),
+    ],
+)
+def test_a_prefix_is_believed_from_proxies_that_are_named(
+    server: RunningServer, told: list[str], path: str
+) -> None:
+    headers = [("X-Forwarded-Prefix", prefix) for prefix in told]
+    assert server.client.get(f"{path}/v1/model", headers=headers).status_code == 200
+    assert server.client.get("/v1/model", headers=headers).status_code == 200  # it was stripped
+    assert server.client.get(f"{path}/v1/model").status_code == 404
+    for bad in ("named", "/na med", "/..\\", "http://x/named", ""):
+        answer = server.client.get("/named/v1/model", headers={"X-Forwarded-Prefix": bad})
+        assert answer.status_code == 404
+
+
+def test_strangers_tell_no_prefix() -> None:
+    with running(fake_runtime(), trusted_proxies="10.0.0.1") as server:
+        headers = {"X-Forwarded-Prefix": "/named"}
+        assert server.client.get("/named/v1/model", headers=headers).status_code == 404
+
+
 def test_the_document_calls_the_api_beside_itself(server: RunningServer) -> None:
-    document = server.client.get("/openapi.json").json()
-    assert [entry["url"] for entry in document["servers"]] == ["."]
+    for asked in ("/openapi.json", "/openapi.json/", "/v1/openapi.json", "/video/api/openapi.json"):
+        document = server.client.get(asked).json()
+        (url,) = (entry["url"] for entry in document["servers"])
+        root = httpx.URL(server.base_url + asked).join(url)
+        assert server.client.get(f"{str(root).rstrip('/')}/v1/model").status_code == 200
+        assert str(root).rstrip("/").endswith("/video/api") == asked.startswith("/video")
 
 
 # --- IPv6 -------------------------------------------------------------------------------------
@@ -341,12 +363,14 @@ def test_only_what_asks_for_a_key_says_so_in_the_document(tmp_path: Path) -> Non
     }
     keyed: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
     assert asks == {
-        "/classify": keyed,
-        "/model": keyed,
-        "/labels": keyed,
-        "/labels/{name}": keyed,
-        "/healthz": None,
-        "/readyz": None,
+        "/v1/classify": keyed,
+        "/v1/videos": keyed,
+        "/v1/videos/{video_id}": keyed,
+        "/v1/model": keyed,
+        "/v1/labels": keyed,
+        "/v1/labels/{name}": keyed,
+        "/v1/healthz": None,
+        "/v1/readyz": None,
     }
     assert document["components"]["securitySchemes"] == {
         "bearer": {"type": "http", "scheme": "bearer"},
@@ -357,3 +381,22 @@ def test_only_what_asks_for_a_key_says_so_in_the_document(tmp_path: Path) -> Non
 def test_a_connection_stays_open_longer_than_that_of_a_proxy(server: RunningServer) -> None:
     assert server.settings.keep_alive_s > 60  # of nginx, AWS, Kubernetes' ingress
     assert server.web.config.timeout_keep_alive == server.settings.keep_alive_s
+
+
+# --- versions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", GETS[1:])
+def test_every_address_has_a_versioned_form(server: RunningServer, path: str) -> None:
+    for address in (f"/v1{path}", f"/v1//{path}/", f"/video/api/v1{path}"):
+        assert server.client.get(address).status_code == 200
+    for address in (f"/v1/v1{path}", f"/v2{path}"):
+        assert server.client.get(address).json()["code"] == "not_found"
+
+
+def test_both_forms_answer_alike_and_are_counted_as_one(server: RunningServer, clip: bytes) -> None:
+    files = [("video", clip), ("labels", b'["a", "b"]')]
+    versioned, bare = (server.client.post(a, files=files) for a in ("/v1/classify", "/classify"))
+    assert versioned.json()["predictions"] == bare.json()["predictions"]
+    assert 'route="/v1' not in server.client.get("/v1/metrics").text
+    assert server.client.get("/v1/").status_code == 404

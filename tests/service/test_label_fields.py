@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from service.api.label_fields import parse_labels
+from service.api.label_fields import check_labels, listed
 from service.contract.errors import ApiError
 
 THREE = ("cat", "dog", "bird")
@@ -40,7 +40,7 @@ BOM = "\ufeff"
     ],
 )
 def test_these_are_three_labels(fields: list[str]) -> None:
-    assert parse_labels(fields, 3, 300) == THREE
+    assert check_labels(listed(fields), 3, 300) == THREE
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,20 @@ def test_these_are_three_labels(fields: list[str]) -> None:
 def test_this_is_one_label(label: str) -> None:
     if label.startswith("{"):
         with pytest.raises(ApiError, match="array of labels alone"):
-            parse_labels([label], 3, 300)
+            check_labels(listed([label]), 3, 300)
     else:
-        assert parse_labels([label], 3, 300) == (label,)
+        assert check_labels(listed([label]), 3, 300) == (label,)
 
 
 def test_brackets_are_no_list_among_others() -> None:
-    assert parse_labels(["[laughter]", "[applause]"], 3, 300) == ("[laughter]", "[applause]")
+    assert check_labels(listed(["[laughter]", "[applause]"]), 3, 300) == (
+        "[laughter]",
+        "[applause]",
+    )
 
 
 def test_line_breaks_within_json_stay_in_their_label() -> None:
-    assert parse_labels(['["a\\nb", "c"]'], 3, 300) == ("a b", "c")
+    assert check_labels(listed(['["a\\nb", "c"]']), 3, 300) == ("a b", "c")
 
 
 @pytest.mark.parametrize(
@@ -68,5 +71,5 @@ def test_line_breaks_within_json_stay_in_their_label() -> None:
 )
 def test_a_broken_array_is_refused_with_how_one_looks(field: str) -> None:
     with pytest.raises(ApiError, match="double quotes") as refused:
-        parse_labels([field], 3, 300)
+        check_labels(listed([field]), 3, 300)
     assert '["a cat", "a dog"]' in refused.value.detail

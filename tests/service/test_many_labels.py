@@ -249,7 +249,7 @@ def test_long_lists_are_ranked_beside_the_event_loop(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE, 2 * AT_ONCE + 1])
 def test_answers_are_written_as_the_schema_has_them(count: int) -> None:
-    predictions = tuple(Prediction(f'"{i}" é\n', 0.1, float(i), -1.0) for i in range(count))
+    predictions = tuple(Prediction(f'"{i}" é\n', 0.1, float(i), -1.0, i) for i in range(count))
     answer = Classification(
         model=ModelName(name="n", bundle="b", precision="p", runtime="r"),
         video_id="v",

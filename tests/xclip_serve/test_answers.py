@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,15 +17,17 @@ from typing import Any
 import httpx
 import pytest
 
+from service.api.form_fields import form_names
 from service.api.problems import STATUS, problem
-from service.api.request import TEXT_FIELDS
+from service.contract.body import ClassifyBody
 from service.contract.errors import ApiError, ErrorCode
-from tests.conftest import ROOT
+from tests.conftest import ROOT, missing
 from tests.service.conftest import RunningServer, running
 from tests.xclip_serve.conftest import CLIP, LABELS
 from xclip_serve import AsyncClient, Classification, Classifier, ClassifyError, Client
 from xclip_serve.client import _read
-from xclip_serve.question import Options, Video
+from xclip_serve.question import Options, Video, form_fields
+from xclip_serve.question import question as question_of
 
 QUESTIONS: list[dict[str, Any]] = [
     {"labels": LABELS},
@@ -48,6 +52,29 @@ MISTAKES: list[dict[str, Any]] = [
 ]
 
 
+def asked_as_json(server: RunningServer, content: bytes, asked: dict[str, Any]) -> Classification:
+    data = base64.b64encode(content).decode()
+    response = httpx.post(
+        f"{server.base_url}/v1/classify", json={"video": {"data": data}, **asked}, timeout=None
+    )
+    return Classification.model_validate_json(response.content)
+
+
+def asked_with_curl(server: RunningServer, clip: Path, asked: dict[str, Any]) -> Classification:
+    if shutil.which("curl") is None:
+        missing("curl")
+    texts = [
+        part
+        for name, text in form_fields(asked).items()
+        for part in ("--form-string", f"{name}={text}")
+    ]
+    done = subprocess.run(
+        ["curl", "-s", f"{server.base_url}/v1/classify", "-F", f"video=@{clip}", *texts],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    return Classification.model_validate_json(done.stdout)
+
+
 def asked_async(server: RunningServer, video: Any, **question: Any) -> Classification:
     async def ask() -> Classification:
         async with AsyncClient(server.base_url) as client:
@@ -61,6 +88,8 @@ def test_every_way_to_ask_gives_the_same(
     server: RunningServer, classifier: Classifier, question: dict[str, Any]
 ) -> None:
     content = CLIP.read_bytes()
+    options = dict(question)
+    asked = question_of(options.pop("labels"), options)  # type: ignore[arg-type]
     with Client(server.base_url) as client:
         answers = [
             client.classify(CLIP, **question),
@@ -68,6 +97,8 @@ def test_every_way_to_ask_gives_the_same(
             client.classify(content, **question),
             client.classify(io.BytesIO(content), **question),
             asked_async(server, CLIP, **question),
+            asked_as_json(server, content, asked),
+            asked_with_curl(server, CLIP, asked),
             classifier.classify(CLIP, **question),
             classifier.classify(content, **question),
             classifier.classify(io.BytesIO(content), **question),
@@ -84,7 +115,7 @@ class hashable:  # noqa: N801
 
     def __init__(self, answer: Classification) -> None:
         self.predictions = tuple(
-            (p.label, p.score, p.logit, p.similarity) for p in answer.predictions
+            (p.label, p.score, p.logit, p.similarity, p.index) for p in answer.predictions
         )
 
 
@@ -238,7 +269,7 @@ def test_many_are_read_only_as_far_as_there_is_work(classifier: Classifier) -> N
 
 
 def test_every_field_of_the_form_can_be_asked() -> None:
-    assert {*Options.__annotations__, "labels", "video_id", "video_url"} == TEXT_FIELDS
+    assert {*Options.__annotations__, "labels", "video_id", "video_url"} == form_names(ClassifyBody)
 
 
 def test_calls_that_make_no_sense_are_told_at_once(classifier: Classifier) -> None:

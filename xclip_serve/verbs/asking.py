@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from model.command_line import whole
+from xclip_serve.question import Options
 
 if TYPE_CHECKING:
     from xclip_serve.classifier import Classifier
     from xclip_serve.client import Client
-    from xclip_serve.question import Options
 
 API_KEY = "XCLIP_API_KEY"
 DONE, MISTAKE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # exit statuses
@@ -79,15 +79,7 @@ def labels_of(given: argparse.Namespace) -> list[str]:
 
 def options_of(given: argparse.Namespace) -> Options:
     """Return the optional fields of the question."""
-    return {
-        "label_set": given.label_set,
-        "template": given.template,
-        "top_k": given.top_k,
-        "start": given.start,
-        "end": given.end,
-        "views": given.views,
-        "frame_rule": given.frame_rule,
-    }
+    return cast(Options, {name: getattr(given, name, None) for name in Options.__annotations__})
 
 
 @contextmanager

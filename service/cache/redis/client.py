@@ -6,6 +6,7 @@ Reads are on the way of a request; writes are queued and done in the background.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,6 +99,7 @@ class SharedCache:
         self._redis: Redis = Redis(connection_pool=self._pool)
         self._circuit = CircuitBreaker(self._probe, self._changed)
         self._writer = WriteBehind(self._write)
+        self._writing = asyncio.Lock()
 
     @property
     def up(self) -> bool:
@@ -156,6 +158,22 @@ class SharedCache:
         else:
             self.stats.writes["dropped"] += len(entries)
 
+    async def delete(self, key: bytes) -> bool:
+        """Delete an entry, also one that waits to be written; tell whether it is certainly gone."""
+        self._writer.discard(key)
+        if not self.up:
+            return False
+        try:
+            async with self._writing:  # what is on its way would come after
+                await within(BACKGROUND_TIMEOUT_S, self._delete(key))
+        except Exception as error:  # as above
+            self._failed(error)
+            return False
+        return True
+
+    async def _delete(self, key: bytes) -> None:
+        await self._redis.delete(key)
+
     async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Ask for values; InvalidResponse where what comes back is not one for each key."""
         values: object = await self._redis.mget(keys)
@@ -174,7 +192,8 @@ class SharedCache:
         for key, entry in batch.items():
             pipeline.set(key, entry.value, ex=entry.ttl_s)
         try:
-            answers = await within(BACKGROUND_TIMEOUT_S, pipeline.execute(raise_on_error=False))
+            async with self._writing:
+                answers = await within(BACKGROUND_TIMEOUT_S, pipeline.execute(raise_on_error=False))
         except Exception as error:  # as above
             self._failed(error)
             self.stats.writes["failed"] += len(batch)

@@ -62,6 +62,10 @@ class SharedClips:
             record = await asyncio.to_thread(self._records.pack_clip, key, clip, self._form)
             self._cache.put_many({key: record}, self._ttl_s)
 
+    async def forget(self, video_id: str) -> bool:
+        """Drop a clip, also one that waits to be written; tell whether it is certainly gone."""
+        return await self._cache.delete(self._prefix + video_id.encode())
+
 
 def _form(bundle: Bundle) -> ClipForm:
     """Read off the manifest what features look like, without the axis of clips."""

@@ -75,6 +75,11 @@ class WriteBehind:
         self._wake.set()
         return dropped
 
+    def discard(self, key: bytes) -> None:
+        """Do not write an entry that waits."""
+        if (entry := self._waiting.pop(key, None)) is not None:
+            self._waiting_bytes -= len(entry.value)
+
     async def _run(self) -> None:
         while True:
             await self._wake.wait()

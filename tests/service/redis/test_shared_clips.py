@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from service.cache.redis.records import ClipForm
 from service.cache.redis.write_behind import BYTES_PER_WRITE
 from service.settings import DEMO_BUNDLE
 from tests.service.conftest import RunningServer, clip_bytes
+from tests.service.conftest import until as until_now
 from tests.service.redis.conftest import (
     HASTY_S,
     RedisServer,
@@ -284,3 +286,44 @@ def test_many_that_ask_at_once_for_a_shared_clip_read_it_once(redis_server: Redi
         answers = list(threads.map(lambda _: ask(second, clip).json(), range(12)))
         assert {answer["cache"]["video"] for answer in answers} == {"hit"}
         assert decoded(second) == 0
+
+
+# --- forgetting ---------------------------------------------------------------------------------
+
+
+def test_a_clip_is_forgotten_in_redis_too(redis_server: RedisServer) -> None:
+    with with_redis(redis_server) as one, with_redis(redis_server) as other:
+        clip = clip_bytes(7)
+        stored = one.classify(clip, labels="a").json()["video_id"]
+        with redis_server.client() as client:
+            until_now(lambda: bool(client.keys(CLIPS)))
+            assert other.client.delete(f"/v1/videos/{stored}").status_code == 204
+            assert client.keys(CLIPS) == []
+        assert other.classify(None, video_id=stored, labels="a").status_code == 404
+
+
+def test_one_that_waits_to_be_written_is_not_written(
+    redis_server: RedisServer, bundle: Bundle
+) -> None:
+    async def scenario() -> None:
+        async with shared_cache(redis_server.url) as cache:
+            await until(lambda: cache.up)
+            clips = SharedClips(cache, bundle, a_runtime(bundle), 60)
+            async with cache._writing:  # as while another batch is written
+                await clips.put("0" * 32, bundle_clip(bundle))
+                await clips.put("1" * 32, bundle_clip(bundle))
+                gone = asyncio.ensure_future(clips.forget("1" * 32))
+            assert await gone
+            await until(lambda: cache.stats.writes["stored"] > 0)
+            assert await clips.get("0" * 32) is not None
+            assert await clips.get("1" * 32) is None
+
+    run(scenario())
+
+
+def test_whoever_cannot_be_sure_says_so(redis_server: RedisServer) -> None:
+    with with_redis(redis_server) as server:
+        redis_server.kill()
+        answer = server.client.delete(f"/v1/videos/{'0' * 32}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert answer.headers["retry-after"] == "5"

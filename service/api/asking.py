@@ -1,0 +1,151 @@
+"""What every request with a clip goes through, before and while its work is done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from fastapi import Request
+
+from service.api.body import read_body
+from service.api.form import BodyLimits, Form
+from service.api.form_fields import FILE_FIELD, form_names
+from service.api.json_body import JsonBody
+from service.api.request import check_address
+from service.contract.body import ClipBody
+from service.contract.errors import ApiError
+from service.contract.request import ClipRequest, KnownClip, LinkedClip, UploadedClip
+from service.lifecycle.service_state import ServiceState
+from service.settings import Settings
+
+MAX_PARTS = 500  # a label each; more of them cost less as one JSON array
+PARTS_BESIDE_LABELS = 64
+VALUES_PER_LABEL = 10  # of JSON, generously: a label is a text and a comma
+VALUES_BESIDE_LABELS = 1000
+
+Question = TypeVar("Question")
+Result = TypeVar("Result")
+Parse = Callable[[Form | JsonBody, Settings, Callable[[], bool]], ClipRequest[Question]]
+
+
+@dataclass(frozen=True)
+class Asked(Generic[Question]):
+    """A request that is in.
+
+    Attributes:
+        client: Who asks.
+        clip: Whose bytes are here, or once were.
+        question: What is asked about it.
+        deadline: When the answer must be there, as `time.monotonic()` has it.
+        place: What the request holds until its answer is out: hand it on, or it is given back.
+    """
+
+    client: str
+    clip: UploadedClip | KnownClip
+    question: Question
+    deadline: float
+    place: contextlib.ExitStack
+
+
+@contextlib.asynccontextmanager
+async def ask(
+    request: Request, server: ServiceState, limits: BodyLimits, parse: Parse[Question]
+) -> AsyncIterator[Asked[Question]]:
+    """Let a request with a clip in, and hold what it uses for the length of the context.
+
+    Args:
+        request: Nothing of its body has been read.
+        server: Which is asked.
+        limits: Bounds of its body.
+        parse: Reads the body once it is here, in a thread: ten thousand labels would hold up
+            everybody else.
+
+    Raises:
+        ApiError: It is refused; nothing more of its body is read.
+    """
+    await server.access.identify(request)
+    server.check_started()  # before the request is counted, or anything uploaded
+    client = await server.access.admit(request)
+    check_address(request.query_params, limits)
+    with contextlib.ExitStack() as stack:
+        with server.admission.upload(client):
+            body = await read_body(request.stream(), request.headers, limits)
+            stack.callback(body.close)
+            deadline = time.monotonic() + server.settings.request_timeout_s
+            asked = await _parsed(request, server, partial(parse, body), client, deadline)
+            clip = asked.clip
+            if isinstance(clip, LinkedClip):
+                assert server.fetcher is not None  # or the address would have been refused
+                upload = await unless_gone(request, server.fetcher.fetch(clip.url))
+                stack.callback(upload.close)
+                clip = UploadedClip(upload, clip.sampling)
+        place = stack.enter_context(contextlib.ExitStack())
+        place.enter_context(server.admission.work(client))
+        yield Asked(client, clip, asked.question, deadline, place)
+
+
+def body_limits(settings: Settings, fields: type[ClipBody]) -> BodyLimits:
+    """Return the bounds of a body with these fields, under these settings."""
+    return BodyLimits(
+        fields=form_names(fields),
+        file_field=FILE_FIELD,
+        max_body_bytes=settings.max_upload_bytes,
+        max_parts=min(settings.max_labels, MAX_PARTS) + PARTS_BESIDE_LABELS,
+        max_values=VALUES_PER_LABEL * settings.max_labels + VALUES_BESIDE_LABELS,
+        max_text_bytes=settings.max_text_bytes,
+        timeout_s=settings.upload_timeout_s,
+        idle_timeout_s=settings.upload_idle_timeout_s,
+        directory=settings.upload_dir,
+    )
+
+
+async def unless_gone(
+    request: Request, work: Awaitable[Result], deadline: float | None = None
+) -> Result:
+    """Await work; cancel it when the client hangs up, or at a `time.monotonic()`.
+
+    Raises:
+        ApiError: `client_disconnected`, `deadline_passed`, or what the work raises.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(request))
+    timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+    try:
+        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            raise ApiError("client_disconnected", "the client has hung up")
+        raise ApiError(
+            "deadline_passed", "the answer was not ready within the time limit", retry_after_s=5
+        )
+    finally:
+        for pending in (task, gone):
+            pending.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _parsed(
+    request: Request,
+    server: ServiceState,
+    parse: Callable[[Settings, Callable[[], bool]], ClipRequest[Question]],
+    client: str,
+    deadline: float,
+) -> ClipRequest[Question]:
+    given_up = threading.Event()
+    parsing = server.parsing.run(partial(parse, server.settings, given_up.is_set), client)
+    try:
+        return await unless_gone(request, parsing, deadline)
+    finally:
+        given_up.set()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

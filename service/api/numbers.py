@@ -1,0 +1,34 @@
+"""The numbers of a question: their bounds, and what is said of one that is out of them."""
+
+from __future__ import annotations
+
+from service.contract.errors import ApiError
+from service.settings import Settings
+
+# From 1 to the setting of this name.
+COUNTS = {"top_k": "max_labels", "shortlist": "max_labels", "views": "max_views"}
+
+
+def check_count(name: str, value: int | None, settings: Settings) -> int | None:
+    """Return the value of a count; ApiError `bad_field` out of its bounds."""
+    if value is not None and not 1 <= value <= getattr(settings, COUNTS[name]):
+        raise not_a_count(name, settings)
+    return value
+
+
+def check_seconds(name: str, value: float | None) -> float | None:
+    """Return a time; ApiError `bad_field` before the clip begins."""
+    if value is not None and value < 0:
+        raise not_seconds(name)
+    return value
+
+
+def not_a_count(name: str, settings: Settings, hint: str = "") -> ApiError:
+    """Make the error for what is no number within the bounds of this field."""
+    high = getattr(settings, COUNTS[name])
+    return ApiError("bad_field", f"{name} must be a whole number from 1 to {high}{hint}")
+
+
+def not_seconds(name: str, hint: str = "") -> ApiError:
+    """Make the error for what is no time."""
+    return ApiError("bad_field", f"{name} must be a number of seconds, 0 or more{hint}")
