@@ -25,6 +25,11 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, or its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class Parser(argparse.ArgumentParser):
     """Say what is wrong in one line; --help has the rest."""
 

@@ -6,15 +6,15 @@ The key goes to standard error, the line that lets it in to standard output, so 
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from model.command_line import Parser
 from service.access.api_keys import create_key, key_line
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Create a key and print it with its line of the key file."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m service.keys",
         description="Create an API key. It is printed once, on standard error; the line for the "
         "file of XCLIP_API_KEYS_FILE goes to standard output.",

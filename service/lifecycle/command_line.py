@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
+from model.command_line import first_line
 from service.contract.upload import check_storage
 from service.lifecycle.kubernetes import PREFIX, service_variables
 from service.settings import Settings
@@ -45,7 +46,7 @@ def read_settings(arguments: list[str]) -> Settings:
         name = ".".join(str(part) for part in issue["loc"])
         raise Mistake(f"setting {name}: {issue['msg']}") from None
     except SettingsError as error:
-        what = str(error).splitlines()[0].removeprefix("error parsing CLI: ")
+        what = first_line(error).removeprefix("error parsing CLI: ")
         raise Mistake(f"{what}; see python -m service --help") from None
     _check_upload_folder(settings.upload_dir)
     if settings.api_keys_file is not None:
