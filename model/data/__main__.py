@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.command_line import Parser, new_file, one_line, share, whole
+from model.command_line import Parser, complaint, new_file, share, whole
 
 PROGRAM = "python -m model.data"
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return commands[options.command](options)
     except (ValueError, OSError) as error:
-        print(f"model.data: {one_line(error)}", file=sys.stderr)
+        print(complaint(PROGRAM, error), file=sys.stderr)
         return 1
 
 
