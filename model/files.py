@@ -24,6 +24,24 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def check_regular(path: Path) -> None:
+    """Raise OSError unless this is a regular file, for readers that would wait for a pipe."""
+    open_regular(path).close()
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Read a regular file whole.
+
+    Raises:
+        OSError: As `open_regular`, or it is larger than `most_bytes`.
+    """
+    with open_regular(path) as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"larger than {most_bytes >> 20} MiB")
+    return content
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a regular file's bytes as hexadecimal digits; reads in parts."""
     with open_regular(path) as stream:

@@ -13,6 +13,9 @@ from export.bundle.manifest import MANIFEST_FILE
 from model.files import open_regular
 
 GRAPHS = (".onnx", ".xml")
+# More bytes than any bundle needs: a file without end is refused before it is read.
+LARGEST = {".json": 512 << 20, ".onnx": 2 << 30, ".xml": 2 << 30}  # protobuf ends at 2 GiB
+LARGEST_OTHER = 64 << 30  # weights, engines, label vectors
 
 
 def check_places(folder: Path, files: Iterable[str], listed: Iterable[str]) -> None:
@@ -24,8 +27,8 @@ def check_places(folder: Path, files: Iterable[str], listed: Iterable[str]) -> N
         listed: The same of everything that the manifest has a hash for.
 
     Raises:
-        BundleError: A file is not regular or, by a symbolic link, lies outside of the folder; or a
-            graph reads weights that have no hash.
+        BundleError: A file is not regular, larger than any of its kind or, by a symbolic link,
+            outside of the folder; or a graph reads weights that have no hash.
     """
     checked = list(files)
     root = Path(os.path.realpath(folder))
@@ -45,11 +48,13 @@ def _check_place(file: Path, root: Path) -> None:
             f"{file} is a link out of the bundle; copy the bundle with its files (cp -rL)"
         )
     try:
-        mode = real.stat().st_mode
+        status = real.stat()
     except OSError:
         return  # hashing it says what is wrong
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise BundleError(f"{file} is not a regular file; copy the bundle again")
+    if status.st_size > (most := LARGEST.get(file.suffix, LARGEST_OTHER)):
+        raise BundleError(f"{file} is larger than {most >> 20} MiB; copy the bundle again")
 
 
 def _names_in(folder: Path) -> Iterator[str]:

@@ -22,7 +22,7 @@ from export.bundle.manifest import (
     PrecisionBuild,
 )
 from export.bundle.places import check_places
-from model.files import open_regular, sha256_of
+from model.files import read_bounded, sha256_of
 from model.inputs import Tokenizer, TokenizerSpec
 
 HASHED_AT_ONCE = 4
@@ -57,7 +57,7 @@ class Bundle:
         return Tokenizer.from_file(file, self.manifest.inputs.tokenizer)
 
     def label_set(self, name: str) -> LabelSet:
-        """Read a stored label list.
+        """Return a stored label list; it is read once.
 
         Args:
             name: One of `manifest.labels`.
@@ -69,7 +69,14 @@ class Bundle:
             KeyError: There is no list of this name.
             BundleError: Its files hold no such list for this network.
         """
-        return read_label_set(self.path, self.manifest.labels[name], self.manifest.text_dim)
+        if name not in self._label_sets:
+            info = self.manifest.labels[name]
+            self._label_sets[name] = read_label_set(self.path, info, self.manifest.text_dim)
+        return self._label_sets[name]
+
+    @cached_property
+    def _label_sets(self) -> dict[str, LabelSet]:
+        return {}
 
     def check_files(
         self, precision: str | None = None, part: Literal["all", "form", "weights"] = "all"
@@ -141,18 +148,14 @@ def _read_manifest(folder: Path) -> bytes:
     if not folder.is_dir():
         raise BundleError(f"{folder} is no folder; name a bundle made with `python -m export`")
     try:
-        with open_regular(file) as stream:
-            raw = stream.read(MANIFEST_BYTES + 1)
+        return read_bounded(file, MANIFEST_BYTES)
     except FileNotFoundError as error:
         raise BundleError(
             f"{folder} holds no {MANIFEST_FILE}, so it is no bundle; "
             f"make one with `python -m export CHECKPOINT --output {folder}`"
         ) from error
     except OSError as error:
-        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
-    if len(raw) > MANIFEST_BYTES:
-        raise BundleError(f"{file} is larger than {MANIFEST_BYTES >> 20} MiB; {AGAIN}")
-    return raw
+        raise BundleError(f"{file} cannot be read: {error.strerror}; {AGAIN}") from error
 
 
 def _parse(raw: bytes, file: Path) -> BundleManifest:

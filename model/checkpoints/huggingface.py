@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.pickled import read_pickled
 from model.command_line import one_line
+from model.files import check_regular, read_bounded
 from model.inputs import InputSpec
 from model.network.config import HEAD_WIDTH, Activation, ModelConfig, heads
 
 CONFIG_FILE, PREPROCESSOR_FILE = "config.json", "preprocessor_config.json"
 LAYER_NORM_EPS = 1e-5
+JSON_BYTES = 64 << 20  # of a description, or an index of shards, at most
 
 # What transformers assumes where a folder says nothing.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -54,10 +56,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; CheckpointError where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bounded(path, JSON_BYTES))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no JSON: {error}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} does not hold a JSON object")
@@ -127,14 +129,15 @@ def _refuse_other_networks(text: Mapping[str, Any], vision: Mapping[str, Any], f
 def _activation(
     text: Mapping[str, Any], vision: Mapping[str, Any], joint: Mapping[str, Any], file: Path
 ) -> Activation:
-    named = {text["hidden_act"], vision["hidden_act"], joint["prompt_hidden_act"]}
+    parts = (text["hidden_act"], vision["hidden_act"], joint["prompt_hidden_act"])
+    named = {str(part) for part in parts}
     if named == {"gelu"}:
         return "gelu"
     if named == {"quick_gelu"}:
         return "quick_gelu"
     raise CheckpointError(
-        f"{file}: activations {', '.join(sorted(map(str, named)))} are not supported; every part "
-        "must use quick_gelu, or every part gelu"
+        f"{file}: activations {', '.join(sorted(named))[:200]} are not supported; every part must "
+        "use quick_gelu, or every part gelu"
     )
 
 
@@ -159,7 +162,7 @@ def inputs_of(folder: Path, config: ModelConfig) -> InputSpec:
     described = read_json(file) if file.exists() else {}
     try:
         spec = InputSpec.from_huggingface(described, config.num_frames, config.image_size)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"{file}: {one_line(error)}") from None
     return spec.model_copy(update={"context_length": config.context_length})
 
@@ -189,6 +192,7 @@ def _read(file: Path) -> dict[str, Any]:
 def read_safetensors(file: Path) -> dict[str, Any]:
     """Map the tensors of a safetensors file into memory; CheckpointError where it is none."""
     try:
+        check_regular(file)
         return dict(load_file(file))
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -17,10 +17,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save_file
 
 from model.checkpoints.errors import CheckpointError
-from model.checkpoints.huggingface import read_safetensors
+from model.checkpoints.huggingface import JSON_BYTES, read_safetensors
 from model.checkpoints.loaded import LoadedNetwork
 from model.checkpoints.weights import Layout, from_layout, to_layout
-from model.files import sync
+from model.files import check_regular, read_bounded, sync
 from model.inputs import InputSpec, Tokenizer, check_templates
 from model.network.config import ModelConfig
 from model.network.xclip import XClip, assemble
@@ -70,8 +70,8 @@ def network_of(
 def is_native(folder: Path) -> bool:
     """Tell whether the folder is a native checkpoint (Hugging Face ones have a `model_type`)."""
     try:
-        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_bounded(folder / CONFIG_FILE, JSON_BYTES))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "architecture" in content
 
@@ -80,7 +80,7 @@ def read_native(folder: Path) -> Checkpoint:
     """Read a native checkpoint; CheckpointError says what is wrong with it."""
     file = folder / CONFIG_FILE
     try:
-        config = CheckpointConfig.model_validate_json(file.read_bytes())
+        config = CheckpointConfig.model_validate_json(read_bounded(file, JSON_BYTES))
     except ValidationError as error:
         issue = error.errors()[0]
         at = ".".join(map(str, issue["loc"]))
@@ -109,6 +109,7 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     if not file.exists():
         return None
     try:
+        check_regular(file)
         return Tokenizer.from_file(file)
     except Exception as error:  # the library raises nothing more precise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,13 +10,15 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import tokenizers
 
 from model.checkpoints.clip_start import OPEN_CLIP
 from model.checkpoints.errors import CheckpointError
+from model.checkpoints.huggingface import JSON_BYTES
 from model.checkpoints.loaded import LoadedNetwork
+from model.files import check_regular, read_bounded
 from model.inputs import InputSpec, Tokenizer, TokenizerSpec
 from model.inputs.spec import CropRule, ResizeRule
 from model.network.config import ModelConfig
@@ -32,6 +34,13 @@ RESIZE_RULES: Mapping[str, ResizeRule] = {
     "random": "bicubic-antialias",  # in training; what open_clip takes then
 }
 CROP_RULES: Mapping[str, CropRule] = {"shortest": "center-rounded", "squash": "squash"}
+# Far above any network there is; what the description asks for is built before weights are read.
+LARGEST = 10_000_000
+LARGEST_OF = {
+    **dict.fromkeys(("layers", "depth", "num_hidden_layers"), 256),
+    **dict.fromkeys(("width", "embed_dim", "hidden_size", "proj_dim"), 16384),
+    **dict.fromkeys(("image_size", "patch_size", "context_length", "heads", "n_queries"), 4096),
+}
 
 
 def read_open_clip(
@@ -56,11 +65,14 @@ def read_open_clip(
 
     model_name, tag = _name_and_tag(source)
     with _one_line_errors(source):
+        if model_name.startswith(FOLDER):
+            _check_folder(Path(model_name.removeprefix(FOLDER)))
         config = open_clip.get_model_config(model_name)
         if config is None:
             raise CheckpointError(
                 f"open_clip knows no model {model_name!r}; an example is {OPEN_CLIP}ViT-B-16/openai"
             )
+        _check_sizes(source, config)
         published = open_clip.get_pretrained_cfg(model_name, tag) if tag else {}
         towers = open_clip.create_model(
             model_name,
@@ -91,6 +103,27 @@ def read_open_clip(
     return LoadedNetwork(
         net.eval(), name, source, tokenizer=tokenizer, notes=(note,), templates=TEMPLATES
     )
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise OSError where a file is none, such as a pipe, or a description is without end."""
+    for file in folder.iterdir():
+        if file.suffix == ".json":
+            read_bounded(file, JSON_BYTES)
+        elif not file.is_dir():
+            check_regular(file)
+
+
+def _check_sizes(source: str, config: object, name: str = "") -> None:
+    """Refuse a description of a network that no memory would hold."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            _check_sizes(source, value, str(key))
+    elif isinstance(config, list | tuple):
+        for value in config:
+            _check_sizes(source, value, name)
+    elif _is_number(config) and not abs(config) <= (most := LARGEST_OF.get(name, LARGEST)):
+        raise CheckpointError(f"{source}: {name} is {config!s:.20}, at most {most} is supported")
 
 
 def input_spec(
@@ -136,7 +169,7 @@ def _on_bytes(values: Any) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float)
 
 

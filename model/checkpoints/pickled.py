@@ -19,8 +19,11 @@ import torch
 from torch import Tensor
 
 from model.checkpoints.errors import CheckpointError
+from model.files import check_regular
 
 SCRIPTED = "constants.pkl"  # in every TorchScript archive
+PICKLE = "data.pkl"
+PICKLE_BYTES = 64 << 20  # names and sizes alone; each byte may become an object
 
 
 def read_pickled(path: Path) -> dict[str, Any]:
@@ -33,6 +36,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
         CheckpointError: The file cannot be read, and why.
     """
     try:
+        check_regular(path)
         return _named(_content(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -57,11 +61,21 @@ def _content(path: Path) -> Any:
                 "it is a TorchScript archive, which holds code beside its tensors; OpenAI's CLIP "
                 "has the same weights as open_clip:ViT-B-16/openai (and the like)"
             )
+        _check_entries(archive)
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except pickle.UnpicklingError:
             with path.open("rb") as file:
                 return _Archive(archive, file).load()
+
+
+def _check_entries(archive: zipfile.ZipFile) -> None:
+    """Refuse what torch never writes: parts that grow when they are read."""
+    for entry in archive.infolist():
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("its parts are compressed; save its tensors again with torch.save")
+        if entry.filename.endswith(PICKLE) and entry.file_size > PICKLE_BYTES:
+            raise ValueError(f"its {PICKLE} is larger than {PICKLE_BYTES >> 20} MiB")
 
 
 def _named(content: Any) -> dict[str, Any]:
@@ -136,8 +150,6 @@ class _Archive:
 
     def _storage(self, storage: _Storage) -> Tensor:
         entry = self._archive.getinfo(f"{self._root}data/{storage.key}")
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise ValueError("its tensors are compressed")
         if storage.length * storage.dtype.itemsize > entry.file_size:
             raise ValueError(f"storage {storage.key} is cut short")
         if storage.length == 0:

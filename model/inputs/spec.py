@@ -13,8 +13,12 @@ FrameSpacing = Literal["middle", "ends"]
 PadRule = Literal["longest", "fixed"]
 CleanRule = Literal["lower", "whitespace", "canonicalize"]
 PixelAspect = Literal["displayed", "stored"]
-Statistics = tuple[float, float, float]
-PositiveInt = Annotated[int, Field(gt=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Statistics = tuple[Finite, Finite, Finite]
+# Far above any network there is, and what a decode worker can hold.
+Frames = Annotated[int, Field(gt=0, le=1024)]
+Pixels = Annotated[int, Field(gt=0, le=4096)]
+Tokens = Annotated[int, Field(gt=0, le=4096)]
 
 # ImageNet, not CLIP: what every published X-CLIP was trained with. RGB, 0-255 scale.
 IMAGENET_MEAN: Statistics = (123.675, 116.28, 103.53)
@@ -54,16 +58,16 @@ class InputSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_frames: PositiveInt
-    image_size: PositiveInt
-    resize_short_side: PositiveInt
+    num_frames: Frames
+    image_size: Pixels
+    resize_short_side: Pixels
     frame_rule: FrameSpacing = "middle"
     resize_rule: ResizeRule = "bilinear"
     crop: CropRule = "center"
     pixel_aspect: PixelAspect = "displayed"
     mean: Statistics = IMAGENET_MEAN
     std: Statistics = IMAGENET_STD
-    context_length: PositiveInt = 77
+    context_length: Tokens = 77
     pad_id: Annotated[int, Field(ge=0)] = 0
     tokenizer: TokenizerSpec = TokenizerSpec()
 
@@ -133,7 +137,7 @@ def _shortest_edge(preprocessor: Mapping[str, Any], default: int) -> int:
         size = size.get("shortest_edge", size.get("height"))
     if not isinstance(size, int) or size <= 0:
         raise ValueError(
-            f"preprocessor size {preprocessor['size']!r} is not supported; "
+            f"preprocessor size {preprocessor['size']!r:.80} is not supported; "
             'use {"shortest_edge": pixels}'
         )
     return size

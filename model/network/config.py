@@ -12,8 +12,14 @@ SIZES = {768: "B", 1024: "L"}  # of a vision tower, by its width
 
 Activation = Literal["quick_gelu", "gelu"]
 DropPathAxis = Literal["clip", "position"]
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+# Far above any network there is: a description that asks for more is a mistake, or means harm.
+Pixels = Annotated[int, Field(gt=0, le=4096)]
+Frames = Annotated[int, Field(gt=0, le=1024)]
+Width = Annotated[int, Field(gt=0, le=16384)]
+Depth = Annotated[int, Field(gt=0, le=256)]
+DepthOrNone = Annotated[int, Field(ge=0, le=256)]
+Tokens = Annotated[int, Field(gt=0, le=4096)]
+Vocabulary = Annotated[int, Field(gt=0, le=10_000_000)]
 
 
 class ModelConfig(BaseModel):
@@ -28,25 +34,25 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_size: Positive = 224
-    patch_size: Positive = 32
-    num_frames: Positive = 8
-    vision_width: Positive = 768
-    vision_layers: Positive = 12
-    embed_dim: Positive = 512
-    text_width: Positive = 512
-    text_layers: Positive = 12
-    vocab_size: Positive = 49408
-    context_length: Positive = 77
-    mit_layers: Count = 1
-    prompt_layers: Count = 2
-    prompt_alpha: float = 0.1
+    image_size: Pixels = 224
+    patch_size: Pixels = 32
+    num_frames: Frames = 8
+    vision_width: Width = 768
+    vision_layers: Depth = 12
+    embed_dim: Width = 512
+    text_width: Width = 512
+    text_layers: Depth = 12
+    vocab_size: Vocabulary = 49408
+    context_length: Tokens = 77
+    mit_layers: DepthOrNone = 1
+    prompt_layers: DepthOrNone = 2
+    prompt_alpha: Annotated[float, Field(allow_inf_nan=False)] = 0.1
     cross_frame_messages: bool = True
     activation: Activation = "quick_gelu"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     drop_path_by: DropPathAxis = "clip"
-    mit_heads: Positive | None = None
-    prompt_heads: Positive | None = None
+    mit_heads: Width | None = None
+    prompt_heads: Width | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -20,11 +20,8 @@ def accuracies(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "update": line["update"] + 1,
             "epoch": epochs.get(line["update"], 0.0),
-            **{
-                name.removeprefix("val_"): value
-                for name, value in line.items()
-                if name.startswith("val_")
-            },
+            "top1": line["val_top1"],
+            "top5": line["val_top5"],
         }
         for line in lines
         if "val_top1" in line

@@ -17,12 +17,14 @@ from pathlib import Path
 
 import structlog
 
+from model.files import read_bounded
 from service.contract.rate import Rate, parse_rate
 
 PREFIX = "xclip_"
 DIGEST = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CHECK_EVERY_S = 1.0
+MOST_BYTES = 16 << 20  # a hundred thousand keys
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
             never repeats it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_bounded(path, MOST_BYTES).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ValueError(f"{path}: {reason}") from None

@@ -123,7 +123,10 @@ def _clean(label: str, number: int, max_chars: int) -> str:
 def _check_different(labels: Sequence[str]) -> None:
     seen: dict[str, int] = {}
     for number, label in enumerate(labels, start=1):
-        first = seen.setdefault(label_key(label), number)
+        key = label_key(label)
+        if not key:  # such as &Tab;, which the network reads as the tab that it names
+            raise ApiError("empty_label", f"label {number} is empty; write a word or phrase")
+        first = seen.setdefault(key, number)
         if first != number:
             raise ApiError(
                 "duplicate_label",

@@ -117,10 +117,10 @@ def test_a_reading_that_failed_is_tried_again_though_the_file_does_not_change(
     key_file.write_text(line(ALICE, "alice"))
     with monkeypatch.context() as exhausted:
 
-        def no_descriptor(*_: object, **__: object) -> str:
+        def no_descriptor(*_: object) -> bytes:
             raise OSError(errno.EMFILE, "Too many open files")
 
-        exhausted.setattr(Path, "read_text", no_descriptor)
+        exhausted.setattr(under_test, "read_bounded", no_descriptor)
         assert keys.find(BOB) is not None
         assert keys.stale
     assert keys.find(BOB) is None

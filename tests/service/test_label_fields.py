@@ -55,6 +55,12 @@ def test_this_is_one_label(label: str) -> None:
         assert check_labels(listed([label]), 3, 300) == (label,)
 
 
+@pytest.mark.parametrize("label", ["&Tab;", "&nbsp; &#32;", "\u200b"])
+def test_what_is_empty_to_the_network_is_refused(label: str) -> None:
+    with pytest.raises(ApiError, match="label 2 is empty"):
+        check_labels(listed(["cat", label]), 3, 300)
+
+
 def test_brackets_are_no_list_among_others() -> None:
     assert check_labels(listed(["[laughter]", "[applause]"]), 3, 300) == (
         "[laughter]",

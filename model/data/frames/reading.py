@@ -74,7 +74,6 @@ class TrainingClips(Dataset[TrainingClip]):
         frame_rule: FrameRule = FrameRule.EXACT,
     ) -> None:
         self.clips, self.spec, self.frame_rule = clips, spec, frame_rule
-        self.evenly = augment.frames == "evenly"
         self.augment = Augment(augment, spec)
         self.read = read or self._decode
 
@@ -110,11 +109,7 @@ class TrainingClips(Dataset[TrainingClip]):
 
     def _decode(self, index: int, rng: np.random.Generator) -> Pixels:
         with self.clips.files.open(self.clips.samples[index].name) as stream:
-            rule = self.frame_rule
-            if self.evenly:
-                clip = decode_uncropped(stream, self.spec, sampling="test", frame_rule=rule)
-            else:
-                clip = decode_uncropped(stream, self.spec, rng=rng, frame_rule=rule)
+            clip = decode_uncropped(stream, self.spec, rng=rng, frame_rule=self.frame_rule)
         return clip.frames[0]
 
 

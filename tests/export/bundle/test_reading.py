@@ -279,6 +279,13 @@ def test_a_device_that_never_ends_is_refused(copy: Path) -> None:
     assert "not a regular file" in refusal(copy)
 
 
+@pytest.mark.parametrize("name", ["score_head.onnx", "labels/three.json", "tokenizer.json"])
+def test_a_file_without_end_is_refused_before_it_is_read(copy: Path, name: str) -> None:
+    with (copy / name).open("ab") as file:
+        file.truncate(1 << 40)
+    assert f"{name} is larger than" in refusal(copy)
+
+
 def test_a_manifest_without_end_is_refused(copy: Path) -> None:
     with (copy / MANIFEST_FILE).open("ab") as manifest:
         manifest.truncate(1 << 40)  # no more than its first pages take room
