@@ -8,8 +8,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from model.command_line import complaint
-from service.lifecycle.command_line import PROGRAM, Mistake, listen, listen_for_ops, read_settings
+from service.lifecycle.command_line import Mistake, listen, listen_for_ops, read_settings
 
 if TYPE_CHECKING:
     from service.lifecycle.service_state import ServiceState
@@ -36,8 +35,9 @@ def _run(
 ) -> int:
     # Imported here: a mistake in the settings is told before the application is loaded.
     from service.app import create_app
+    from service.lifecycle.detached import still_running
     from service.telemetry.logs import configure_logs
-    from service.transport.graceful_shutdown import http_server
+    from service.transport.graceful_shutdown import http_server, leave
 
     configure_logs(settings.log_level, settings.log_format)
     app = create_app(settings, ops_listener=ops_listener)
@@ -45,13 +45,17 @@ def _run(
     web = http_server(app, settings)
     server.on_ready = lambda: _greet(server, listener)
     server.on_failure = lambda: _give_up(web)
-    # uvicorn raises the signal that stopped it once more, after an orderly end: exit with 0 then.
+    # Before uvicorn takes the signals, and after its orderly end, when it raises once more the one
+    # that stopped it: exit with 0 then.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: _give_up(web))
     web.run(sockets=[listener])
+    status = 0 if web.started else 1
     if server.failure:
-        return _complain(server.failure)
-    return 0 if web.started else 1
+        status = _complain(server.failure)
+    if still_running():  # Python would wait for it, and it may never end
+        leave(status)
+    return status
 
 
 def _greet(server: ServiceState, listener: socket.socket) -> None:
@@ -75,7 +79,7 @@ def _give_up(web: DrainingServer) -> None:
 
 
 def _complain(mistake: str) -> int:
-    print(complaint(PROGRAM, mistake), file=sys.stderr)
+    print(f"service: {mistake}", file=sys.stderr)
     return 2
 
 

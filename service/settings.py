@@ -71,6 +71,10 @@ class Settings(BaseSettings):
         "machine then share",
     )
 
+    bundle_timeout_s: Seconds = Field(
+        900.0, description="time to read and open a bundle, engines that are built included"
+    )
+
     max_upload_bytes: Count = Field(200 * MIB, description="largest request body")
     upload_timeout_s: Seconds = Field(120.0, description="time for a whole upload")
     upload_idle_timeout_s: Seconds = Field(15.0, description="longest pause within an upload")

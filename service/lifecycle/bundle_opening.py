@@ -40,6 +40,8 @@ def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
         except BaseException:
             runtime.close()
             raise
+    for name in bundle.manifest.labels:
+        bundle.label_set(name)  # here, not where the engine needs them: on the event loop
     return runtime
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from export.bundle import Bundle
 from export.runtime import Runtime, available_cpus
@@ -14,12 +15,19 @@ from service.decode import DecodePool
 from service.inference.engine import Engine, Stores
 from service.lifecycle.bundle_opening import checked_runtime, served_bundle
 from service.lifecycle.decode_trial import try_decoding
+from service.lifecycle.detached import run_detached
 from service.lifecycle.warm_labels import read_warm_labels
 from service.settings import Settings
 from service.telemetry.engine_telemetry import EngineTelemetry
 
 if TYPE_CHECKING:
     from service.cache.redis.client import SharedCache
+
+Result = TypeVar("Result")
+
+
+class BundleTimeout(Exception):
+    """A bundle was not there in time; the text says which, and the setting."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,11 @@ class EngineLoader:
 
     async def read_bundle(self) -> Bundle:
         """Open what the settings name now, by its manifest; its files are checked by `load`."""
-        return await asyncio.to_thread(served_bundle, self.settings)
+        return await self._in_time(lambda: served_bundle(self.settings))
+
+    async def check(self, bundle: Bundle) -> None:
+        """Hash every file; BundleError names one that is not what was exported."""
+        await self._in_time(bundle.check_files)
 
     async def load(self, bundle: Bundle, old: Engine | None = None) -> Engine:
         """Make an engine, warm and tried; an exception says what is wrong with it.
@@ -63,7 +75,7 @@ class EngineLoader:
     async def warm(self, engine: Engine) -> None:
         """Compute the vectors of the start-up list."""
         file = self.settings.warm_labels
-        labels = read_warm_labels(file) if file is not None else []
+        labels = await self._in_time(lambda: read_warm_labels(file)) if file is not None else []
         if labels:
             if self.cache is not None:
                 await self.cache.asked()
@@ -74,16 +86,31 @@ class EngineLoader:
 
     async def _tried_engine(self, bundle: Bundle, pool: DecodePool) -> Engine:
         """Make an engine whose network has answered, and which knows the start-up list."""
-        coming = asyncio.ensure_future(asyncio.to_thread(self._open_runtime, bundle))
+        runtime = await self._in_time(lambda: self._open_runtime(bundle), Runtime.close)
         try:
-            # A thread cannot be stopped: what it opens is closed even if nobody waits for it.
-            engine = self._make_engine(bundle, await asyncio.shield(coming), pool)
+            engine = self._make_engine(bundle, runtime, pool)
             await engine.warm_up()
             await self.warm(engine)
         except BaseException:
-            await _close(coming)
+            runtime.close()
             raise
         return engine
+
+    async def _in_time(
+        self, call: Callable[[], Result], close: Callable[[Result], object] | None = None
+    ) -> Result:
+        """Return what reads a bundle or its like; BundleTimeout where that takes too long."""
+        limit_s = self.settings.bundle_timeout_s
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                return await run_detached(call, close)
+        except TimeoutError:
+            if not limit.expired():  # of the file system
+                raise
+            raise BundleTimeout(
+                f"{self.settings.bundle} was not read and opened within {limit_s:g} s "
+                "(XCLIP_BUNDLE_TIMEOUT_S)"
+            ) from None
 
     def _open_runtime(self, bundle: Bundle) -> Runtime:
         if self.given_runtime is None:
@@ -115,8 +142,8 @@ class EngineLoader:
         return DecodePool(workers, inputs, s.video_limits, s.pool_options)
 
 
-async def _close(coming: asyncio.Future[Any]) -> None:
-    """Close the runtime or the engine that was being made, if it comes to that."""
-    await asyncio.wait({coming})
-    if not coming.cancelled() and coming.exception() is None:
-        coming.result().close()
+async def _close(making: asyncio.Task[Engine]) -> None:
+    """Close the engine that was being made, if it comes to that."""
+    await asyncio.wait({making})
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()

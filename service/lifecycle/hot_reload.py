@@ -47,6 +47,7 @@ class Reloader:
         while self._again and not self._server.failure:
             self._again = False
             started = time.perf_counter()
+            self._server.last_reload = "running"
             result, why = await self._swap()
             self._server.metrics.reloads.labels(result).inc()
             self._server.last_reload = f"{result}: {why}" if why else str(result)
@@ -66,7 +67,7 @@ class Reloader:
         try:
             bundle = await loader.read_bundle()
             if bundle.hash == old.bundle.hash:
-                await asyncio.to_thread(bundle.check_files)
+                await loader.check(bundle)
                 await loader.warm(old)
                 return ReloadResult.UNCHANGED, None
             new = await loader.load(bundle, old)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from model.files import read_bounded
 from model.inputs import clean_label
+
+MOST_BYTES = 64 << 20  # a million labels
 
 
 def read_warm_labels(file: Path) -> list[str]:
@@ -13,7 +16,7 @@ def read_warm_labels(file: Path) -> list[str]:
     They are prompted as in a request without `template`. ValueError names the file.
     """
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = read_bounded(file, MOST_BYTES).decode("utf-8").splitlines()
     except OSError as error:
         raise ValueError(f"warm_labels {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -2,16 +2,20 @@
 
 On SIGTERM or Ctrl-C the server goes on listening and answers new requests with 503 `draining`,
 which a load balancer sends elsewhere; readiness says the same. It closes once nothing is in flight
-or the time is up. A second signal closes at once.
+or the time is up. A second signal closes at once. Whatever does not let it close then, such as a
+network that never answers, is left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import sys
+import threading
 import time
 from types import FrameType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import structlog
 import uvicorn
@@ -24,6 +28,7 @@ from service.transport.forwarded import ForwardedHeaders
 
 LOOK_EVERY_S = 0.02
 CLOSE_TIMEOUT_S = 2  # for connections without a request
+LEAVE_AFTER_S = 30.0  # for all that is closed after that
 
 
 class DrainingServer(uvicorn.Server):
@@ -44,8 +49,10 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain at the first signal, stop at the second."""
         if self._loop is None or self._server.admission.draining:
+            _leave_in(LEAVE_AFTER_S)
             super().handle_exit(sig, frame)
             return
+        _leave_in(self._grace_s + LEAVE_AFTER_S)
         self._server.admission.draining = True
         self._loop.call_soon_threadsafe(self._drain, sig, frame)
 
@@ -60,6 +67,22 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(LOOK_EVERY_S)
         log.info("drained", left=admission.in_flight)
         super().handle_exit(sig, frame)
+
+
+def _leave_in(seconds: float) -> None:
+    """End the process in so many seconds, if it is still there."""
+    timer = threading.Timer(seconds, leave, (1, "it did not stop in time: left as it was"))
+    timer.daemon = True
+    timer.start()
+
+
+def leave(status: int, why: str = "") -> NoReturn:
+    """End the process at once, whatever its threads do."""
+    if why:
+        print(f"service: {why}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def http_server(app: FastAPI, settings: Settings) -> DrainingServer:

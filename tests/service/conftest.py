@@ -35,6 +35,7 @@ from tests.conftest import missing
 # Limits that no machine is too busy for. A test of a limit sets its own.
 PATIENCE: dict[str, Any] = dict.fromkeys(
     (
+        "bundle_timeout_s",
         "decode_budget_s",
         "decode_timeout_s",
         "header_timeout_s",

@@ -169,6 +169,8 @@ def test_a_bad_start_up_list_stops_the_start(tmp_path: Path, content: bytes | No
     list_file = tmp_path / "warm.txt"
     if content is not None:
         list_file.write_bytes(content)
+    else:
+        os.mkfifo(list_file)  # a pipe, which a reader would wait for
     command = [sys.executable, "-m", "service", "--port", "0", "--warm-labels", str(list_file)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode != 0
