@@ -33,7 +33,7 @@ folder = pathlib.Path('metadata/xclip_serve-' + version + '.dist-info'); folder.
 # --- what the server is made of, without torch --------------------------------------------------
 FROM base AS code
 COPY --from=version /app/metadata ./
-COPY model/__init__.py model/command_line.py model/files.py model/
+COPY model/__init__.py model/files.py model/
 COPY model/inputs model/inputs
 COPY export/__init__.py export/
 COPY export/bundle export/bundle
@@ -92,9 +92,11 @@ LABEL org.opencontainers.image.title="xclip-serve" \
 ENV XCLIP_HOST=:: \
     XCLIP_SANDBOX=require
 COPY --from=code /app /app
+# A named volume that is mounted here starts with this folder's owner.
+RUN install -d -o xclip -g xclip /uploads
 USER 10001:10001
-EXPOSE 8000
-# The root file system may be read-only: uploads go to /tmp, give it a tmpfs.
+EXPOSE 8000 8001
+# The root file system may be read-only: uploads go to /tmp or XCLIP_UPLOAD_DIR, give them a volume.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=12s --start-period=60s --retries=3 \
     CMD ["python", "-m", "service.healthcheck"]

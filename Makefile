@@ -79,6 +79,13 @@ bench: $(VENV)/.installed system-packages ## Run the benchmarks of the CPU (20 m
 gpu-check: $(if $(GPU_PYTHON),,$(GPU_VENV)/.installed) ## Check and measure everything on an NVIDIA GPU (GPU_CHECK_ARGS=, GPU_PYTHON=)
 	$(or $(GPU_PYTHON),$(GPU_VENV)/bin/python) -m benchmarks.gpu_check $(GPU_CHECK_ARGS)
 
+##@ Deploy
+env: ## Make .env for docker compose, with passwords drawn here (an .env that is there keeps what it has)
+	@deploy/make-env.sh
+
+pin: env ## Write the digests that others' images have now into .env (needs docker and a network)
+	@deploy/pin-images.sh
+
 ##@ Supply chain
 lock: $(VENV)/.installed ## Pin the images' packages with every hash (deploy/requirements-*.lock)
 	deploy/lock.sh $(VENV)/bin/pip-compile cpu gpu
@@ -115,4 +122,4 @@ system-packages:
 	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace prometheus:prometheus faketime:faketime \
 		curl:curl openssl:openssl /usr/sbin/nginx:nginx
 
-.PHONY: demo serve install test test-busy test-long fuzz check format bench gpu-check lock audit sbom clean help system-packages
+.PHONY: env pin demo serve install test test-busy test-long fuzz check format bench gpu-check lock audit sbom clean help system-packages

@@ -1,7 +1,8 @@
 """python -m service.healthcheck: exit 0 while the server in this container can classify.
 
 For container health checks: needs nothing but the standard library, so it costs a few milliseconds.
-It asks where XCLIP_HOST and XCLIP_PORT say that the server listens.
+It asks where XCLIP_HOST and XCLIP_PORT say that the server listens; on the operators' port, where
+there is one, no client can take its connections.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ def server_url(environment: Mapping[str, str]) -> str:
     """Return the address of the server that has this environment.
 
     Raises:
-        ValueError: XCLIP_PORT is no number.
+        ValueError: XCLIP_PORT or XCLIP_OPS_PORT is no number.
     """
     links = service_variables(environment)
     ours = {name.upper(): value for name, value in environment.items() if name not in links}
-    host = (ours.get("XCLIP_HOST") or LOOPBACK).strip("[]")
+    host, port = ours.get("XCLIP_HOST"), ours.get("XCLIP_PORT") or "8000"
+    if ours.get("XCLIP_OPS_PORT"):
+        host, port = ours.get("XCLIP_OPS_HOST") or host, ours["XCLIP_OPS_PORT"]
+    number, host = int(port), (host or LOOPBACK).strip("[]")
     host = LOOPBACK if host in EVERY_ADDRESS else host
-    port = int(ours.get("XCLIP_PORT") or 8000)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
 
 
 def check(url: str, timeout_s: float = TIMEOUT_S) -> str | None:
@@ -50,7 +53,7 @@ def main() -> int:
     try:
         reason = check(server_url(os.environ))
     except ValueError as error:
-        reason = f"XCLIP_PORT: {error}"
+        reason = f"XCLIP_PORT or XCLIP_OPS_PORT: {error}"
     if reason:
         print(reason, file=sys.stderr)
     return 1 if reason else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.settings import Settings
+from service.settings import DEMO_BUNDLE, Settings
 from tests.deploy.kustomize import Manifest, build
+from tests.memory_formula import most_memory, most_upload_bytes
 
-FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "deploy" / "kubernetes"
+DEPLOY_PAGE = (ROOT / "docs" / "deploy.md").read_text()
 OVERLAYS = ("cpu", "gpu")
 VERSIONS = ("1.30", "1.33", "1.37")
 
@@ -94,9 +98,59 @@ def test_names_refer_to_what_is_there(manifests: list[Manifest]) -> None:
     assert api["envFrom"] == [
         {"configMapRef": {"name": one(manifests, "ConfigMap")["metadata"]["name"]}}
     ]
-    redis_url = one(manifests, "ConfigMap")["data"]["XCLIP_REDIS_URL"]
-    redis = one(manifests, "Service", "xclip-redis")
-    assert redis_url == f"redis://xclip-redis:{redis['spec']['ports'][0]['port']}/0"
+    port = one(manifests, "Service", "xclip-redis")["spec"]["ports"][0]["port"]
+    variables = {entry["name"]: entry for entry in api["env"]}
+    redis_url = variables["XCLIP_REDIS_URL"]["value"]
+    assert redis_url == f"redis://:$(REDIS_PASSWORD)@xclip-redis:{port}/0"
+    names = [entry["name"] for entry in api["env"]]
+    assert names.index("REDIS_PASSWORD") < names.index("XCLIP_REDIS_URL"), (
+        "else it is not filled in"
+    )
+
+
+def test_redis_asks_for_a_password_that_stands_nowhere(manifests: list[Manifest]) -> None:
+    redis = one(manifests, "Deployment", "xclip-redis")["spec"]["template"]["spec"]["containers"][0]
+    api = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    asked = redis["args"][redis["args"].index("--requirepass") + 1]
+    theirs = {entry["name"]: entry["valueFrom"] for entry in redis["env"]}
+    ours = {entry["name"]: entry.get("valueFrom") for entry in api["env"]}
+    assert theirs[asked.strip("$()")] == ours["REDIS_PASSWORD"]
+    assert ours["REDIS_PASSWORD"] == {"secretKeyRef": {"name": "xclip-redis", "key": "password"}}
+    assert "REDISCLI_AUTH" in theirs, "the probes"
+    assert not [m for m in manifests if m["kind"] == "Secret"]
+    made = re.search(r"kubectl create secret generic (\S+)([^\n]*\\\n[^\n]*)", DEPLOY_PAGE)
+    assert made is not None
+    assert made[1] == "xclip-redis"
+    assert set(re.findall(r"--from-literal=(\w+)=", made[2])) == {"password", "signature"}
+
+
+def test_limits_hold_what_the_settings_allow(
+    manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in one(manifests, "ConfigMap")["data"].items():
+        monkeypatch.setenv(name, value)
+    pod = one(manifests, "Deployment")["spec"]["template"]["spec"]
+    limits = pod["containers"][0]["resources"]["limits"]
+    settings = Settings(bundle=DEMO_BUNDLE, decode_workers=int(limits["cpu"]))
+    volumes = {volume["name"]: volume.get("emptyDir", {}) for volume in pod["volumes"]}
+    assert most_upload_bytes(settings) <= size(volumes["uploads"]["sizeLimit"])
+    on_disk = [v["sizeLimit"] for v in volumes.values() if v and v.get("medium") != "Memory"]
+    assert sum(map(size, on_disk)) <= size(limits["ephemeral-storage"])
+    in_memory = [v["sizeLimit"] for v in volumes.values() if v.get("medium") == "Memory"]
+    assert most_memory(settings) + sum(map(size, in_memory)) <= size(limits["memory"])
+
+
+def test_every_container_has_limits(manifests: list[Manifest]) -> None:
+    for pod in pods(manifests):
+        for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+            for kind in ("requests", "limits"):
+                held = container["resources"][kind]
+                assert {"cpu", "memory", "ephemeral-storage"} <= set(held), container["name"]
+
+
+def size(quantity: str) -> int:
+    """Bytes of a Kubernetes quantity."""
+    return int(quantity[:-2]) << {"Mi": 20, "Gi": 30}[quantity[-2:]]
 
 
 def test_settings_are_the_servers(

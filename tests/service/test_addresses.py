@@ -249,6 +249,12 @@ def test_the_health_check_asks_the_server_itself(
     assert healthcheck.main() == 1
 
 
+def test_the_health_check_asks_the_operators_port_where_there_is_one() -> None:
+    ours = {"XCLIP_HOST": "10.0.0.1", "XCLIP_PORT": "8000", "XCLIP_OPS_PORT": "8001"}
+    assert healthcheck.server_url(ours) == "http://10.0.0.1:8001"
+    assert healthcheck.server_url(ours | {"XCLIP_OPS_HOST": "::"}) == "http://127.0.0.1:8001"
+
+
 # --- Kubernetes -------------------------------------------------------------------------------
 
 LINKS = {
