@@ -48,7 +48,7 @@ class ServerProcess:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found = re.search(r"http://[\d.]+:(\d+)", line)
+        found = re.search(r"http://\S+:(\d+) ", line)
         assert found, line + self.log.read_text()
         self.url = f"http://127.0.0.1:{found[1]}"
         self.client = httpx.Client(base_url=self.url, timeout=None)

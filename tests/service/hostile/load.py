@@ -18,11 +18,11 @@ class Outcome:
     body: bytes = b""
 
 
-def request(video: bytes, fields: dict[str, str]) -> bytes:
-    """POST /classify on a connection of its own."""
+def request(video: bytes, fields: dict[str, str] | list[tuple[str, str]]) -> bytes:
+    """POST /classify on a connection of its own; pairs may name a field more than once."""
     parts = [
         f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
+        for name, value in (fields.items() if isinstance(fields, dict) else fields)
     ]
     if video:
         parts.append('--b\r\nContent-Disposition: form-data; name="video"; filename="c"\r\n\r\n')
@@ -34,12 +34,12 @@ def request(video: bytes, fields: dict[str, str]) -> bytes:
     return head.encode() + body
 
 
-async def send(port: int, data: bytes) -> Outcome:
+async def send(port: int, data: bytes, source: str = "127.0.0.1") -> Outcome:
     """One request and its answer; who is refused early need not send it all."""
     began = time.monotonic()
     answer = b""
     with contextlib.suppress(OSError):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
         try:
             writer.write(data)
             answer = await reader.read(-1)
