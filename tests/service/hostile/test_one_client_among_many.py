@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from service.access.admission import Admission
-from service.api import form as form_module
+from service.api import body as body_module
 from service.transport import connection_limits
 from tests.service.conftest import (
     RunningServer,
@@ -177,8 +177,8 @@ def test_slow_uploads(server: RunningServer, monkeypatch: pytest.MonkeyPatch) ->
         assert good_answers(server) == ANSWERED
         assert admission_of(server).uploading >= 4
     until(lambda: admission_of(server).uploading == 0)
-    monkeypatch.setattr(form_module, "SEND_WITHIN_S", 0)
-    monkeypatch.setattr(form_module, "LEAST_BYTES_PER_S", 1e9)
+    monkeypatch.setattr(body_module, "SEND_WITHIN_S", 0)
+    monkeypatch.setattr(body_module, "LEAST_BYTES_PER_S", 1e9)
     with attackers(server, 1, HEAD + b"--b\r\n") as connections:
         assert b"upload_timeout" in answer_of(connections[0])
 
