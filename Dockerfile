@@ -33,7 +33,7 @@ folder = pathlib.Path('metadata/xclip_serve-' + version + '.dist-info'); folder.
 # --- what the server is made of, without torch --------------------------------------------------
 FROM base AS code
 COPY --from=version /app/metadata ./
-COPY model/__init__.py model/files.py model/
+COPY model/__init__.py model/command_line.py model/files.py model/
 COPY model/inputs model/inputs
 COPY export/__init__.py export/
 COPY export/bundle export/bundle

@@ -35,6 +35,7 @@ from benchmarks.lib.timing import machine
 from model.checkpoint import read_checkpoint
 from model.checkpoints.clip_start import BARE, with_parts
 from model.checkpoints.native import save_checkpoint
+from model.command_line import Parser
 from model.data.shapes.dataset import ShapeClip
 from model.data.shapes.vocabulary import OPPOSITES, Subject, all_subjects, may_be_trained_on
 from model.data.shapes.wordings import plain_label
@@ -94,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation")
+    parser = Parser(prog="python -m benchmarks.ablation")
     parser.add_argument("--epochs", type=float, default=0.3, help="of the training clips (0.3)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (2)")

@@ -12,7 +12,6 @@ full decode. A peer that is not installed is named as not run.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import numpy as np
 
 from benchmarks.lib.timing import Timing, publish, take_turns
 from export.runtime import available_cpus
+from model.command_line import Parser, first_line
 from model.inputs import FrameRule, InputSpec, decode_clip, sample_indices
 
 T = 8
@@ -152,7 +152,7 @@ def contestants(path: Path, threads: int, long: bool) -> tuple[dict[str, Fetch],
             fetch = prepare(path, threads)
             fetch()
         except Exception as error:
-            missing[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+            missing[name] = f"{type(error).__name__}: {first_line(error)[:80]}"
         else:
             running[name] = fetch
     return running, missing
@@ -187,7 +187,7 @@ def full_decode_ms(path: Path) -> float:
 
 def main(arguments: list[str]) -> int:
     """Measure; the exit status says whether the goals were met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.decode", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="alternated runs (3)")
     rounds = parser.parse_args(arguments).rounds
     rows: list[dict[str, Any]] = []

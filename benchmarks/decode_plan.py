@@ -10,7 +10,6 @@ The frames of both ways must be the same. Processor time, one thread. Goal: plan
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.lib.timing import publish
+from model.command_line import Parser
 from model.inputs import Clip, InputSpec, decode_clip
 from model.inputs.video.sample import Plan
 
@@ -93,7 +93,7 @@ def row_of(form: Form, path: Path, rounds: int) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     """Measure; the exit status says whether the goal was met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode_plan", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.decode_plan", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="length of each clip (60)")
     parser.add_argument("--rounds", type=int, default=3, help="alternated runs (3)")
     options = parser.parse_args(arguments)

@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.lib import questions
 from benchmarks.lib.questions import Question
+from model.command_line import Parser
 from model.data.shapes import Subject
 from model.data.shapes.dataset import ShapeClip, ShapesOptions, make_clip
 from model.data.shapes.scene import SceneOptions
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_accuracy")
+    parser = Parser(prog="python -m benchmarks.demo_accuracy")
     parser.add_argument("--bundle", type=Path, help="default: the embedded one")
     parser.add_argument("--clips", type=int, default=200, help="of each renderer (200)")
     parser.add_argument("--seed", type=int, default=4242)

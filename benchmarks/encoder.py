@@ -14,7 +14,6 @@ peak with.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +33,7 @@ from export.bundle.manifest import PrecisionName
 from export.clips import generated_clips
 from export.parity import cosine
 from export.runtime import RuntimeUnavailableError, available_cpus, open_build
+from model.command_line import Parser
 from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
 
@@ -44,7 +44,7 @@ Contestant = Callable[[], Any]
 
 def main() -> int:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = Parser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--variant", default="xclip-base-patch32")
     parser.add_argument("--rounds", type=int, default=15, help="alternated runs (15)")
     options = parser.parse_args()

@@ -12,7 +12,6 @@ point below that by `exact`, in both questions.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from benchmarks.lib import questions
 from benchmarks.lib.questions import Question
 from benchmarks.lib.timing import publish
 from export.scoring import BundleScorer
+from model.command_line import Parser
 from model.data.shapes.dataset import ShapeClip, ShapesOptions, make_clip
 from model.data.shapes.scene import SceneOptions
 from model.evaluate.scorer import label_vectors
@@ -83,7 +83,7 @@ def answer(demo: BundleScorer, path: Path, rule: FrameRule, asked: Sequence[Aske
 
 def main(arguments: Sequence[str]) -> int:
     """Measure; the exit status says whether the goal was met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.frame_rule", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.frame_rule", description=__doc__)
     parser.add_argument("--clips", type=int, default=200, help="clips of each encoding (200)")
     parser.add_argument("--seed", type=int, default=4242)
     given = parser.parse_args(arguments)

@@ -10,7 +10,6 @@ at most 200 MB.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ from benchmarks.lib.bundles import bundle_of
 from benchmarks.lib.clip import another_file, new_labels, ten_second_clip
 from benchmarks.lib.server_process import ServerProcess, ask, ask_again, our_server
 from benchmarks.lib.timing import publish
+from model.command_line import Parser
 from model.network.config import VARIANTS, ModelConfig
 
 VARIANT, COUNTS, GOAL_MB, TIMEOUT_S = "xclip-base-patch32", (10, 100, 1000, 10_000), 200, 600
@@ -31,7 +31,7 @@ VARIANT, COUNTS, GOAL_MB, TIMEOUT_S = "xclip-base-patch32", (10, 100, 1000, 10_0
 
 def main(arguments: Sequence[str]) -> int:
     """Measure; the exit status says whether the goals were met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.labels", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.labels", description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="labels asked")
     parser.add_argument("--rounds", type=int, default=7, help="with the same labels again (7)")
     options = parser.parse_args(arguments)

@@ -11,7 +11,6 @@ frames. The goals stand in docs/benchmarks/cpu.md.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
@@ -28,6 +27,7 @@ from benchmarks.lib.timing import Timing, as_row, publish, take_turns
 from benchmarks.lib.transformers import Pipeline
 from export.bundle.manifest import PrecisionName
 from export.runtime import available_cpus
+from model.command_line import Parser
 
 VARIANT, LABELS, MANY = "xclip-base-patch32", 10, 400
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
@@ -44,7 +44,7 @@ TIMEOUT_S = 120
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.latency", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="alternated runs (15)")
     rounds = parser.parse_args(arguments).rounds
     bundle, clip = bundle_of(VARIANT, PRECISIONS), ten_second_clip()

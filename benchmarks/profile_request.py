@@ -10,7 +10,6 @@ Runtime's own profiler has it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from benchmarks.lib.timing import RESULTS, publish
 from export.bundle import Bundle
 from export.bundle.manifest import PrecisionName
 from export.runtime import available_cpus
+from model.command_line import Parser
 
 VARIANT, LABELS = "xclip-base-patch32", 10
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
@@ -51,7 +51,7 @@ class Span:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, draw and publish."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile_request")
+    parser = Parser(prog="python -m benchmarks.profile_request")
     parser.add_argument("--rounds", type=int, default=9, help="requests of each kind (9)")
     rounds = parser.parse_args(arguments).rounds
     bundle, clip = bundle_of(VARIANT, PRECISIONS), ten_second_clip()

@@ -10,7 +10,6 @@ sizes). Without a checkpoint the network has random weights of the variant.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from benchmarks.lib.networks import random_network
 from benchmarks.lib.timing import publish
 from model import load_checkpoint
+from model.command_line import Parser
 from model.inputs import InputSpec, Tokenizer, decode_clip, sample_indices
 from model.network.pixels import NormalisePixels
 from model.network.xclip import XClip
@@ -105,7 +105,7 @@ def compare(net: XClip, path: Path, token_ids: torch.Tensor) -> list[dict[str, A
 
 def main(arguments: list[str]) -> int:
     """Measure; the exit status says whether our own rule keeps the goal."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.resize_parity", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("clips", nargs="*", type=Path, help="video files")

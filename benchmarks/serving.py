@@ -11,7 +11,6 @@ peers encode them each time, as the model's `forward` does. Files decode with de
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +38,7 @@ from benchmarks.lib.timing import publish, take_turns
 from export.bundle import Bundle
 from export.bundle.manifest import PrecisionName
 from export.runtime import RuntimeUnavailableError, available_cpus, open_runtime
+from model.command_line import Parser
 
 VARIANT, LABELS, NEW_AT = "xclip-base-patch32", 10, 16
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
@@ -58,7 +58,7 @@ class Contestant:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--seconds", type=float, default=6, help="of load at each level (6)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64], help="at once")
     options = parser.parse_args(arguments)

@@ -27,6 +27,7 @@ from benchmarks.lib.timing import publish, take_turns
 from export.bundle import open_bundle
 from export.runtime import Features
 from export.scoring import BundleScorer
+from model.command_line import Parser
 from model.data.shapes import plain_label
 from model.data.shapes.dataset import ShapesOptions, make_clip
 from model.data.shapes.scene import SceneOptions
@@ -132,7 +133,7 @@ def _share_of_time(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.shortlist")
+    parser = Parser(prog="python -m benchmarks.shortlist")
     parser.add_argument("--bundle", type=Path, default=DEMO_BUNDLE, help="default: embedded")
     parser.add_argument("--clips", type=int, default=200, help="how many (200)")
     parser.add_argument("--seed", type=int, default=4242)

@@ -9,7 +9,6 @@ bundle (the cosine at the end needs it); transformers runs in bf16 by autocast, 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -23,6 +22,7 @@ from benchmarks.lib.pretrained import pretrained
 from benchmarks.lib.timing import Timing, as_row, publish, take_turns
 from benchmarks.lib.torch_modes import Piece, torch_modes
 from export.runtime import Runtime, available_cpus, open_runtime
+from model.command_line import Parser
 
 VARIANT, LABELS = "xclip-base-patch32", (10, 400)
 RUNTIMES = ("onnxruntime-cpu", "openvino")
@@ -30,7 +30,7 @@ RUNTIMES = ("onnxruntime-cpu", "openvino")
 
 def main() -> int:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.stages", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="alternated runs (15)")
     rounds = parser.parse_args().rounds
     torch.set_num_threads(available_cpus())

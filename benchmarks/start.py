@@ -12,7 +12,6 @@ share. Goal: at most a third of the peer's time.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from benchmarks.lib.pretrained import pretrained
 from benchmarks.lib.server_process import MIB, ROOT, our_server
 from benchmarks.lib.timing import as_row, publish, timing_of
 from export.bundle.manifest import PrecisionName
+from model.command_line import Parser
 
 VARIANT, GOAL = "xclip-base-patch32", 1 / 3
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "int8")
@@ -66,7 +66,7 @@ class FirstAnswer:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure; the exit status says whether the goal was met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.start", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="alternated starts (3)")
     rounds = parser.parse_args(arguments).rounds
     bundle, folder = bundle_of(VARIANT, PRECISIONS), pretrained(VARIANT)

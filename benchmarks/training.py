@@ -14,7 +14,6 @@ memory, and a step ends when the GPU has ended it.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import time
@@ -37,6 +36,7 @@ from benchmarks.lib.networks import random_network
 from benchmarks.lib.timing import publish
 from export.runtime import available_cpus
 from model.checkpoints.native import save_checkpoint
+from model.command_line import Parser
 from model.data.frames.loading import training_batches
 from model.data.shapes.dataset import ShapesOptions, make_dataset
 from model.data.shapes.scene import SceneOptions
@@ -87,7 +87,7 @@ class Contest:
 
 def main() -> int:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
+    parser = Parser(prog="python -m benchmarks.training")
     parser.add_argument(
         "--labels",
         type=int,

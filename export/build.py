@@ -28,7 +28,7 @@ from export.reference import Reference, torch_answers
 from export.tracing import write_graph
 from export.verify import verify_builds
 from model.checkpoints.loaded import LoadedNetwork
-from model.data.lists.labels import read_labels
+from model.data.lists.labels import LabelList, read_labels
 from model.evaluate.scorer import TorchScorer, label_vectors
 from model.inputs import Tokenizer, check_templates, label_prompts
 from model.network.video_text import VideoTextNetwork
@@ -83,7 +83,7 @@ def make_bundle(
     templates = check_templates(
         checkpoint.templates if options.templates is None else options.templates
     )
-    lists = {path.stem: read_labels(path).names for path in options.label_files}
+    lists = {path.stem: read_labels(path) for path in options.label_files}
     clips = load_clips(options.clips, net.inputs)
     calibration = load_clips(options.calibration, net.inputs) if options.calibration else None
     with new_bundle_folder(output, overwrite=options.overwrite) as folder:
@@ -97,10 +97,10 @@ def make_bundle(
             engines = build_engines(folder, graphs, builds, length, steps, cache)
             builds = with_engines(builds, engines)
         labels = {}
-        for name, names in lists.items():
-            with steps.step(f"Encoding {len(names)} labels of {name}"):
+        for name, known in lists.items():
+            with steps.step(f"Encoding {len(known)} labels of {name}"):
                 labels[name] = write_label_set(
-                    folder, name, embed_labels(net, tokenizer, names, templates)
+                    folder, name, embed_labels(net, tokenizer, known, templates)
                 )
         draft = BundleManifest(
             name=checkpoint.name,
@@ -141,13 +141,13 @@ def _write_graphs(net: VideoTextNetwork, folder: Path, steps: Steps) -> dict[Gra
 def embed_labels(
     net: VideoTextNetwork,
     tokenizer: Tokenizer,
-    labels: tuple[str, ...],
+    labels: LabelList,
     templates: tuple[str, ...] = (),
 ) -> LabelSet:
     """Encode a label list, before the prompt head, each label in the network's own prompts."""
     scorer = TorchScorer(net, tokenizer, templates=templates)
-    prompts = tuple(label_prompts(labels, templates))
-    return LabelSet(labels, prompts, label_vectors(scorer, labels).numpy(), templates)
+    prompts = tuple(label_prompts(labels.texts, templates))
+    return LabelSet(labels.names, prompts, label_vectors(scorer, labels.texts).numpy(), templates)
 
 
 def _measured(draft: Bundle, expected: Reference, steps: Steps, *, force: bool) -> BundleManifest:

@@ -15,10 +15,11 @@ from export.errors import ExportError
 from export.limits import limits_text
 from export.report import print_bundle, print_parity
 from export.runtime import RuntimeUnavailableError
-from model.command_line import Parser, one_line
+from model.command_line import Parser, complaint
 from model.inputs.text.templates import TEMPLATE_LISTS
 from model.progress import Steps
 
+PROGRAM = "python -m export"
 SOURCES = (
     "anything `python -m model.convert` takes; a network of open_clip as it is: hf-hub:ORG/NAME, "
     "local-dir:FOLDER, open_clip:MODEL/TAG"
@@ -40,15 +41,17 @@ examples:
 def main(argv: Sequence[str]) -> int:
     """Run a command; the exit status."""
     commands = {"verify": _verify, "inspect": _inspect}
+    program = PROGRAM
     try:
         if argv and argv[0] in commands:
+            program = f"{PROGRAM} {argv[0]}"
             return commands[argv[0]](argv[1:])
         return _export(argv)
     except (BundleError, ExportError, RuntimeUnavailableError, ValueError, OSError) as error:
-        print(f"export: {one_line(error)}", file=sys.stderr)
+        print(complaint(program, error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("export: interrupted; nothing was written", file=sys.stderr)
+        print(complaint(program, "interrupted; nothing was written"), file=sys.stderr)
         return 130
 
 
@@ -91,7 +94,7 @@ def _export(argv: Sequence[str]) -> int:
 
 def _export_parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="python -m export",
+        prog=PROGRAM,
         description="Turn a checkpoint into a bundle that the service runs, compared with torch.",
         epilog=f"{EXAMPLES}\nlimits against torch, above which nothing is made:\n{limits_text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -159,7 +162,7 @@ def _templates(options: argparse.Namespace) -> tuple[str, ...] | None:
 
 def _verify(argv: Sequence[str]) -> int:
     parser = Parser(
-        prog="python -m export verify",
+        prog=f"{PROGRAM} verify",
         description="Compare a bundle with its checkpoint: every precision on every runtime here.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
@@ -182,7 +185,7 @@ def _verify(argv: Sequence[str]) -> int:
 
 
 def _inspect(argv: Sequence[str]) -> int:
-    parser = Parser(prog="python -m export inspect", description="Show what is inside a bundle.")
+    parser = Parser(prog=f"{PROGRAM} inspect", description="Show what is inside a bundle.")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     print_bundle(open_bundle(parser.parse_args(argv).bundle), Console())
     return 0

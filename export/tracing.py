@@ -16,6 +16,7 @@ from export.bundle import GraphInfo, TensorInfo
 from export.bundle.manifest import GraphName
 from export.errors import ExportError
 from export.simplify import simplify
+from model.command_line import first_line
 
 # The newest that ONNX Runtime, OpenVINO and TensorRT all read; has GELU as one operator.
 OPSET = 20
@@ -59,8 +60,7 @@ def write_graph(traced: Traced, folder: Path) -> GraphInfo:
                 verbose=False,
             )
         except Exception as error:  # the exporter's own exception types are not public
-            reason = str(error).strip().splitlines()[0]
-            raise ExportError(f"{traced.name} cannot be traced: {reason}") from error
+            raise ExportError(f"{traced.name} cannot be traced: {first_line(error)}") from error
         if program is None:
             raise ExportError(f"{traced.name} cannot be traced: the exporter gave no program")
         simplify(program.model)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+# Our programs that are verbs of `xclip-serve`; `model.train` and `model.data.shapes` are none.
+PROGRAM = re.compile(
+    r"python -m (export(?: verify| inspect)?|model\.(?:evaluate|convert|data)|service(?:\.keys)?)"
+    r"(?![\w.]*\w)"
+)
 
 
 def sleep_while_waiting() -> None:
@@ -25,14 +33,45 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, or its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def as_typed(text: str) -> str:
+    """Name programs in a text as their user does: `xclip-serve export` where that was typed."""
+    typed = Path(sys.argv[0])
+    if typed.name != "xclip-serve" and typed.parent.name != "xclip_serve":
+        return text
+    return PROGRAM.sub(lambda match: f"xclip-serve {_verb(match[1])}", text)
+
+
+def _verb(program: str) -> str:
+    last = re.split(r"[ .]", program)[-1]
+    return "serve" if last == "service" else last
+
+
+def complaint(program: str, error: object) -> str:
+    """Return what is wrong in one line that begins with the program, such as `export: …`."""
+    typed = as_typed(program)
+    name = typed.split()[2] if typed.startswith("python -m ") else typed
+    return f"{name}: {as_typed(one_line(error))}"
+
+
 class Parser(argparse.ArgumentParser):
-    """Say what is wrong in one line; --help has the rest."""
+    """Say what is wrong in one line; --help has the rest. Programs are named as they were typed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.prog = as_typed(self.prog)
+
+    def format_help(self) -> str:
+        """Return all there is to say."""
+        return as_typed(super().format_help())
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
-        # "python -m PACKAGE …" is told as PACKAGE, "xclip-serve VERB" as it is
-        program = self.prog.split()[2] if self.prog.startswith("python -m ") else self.prog
-        self.exit(2, f"{program}: {one_line(message)} (see {self.prog} --help)\n")
+        self.exit(2, f"{complaint(self.prog, message)} (see {self.prog} --help)\n")
 
 
 def whole(least: int) -> Callable[[str], int]:

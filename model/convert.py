@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from model.command_line import Parser
+from model.command_line import Parser, complaint
 
+PROGRAM = "python -m model.convert"
 EXAMPLES = """examples:
   python -m model.convert k400_32_8.pth --output checkpoints/b32
   python -m model.convert microsoft/xclip-base-patch32 --output checkpoints/b32
@@ -18,7 +19,7 @@ EXAMPLES = """examples:
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     p = Parser(
-        prog="python -m model.convert",
+        prog=PROGRAM,
         description="Turn a published checkpoint into a native one: a folder with config.json and "
         "model.safetensors, which training, evaluation and export take.",
         epilog=EXAMPLES,
@@ -62,11 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         checkpoint = convert(options)
     except CheckpointError as error:
-        print(f"model.convert: {error.brief}", file=sys.stderr)
+        print(complaint(PROGRAM, error.brief), file=sys.stderr)
         return 1
     except OSError as error:
-        reason = error.strerror or error
-        print(f"model.convert: {options.output} cannot be written: {reason}", file=sys.stderr)
+        reason = f"{options.output} cannot be written: {error.strerror or error}"
+        print(complaint(PROGRAM, reason), file=sys.stderr)
         return 1
     console = Console(soft_wrap=True)
     console.print(describe(checkpoint))

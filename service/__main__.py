@@ -8,7 +8,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from service.lifecycle.command_line import Mistake, listen, listen_for_ops, read_settings
+from model.command_line import complaint
+from service.lifecycle.command_line import PROGRAM, Mistake, listen, listen_for_ops, read_settings
 
 if TYPE_CHECKING:
     from service.lifecycle.service_state import ServiceState
@@ -79,7 +80,7 @@ def _give_up(web: DrainingServer) -> None:
 
 
 def _complain(mistake: str) -> int:
-    print(f"service: {mistake}", file=sys.stderr)
+    print(complaint(PROGRAM, mistake), file=sys.stderr)
     return 2
 
 

@@ -6,16 +6,18 @@ The key goes to standard error, the line that lets it in to standard output, so 
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from model.command_line import Parser, complaint
 from service.access.api_keys import create_key, key_line
+
+PROGRAM = "python -m service.keys"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Create a key and print it with its line of the key file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m service.keys",
+    parser = Parser(
+        prog=PROGRAM,
         description="Create an API key. It is printed once, on standard error; the line for the "
         "file of XCLIP_API_KEYS_FILE goes to standard output.",
     )
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         line = key_line(key, given.name, given.rate)
     except ValueError as error:
-        print(f"service.keys: {error}", file=sys.stderr)
+        print(complaint(PROGRAM, error), file=sys.stderr)
         return 2
     print(f"the key, for its user; it is shown only now:  {key}", file=sys.stderr)
     print("the line for XCLIP_API_KEYS_FILE:", file=sys.stderr)

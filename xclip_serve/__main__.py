@@ -34,7 +34,7 @@ VERBS = {
     "export": Verb("export.cli", "a checkpoint to a bundle", "export"),
     "inspect": Verb("export.cli", "what is inside a bundle", "cpu", ("inspect",)),
     "verify": Verb("export.cli", "compare a bundle with its checkpoint", "export", ("verify",)),
-    "train": Verb("model.train.__main__", "train on your classes", "train"),
+    "train": Verb("xclip_serve.verbs.train", "from a folder of clips to a bundle", "train"),
     "evaluate": Verb("model.evaluate.__main__", "accuracy by the paper's protocols", "train"),
     "convert": Verb("model.convert", "a published checkpoint to ours", "model"),
     "data": Verb("model.data.__main__", "check, make and pack lists of clips", "train"),
@@ -42,7 +42,7 @@ VERBS = {
 }
 
 # What only some uses of a verb need.
-EXTRAS = {"pyarrow": "parquet"}
+EXTRAS = {"pyarrow": "parquet", "onnx": "export", "onnxscript": "export", "onnx_ir": "export"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -38,7 +38,7 @@ def bundle_of(model: str) -> Path:
     """Return the folder of a bundle: `model` itself, or what was made of it, now or before.
 
     Args:
-        model: A bundle, or anything `python -m export` takes.
+        model: A bundle, or anything `xclip-serve export` takes.
 
     Raises:
         ExportFailed: No bundle can be made of it.
@@ -94,7 +94,7 @@ def _export(model: str, bundle: Path) -> None:
             "pip install 'xclip-serve[export]'"
         )
     print(f"Making a bundle of {model}, once, in {bundle}", file=sys.stderr)
-    command = [sys.executable, "-m", "export", model, "--output", str(bundle)]
+    command = [sys.executable, "-m", "xclip_serve", "export", model, "--output", str(bundle)]
     if status := subprocess.run(command).returncode:
         raise ExportFailed(status)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.lib.timing import RESULTS
+from model.command_line import Parser
 
 PARTS = ("parity", "speed", "service", "training")
 VARIANTS = (
@@ -43,7 +44,7 @@ class Options:
 def read_options(arguments: Sequence[str]) -> Options:
     """Read the command line; argparse ends the program at a mistake."""
     default = Options()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.gpu_check",
         description="Check every runtime, precision and variant on an NVIDIA GPU against torch "
         "in fp32, and measure. What is not installed is reported as not run.",

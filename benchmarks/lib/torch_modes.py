@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.lib.transformers import autocast
+from model.command_line import first_line
 
 Piece = Callable[[], Any]
 
@@ -26,7 +27,7 @@ def torch_modes(name: str, piece: Piece) -> tuple[dict[str, Piece], dict[str, st
             try:
                 contestant()
             except Exception as error:  # no compiler, or one that fails: the others still run
-                missing[title] = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+                missing[title] = f"{type(error).__name__}: {first_line(error)[:80]}"
             else:
                 running[title] = contestant
     return running, missing

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 import model.torchvision_schemas  # noqa: F401  (before transformers)
+from model.command_line import Parser
 
 
 def frames_of(content: bytes, count: int) -> tuple[list[np.ndarray], str]:
@@ -53,7 +54,7 @@ def autocast(precision: str) -> AbstractContextManager[Any]:
 
 def server_arguments(description: str | None) -> argparse.Namespace:
     """Return what a server around the pipeline is told on its command line."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--port", type=int, required=True)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.command_line import Parser, new_file, one_line, share, whole
+from model.command_line import Parser, complaint, new_file, share, whole
 
 PROGRAM = "python -m model.data"
 
@@ -33,6 +33,13 @@ def parser() -> argparse.ArgumentParser:
         "--val-share", type=share, default=0.1, help="part of each label's clips (0.1)"
     )
     folders.add_argument("--seed", type=whole(0), default=0, help="decides which (0)")
+    folders.add_argument(
+        "--group-by",
+        default="none",
+        metavar="RULE",
+        help="clips that stay on one side: stem (names but for the number of a cut), folder, none, "
+        "or a regular expression with one group (none)",
+    )
     shards = commands.add_parser("shards", help="pack a set into WebDataset .tar shards")
     _add_set(shards)
     shards.add_argument("--output", type=Path, required=True, metavar="FOLDER")
@@ -53,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return commands[options.command](options)
     except (ValueError, OSError) as error:
-        print(f"model.data: {one_line(error)}", file=sys.stderr)
+        print(complaint(PROGRAM, error), file=sys.stderr)
         return 1
 
 
@@ -85,7 +92,7 @@ def _folders(options: argparse.Namespace) -> int:
     from model.data.lists.folders import split_folders, write_split
     from model.data.lists.names import named
 
-    split = split_folders(options.root, options.val_share, options.seed)
+    split = split_folders(options.root, options.val_share, options.seed, options.group_by)
     files = write_split(split, options.output)
     test = f", {len(split.test)} to test on" if split.test else ""
     print(

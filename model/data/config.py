@@ -54,6 +54,9 @@ class DataConfig(Section):
     """Batches that each of them prepares ahead."""
     max_broken_share: Probability = 0.01
     """The run stops when more than this share of a list cannot be decoded."""
+    balance: Literal["none", "sampler", "loss"] = "none"
+    """Where labels have unequally many clips: sampler draws each label equally often, so clips of
+    rare ones come up more than once in an epoch; loss weighs clips of rare labels more."""
     cache: CacheConfig = CacheConfig()
     """Decoded frames, kept."""
 
@@ -63,6 +66,8 @@ class AugmentConfig(Section):
 
     scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0, 0.875, 0.75, 0.66)
     """Crop sides as parts of the short side; width and height at most one step apart."""
+    frames: Literal["drawn", "evenly"] = "drawn"
+    """Which frame of each part of a clip: one drawn at random; or the one that evaluation reads."""
     positions: Literal["five", "centre"] = "five"
     """Where the crop lies: one of the corners or the centre; or always the centre."""
     flip: Probability = 0.5
@@ -87,6 +92,12 @@ class AugmentConfig(Section):
         if not self.scales:
             raise ValueError("scales must name at least one; (1.0,) takes the largest square")
         return self
+
+    @property
+    def off(self) -> bool:
+        """Whether a clip gives the same pixels whenever it is drawn."""
+        fixed = self.frames == "evenly" and self.positions == "centre" and len(self.scales) == 1
+        return fixed and not self.flip and not self.grey and not self.colours
 
     @property
     def colours(self) -> bool:

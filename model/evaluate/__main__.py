@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.command_line import Parser, new_file, one_line, share, sleep_while_waiting, whole
+from model.command_line import Parser, complaint, new_file, share, sleep_while_waiting, whole
 from model.evaluate.paper import DATASETS, PROTOCOLS
 from model.inputs.sampling import FrameRule
 
+PROGRAM = "python -m model.evaluate"
 EXAMPLES = """\
 examples:
   python -m model.evaluate k400_32_8.pth --protocol supervised --dataset k400 \\
@@ -32,7 +33,7 @@ bare label); repeatable: the mean of several"""
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     p = Parser(
-        prog="python -m model.evaluate",
+        prog=PROGRAM,
         description="Accuracy of a network or a bundle by the paper's protocols.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parts = measured.result.parts
             write_clips(options.output, [clip for part in parts for clip in part.per_clip])
     except (ValueError, OSError) as error:
-        print(f"model.evaluate: {one_line(error)}", file=sys.stderr)
+        print(complaint(PROGRAM, error), file=sys.stderr)
         return 1
     return 0
 

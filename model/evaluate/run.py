@@ -54,7 +54,7 @@ def evaluate(
     Raises:
         DataError: More clips cannot be decoded than `data.max_broken_share` allows.
     """
-    texts = label_vectors(scorer, clips.labels.names)
+    texts = label_vectors(scorer, clips.labels.texts)
     source = read or TestClips(
         clips, scorer.inputs, views.views, views.crops, frame_rule=data.frame_rule
     )

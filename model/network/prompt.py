@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.network.config import ModelConfig, heads
 from model.network.transformer import LayerNorm, attention, make_activation
@@ -71,6 +72,18 @@ class PatchContext(nn.Module):
         """Map patch tokens (B,T,P,D) to context (B,P,E)."""
         # The mean is linear, so it may go before the projection, and T times less is multiplied.
         return self.ln(patches).mean(dim=1) @ self.proj
+
+    def untrained(self, patches: Tensor) -> Tensor:
+        """Map patch tokens (B,T,P,D) to (B,P,D) as far as no weight has a part in it.
+
+        The weights of the LayerNorm are the same for all frames, so the mean may go before them.
+        """
+        normed = F.layer_norm(patches.float(), self.ln.normalized_shape, eps=self.ln.eps)
+        return normed.mean(dim=1)
+
+    def trained(self, normed: Tensor) -> Tensor:
+        """Map what `untrained` gives, (B,P,D), to context (B,P,E)."""
+        return (normed * self.ln.weight + self.ln.bias) @ self.proj
 
 
 class VideoSpecificPrompt(nn.Module):

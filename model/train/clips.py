@@ -22,10 +22,11 @@ def training_clips(
     config: TrainConfig, clips: ClipList, spec: InputSpec, processes: Processes
 ) -> TrainingClips:
     """Make the clips to train on, augmented."""
-    if config.data.cache.folder is None:
+    if config.data.cache.folder is None or config.cache.features:
         return TrainingClips(clips, spec, config.augment, frame_rule=config.data.frame_rule)
     whole = WholeClips(clips, spec, config.data.cache.frames, config.data.frame_rule)
-    drawn = DrawnFromCache(_cached(config, whole, processes), spec.num_frames)
+    evenly = config.augment.frames == "evenly"
+    drawn = DrawnFromCache(_cached(config, whole, processes), spec.num_frames, evenly=evenly)
     return TrainingClips(clips, spec, config.augment, drawn)
 
 
@@ -38,7 +39,7 @@ def validation_clips(
     clips = read_clips(config.data.val, config.data.root, labels)
     views, crops = config.evaluate.views, config.evaluate.crops
     plain = TestClips(clips, spec, views, crops, frame_rule=config.data.frame_rule)
-    if config.data.cache.folder is None:
+    if config.data.cache.folder is None or config.cache.features:
         return plain
     cached = _cached(config, FixedClips(plain), processes)
     return TestClips(clips, spec, views, crops, cached.read)

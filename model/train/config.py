@@ -20,6 +20,7 @@ from model.inputs import InputSpec
 from model.network.config import VARIANTS, Activation, ModelConfig
 
 Rate = Annotated[float, Field(ge=0)]
+Figure = Literal["top1", "top5", "macro", "loss"]
 
 
 class AddedParts(Section):
@@ -109,6 +110,18 @@ class LossConfig(Section):
     """Over captions: so many others, drawn from the whole list, stand beside the batch's own."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Label smoothing."""
+    teacher: Path | None = None
+    """A bundle, of any network, whose scores are targets beside the labels: its answers to all
+    clips are asked once and kept. Over labels only."""
+    teacher_share: Probability = 0.5
+    """Of the target. With 1 the labels of clips have no part, as for clips that nobody labelled:
+    any label may stand beside them in the list."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.teacher is not None and self.over != "labels":
+            raise ValueError("loss.teacher scores labels: set loss.over to labels")
+        return self
 
 
 class OptimConfig(Section):
@@ -143,6 +156,8 @@ class ScheduleConfig(Section):
     form: Literal["published", "smooth"] = "published"
     """As released: the cosine counts from the start of training, so the rate drops where warm-up
     ends, and the first updates have rate 0. `smooth` has neither: the cosine begins after it."""
+    patience: Positive | None = None
+    """End the run after so many evaluations in a row that were no better by save.best."""
 
 
 class BatchConfig(Section):
@@ -199,6 +214,19 @@ class SaveConfig(Section):
     """Also within an epoch."""
     keep: Annotated[int, Field(ge=2)] = 2
     """So many are kept: where the last is damaged the run goes on from the one before."""
+    best: Figure | None = None
+    """End with the network of the best evaluation instead of the last: by top1 or top5 accuracy,
+    macro (the mean of the classes' top1) or loss, on data.val. Its snapshot is kept as well; of
+    equal ones the first counts, the start included."""
+
+
+class KeptConfig(Section):
+    """What is computed once instead of in every epoch."""
+
+    features: bool = False
+    """Encode each clip once and train the rest on that: for vision frozen, and augment and mixing
+    off (augment: {frames: evenly, scales: [1.0], positions: centre, flip: 0, jitter: 0, grey: 0}).
+    Kept in data.cache.folder, or else in the run's folder."""
 
 
 class LogConfig(Section):
@@ -227,6 +255,8 @@ class TrainConfig(Section):
     """Clips and labels."""
     augment: AugmentConfig = AugmentConfig()
     """What is done to the pixels."""
+    cache: KeptConfig = KeptConfig()
+    """What is computed once."""
     mixing: MixingConfig = MixingConfig()
     """Clips mixed with each other."""
     loss: LossConfig = LossConfig()
@@ -247,3 +277,25 @@ class TrainConfig(Section):
     """Screen and files."""
     seed: Count = 1024
     """Decides first values, order, sampling, augmentation and mixing."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.save.best and not self.data.val:
+            raise ValueError("save.best is measured on data.val, which is empty: set it")
+        if self.schedule.patience and not self.save.best:
+            raise ValueError("schedule.patience waits for save.best: set it, for example to top1")
+        self._check_features()
+        return self
+
+    def _check_features(self) -> None:
+        """Refuse what would change what is computed once."""
+        needed = {
+            "vision: frozen": self.vision == "frozen",
+            "mixing.probability: 0": self.mixing.probability == 0,
+            "start.drop_path: 0": not self.start.drop_path,
+            "augment: {frames: evenly, scales: [1.0], positions: centre, flip: 0, jitter: 0, "
+            "grey: 0}": self.augment.off,
+        }
+        missing = [key for key, given in needed.items() if not given]
+        if self.cache.features and missing:
+            raise ValueError(f"cache.features needs {', '.join(missing)}")

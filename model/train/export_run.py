@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from model.checkpoints.native import save_checkpoint
 from model.evaluate.scores import Scores
 from model.train.progress import Display
 from model.train.record import METRICS, read_metrics
+from model.train.remarks import remarks
 from model.train.report import write_report
 from model.train.run import Run
-from model.train.standstill import standstill
 
 CHECKPOINT, REPORT, BROKEN = "checkpoint", "report", "broken.csv"
 
@@ -31,11 +32,19 @@ def export_run(run: Run, scores: Scores | None, display: Display) -> Path:
     report.mkdir(exist_ok=True)
     run.broken.write(report / BROKEN)
     lines = read_metrics(run.config.output / METRICS)
-    still = standstill(lines, run.config)
-    warnings = [still] if still else []
-    write_report(report, lines, run.training.clips.labels.names, scores, warnings)
+    labels, best = run.training.clips.labels.names, _best(run)
+    warnings = remarks(lines, run.config, labels, scores, best)
+    measured = run.validation.clips if run.validation else None
+    write_report(
+        report, lines, labels, scores, warnings, best, measured, initial.net.inputs, run.name
+    )
+    if best is not None:
+        display.say(
+            f"best: epoch {best['epoch']:g} (update {best['update']}), {best['figure']} "
+            f"{best['value']:.4f}; it is what is kept"
+        )
     display.say(f"checkpoint: {checkpoint} (next: python -m export {checkpoint} --output BUNDLE)")
-    display.say(f"report: {report}")
+    display.say(f"report: {report / 'report.html'}")
     for warning in warnings:
         display.say(f"warning: {warning}")
     if run.broken.reasons:
@@ -44,3 +53,12 @@ def export_run(run: Run, scores: Scores | None, display: Display) -> Path:
     if scores is not None and scores.broken:
         display.say(f"{len(scores.broken)} clips of data.val could not be decoded, not counted")
     return checkpoint
+
+
+def _best(run: Run) -> dict[str, Any] | None:
+    """Describe the evaluation whose network is kept; None where it is simply the last."""
+    best = run.best
+    if best.figure is None or best.update is None:
+        return None
+    epoch = best.update / run.plan.updates_per_epoch
+    return {"figure": best.figure, "value": best.value, "update": best.update, "epoch": epoch}

@@ -12,17 +12,21 @@ from types import FrameType
 
 import torch
 
+from model.command_line import one_line
 from model.data.frames.loading import Batch, training_batches, worker_deaths_told
 from model.evaluate.run import Views, evaluate
 from model.evaluate.scores import Scores
 from model.processes import joined
+from model.train.best import figures
 from model.train.config import TrainConfig
+from model.train.errors import TrainError
 from model.train.export_run import export_run
 from model.train.glibc_malloc import keep_freed_memory
 from model.train.progress import Display, Pace
 from model.train.record import Record
 from model.train.resume import save, write_config
 from model.train.run import Run, prepare
+from model.train.update import Outcome, is_out_of_memory
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -57,30 +61,42 @@ def train(config: TrainConfig) -> Path:
 def _go_through(
     run: Run, display: Display, record: Record | None, asked: list[int]
 ) -> Scores | None:
-    """Go through all updates that are left; return the scores of the last evaluation."""
+    """Go through all updates that are left; return the scores of the network that is taken."""
     scores, pace = None, Pace(run.plan.batch)
-    if run.first == 0 and run.validation is not None and run.config.evaluate.at_start:
-        _evaluate(run, display, record, 0)
-    batches = _Batches(run)
+    if run.evaluation_due(run.first):  # the start, or a run that was stopped before it
+        scores = _evaluate(run, display, record, run.first)
+        if run.first and run.best.update == run.first:
+            _save(run, run.first)
+    batches = _Batches(run, run.first)
     for number in range(run.first, run.updates):
+        if run.best.patience_is_over:
+            break
         began = time.perf_counter()
-        outcome = run.updater.update(number, batches)
+        outcome, batches = _update(run, number, batches, display)
         pace.add(time.perf_counter() - began, batches.waited())
         display.update(number, outcome.loss, outcome.lr, pace)
         if record:
             record.update(number, outcome, pace, (number + 1) / run.plan.updates_per_epoch)
+        done = number + 1
         stop = bool(run.processes.summed(torch.tensor(len(asked))))
-        if stop or run.save_due(number + 1):
-            _save(run, number + 1)
+        if not stop and run.evaluation_due(done):
+            scores = _evaluate(run, display, record, done)
+        over = run.best.patience_is_over
+        if stop or over or run.save_due(done) or run.best.update == done:
+            _save(run, done)
         if stop:
             raise Interrupted(
                 f"stopped after update {number + 1} of {run.updates}, saved; the same command "
                 "goes on from there"
             )
-        if run.evaluation_due(number + 1):
-            scores = _evaluate(run, display, record, number + 1)
-    if scores is None and run.validation is not None:  # it was all done and recorded before
-        scores = _evaluate(run, display, None, run.updates)
+    if run.best.patience_is_over:
+        display.say(
+            f"ended after update {run.best.measured} of {run.updates}: {run.best.since} "
+            f"evaluations in a row were no better (schedule.patience)"
+        )
+    another = run.take_best()
+    if run.validation is not None and (another or scores is None):
+        scores = _measured(run, display)
     return scores
 
 
@@ -89,14 +105,13 @@ class _Batches:
     counted.
     """
 
-    def __init__(self, run: Run) -> None:
-        first, last = run.first, run.updates
+    def __init__(self, run: Run, first: int) -> None:
         self._batches = training_batches(
             run.training,
             run.plan,
             run.processes.rank,
             first,
-            last,
+            run.updates,
             run.config.data,
             pinned=run.processes.device.type == "cuda",
         )
@@ -118,14 +133,51 @@ class _Batches:
         return waited
 
 
+def _update(run: Run, number: int, batches: _Batches, display: Display) -> tuple[Outcome, _Batches]:
+    """Make an update; where memory does not suffice with fewer clips at a time, which stays so."""
+    while True:
+        try:
+            return run.updater.update(number, batches), batches
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = one_line(error).partition(". ")[0]
+        # Outside of the handler, whose traceback holds the tensors that are in the way.
+        before = run.plan.micro_batch
+        if run.processes.count > 1 or not run.updater.halve():
+            raise TrainError(
+                f"memory does not suffice for {before} clips at a time ({reason}): set a lower "
+                "batch.per_process, or compute.checkpoint_segments to 3"
+            )
+        display.say(
+            f"memory does not suffice for {before} clips at a time: going on with "
+            f"{run.plan.micro_batch}, {run.plan.batch} for an update as before"
+        )
+        batches = _Batches(run, number)
+
+
 def _save(run: Run, done: int) -> None:
     run.broken.share(run.processes)
     if run.processes.leads:
-        save(run.snapshots, done, run.initial, run.updater, run.broken, run.name)
+        save(run.snapshots, done, run.initial, run.updater, run.broken, run.name, run.best)
     run.processes.wait()
 
 
 def _evaluate(run: Run, display: Display, record: Record | None, done: int) -> Scores:
+    """Measure accuracy, say it, note it, and whether it is the best."""
+    scores = _measured(run, display)
+    when = f"after update {done}" if done else "before the first update"
+    display.say(
+        f"{when}: top-1 {scores.top(1):.2%}, top-5 {scores.top(5):.2%} of {len(scores.truth)} clips"
+    )
+    measured = figures(scores)
+    if record:
+        record.write(done - 1, **{f"val_{name}": value for name, value in measured.items()})
+    run.best.note(done, measured[run.config.save.best or "top1"])
+    return scores
+
+
+def _measured(run: Run, display: Display) -> Scores:
     assert run.validation is not None
     net, views, clips = run.initial.net, run.config.evaluate, run.validation.clips
     net.eval()
@@ -140,12 +192,6 @@ def _evaluate(run: Run, display: Display, record: Record | None, done: int) -> S
             run.validation,
         )
     net.train()
-    when = f"after update {done}" if done else "before the first update"
-    display.say(
-        f"{when}: top-1 {scores.top(1):.2%}, top-5 {scores.top(5):.2%} of {len(scores.truth)} clips"
-    )
-    if record:
-        record.write(done - 1, val_top1=scores.top(1), val_top5=scores.top(5))
     return scores
 
 
@@ -153,7 +199,8 @@ def _record(run: Run) -> Record | nullcontext[None]:
     if not run.processes.leads:
         return nullcontext()
     write_config(run.config)
-    return Record(run.config.output, run.first, run.config.log.tensorboard)
+    tensorboard = run.config.log.tensorboard
+    return Record(run.config.output, run.first, tensorboard, run.best.measured)
 
 
 @contextmanager

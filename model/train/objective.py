@@ -15,6 +15,7 @@ from model.network.xclip import XClip
 from model.processes import Processes
 from model.train.config import LossConfig
 from model.train.errors import TrainError
+from model.train.losses import smooth
 
 
 class Texts:
@@ -40,14 +41,14 @@ def tokenised(
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """Encode every text that can be asked for (U,L): wordings of clips, then the labels.
 
-    The names of labels go into the template; other wordings are taken as they are. TrainError
+    The texts of labels go into the template; other wordings are taken as they are. TrainError
     names a text that is too long.
     """
-    names = set(clips.labels.names)
+    labels = set(clips.labels.texts)
     try:
         filled = [
-            fill_template(template, text).text if text in names else text
-            for text in (*clips.wordings, *clips.labels.names)
+            fill_template(template, text).text if text in labels else text
+            for text in (*clips.wordings, *clips.labels.texts)
         ]
         return tokenizer.encode(filled, spec.context_length, spec.pad_id)
     except LabelTooLong as error:
@@ -74,8 +75,16 @@ class Comparison(nn.Module):
 class Objective:
     """Picks the texts of a micro-batch and says which of them are right for which clip."""
 
-    def __init__(self, clips: ClipList, texts: Texts, config: LossConfig, seed: int) -> None:
+    def __init__(
+        self,
+        clips: ClipList,
+        texts: Texts,
+        config: LossConfig,
+        seed: int,
+        teacher: Tensor | None = None,
+    ) -> None:
         self.clips, self.texts, self.config, self.seed = clips, texts, config, seed
+        self._teacher = teacher
         self._own = [frozenset(sample.wordings) for sample in clips.samples]
         self._of_label = _wordings_of_labels(clips)
 
@@ -93,6 +102,15 @@ class Objective:
             indices = torch.unique(torch.cat([drawn, self._extra_captions(update).to(drawn)]))
             right = self._true(batch, indices)
         return self.texts.take(indices), right.to(device, non_blocking=True)
+
+    def targets(self, batch: Batch, right: Tensor) -> Tensor:
+        """Return what is to be answered (B,K): what is right, smoothed, and what a teacher says."""
+        targets = smooth(right, self.config.smoothing)
+        if self._teacher is None:
+            return targets
+        said = self._teacher[batch.indices.to(self._teacher.device)]
+        share = self.config.teacher_share * (said.sum(dim=1, keepdim=True) > 0)
+        return targets + share * (said - targets)
 
     def _true(self, batch: Batch, indices: Tensor) -> Tensor:
         """Return which of these wordings (K,) are those of each clip (B,K)."""
@@ -118,7 +136,7 @@ class Objective:
 
 def _wordings_of_labels(clips: ClipList) -> list[tuple[int, ...]]:
     """Return the wordings of each label's clips; of one without clips its name."""
-    by_label: list[dict[int, None]] = [{} for _ in clips.labels.names]
+    by_label: list[dict[int, None]] = [{} for _ in clips.labels.texts]
     for sample in clips.samples:
         by_label[sample.label].update(dict.fromkeys(sample.wordings))
     names = range(len(clips.wordings), len(clips.wordings) + len(by_label))

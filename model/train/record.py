@@ -16,13 +16,20 @@ METRICS, EVENTS = "metrics.jsonl", "tensorboard"
 
 
 class Record:
-    """Open for the length of a run. What an earlier run wrote from update `start` on is dropped:
-    the file reads as if the run had never been interrupted.
+    """Open for the length of a run. What an earlier run wrote from update `start` on is dropped,
+    and accuracy of which the snapshot does not know (it was `measured` after so many updates): the
+    file reads as if the run had never been interrupted.
     """
 
-    def __init__(self, folder: Path, start: int, tensorboard: bool) -> None:
+    def __init__(
+        self, folder: Path, start: int, tensorboard: bool, measured: int | None = None
+    ) -> None:
         self.file = folder / METRICS
-        kept = [line for line in read_metrics(self.file) if start and line["update"] < start]
+        kept = [
+            line
+            for line in (read_metrics(self.file) if start else ())
+            if line["update"] < ((measured or 0) if "val_top1" in line else start)
+        ]
         draft = self.file.with_suffix(".draft")
         draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(draft, self.file)

@@ -1,16 +1,23 @@
-"""What a run looked like, as pictures and figures: curves, confusion, most confused pairs."""
+"""What a run looked like: curves, classes, confusions, calibration, the clips that went wrong."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from model.data.lists.cliplist import ClipList
 from model.evaluate.scores import Scores
+from model.inputs import InputSpec
+from model.train.best import figures
+from model.train.page import write_page
+from model.train.per_class import ClassFigures, calibration, class_figures
 from model.train.standstill import accuracies
+from model.train.worst_clips import contact_sheet, worst_clips
 
 MAX_NAMED = 110  # labels of a confusion matrix that can still be read
 MAX_COUNTED = 40  # … that leave room for numbers in its cells
@@ -24,39 +31,59 @@ def write_report(
     labels: Sequence[str],
     scores: Scores | None,
     warnings: Sequence[str] = (),
+    best: Mapping[str, Any] | None = None,
+    clips: ClipList | None = None,
+    spec: InputSpec | None = None,
+    name: str = "training",
 ) -> None:
-    """Write `curves.png` and `report.json`; where accuracy was measured, pictures of confusions.
+    """Write `report.html`, which needs no other file, `report.json`, and each picture by itself.
 
-    `lines` are those of `metrics.jsonl`, `scores` those of the last evaluation.
+    `lines` are those of `metrics.jsonl`, `scores` those of the network that is kept, `best` says
+    from which epoch that is, where it is not the last. `clips` are those of the scores: with them,
+    and the `spec` that they are read by, those that went most wrong are shown.
     """
     plt = _pyplot()
+    pictures = [("Curves", folder / "curves.png")]
     _save(_curves(plt, lines), folder / "curves.png")
+    classes: list[ClassFigures] = []
     content: dict[str, Any] = {
         "updates": 1 + max((line["update"] for line in lines), default=-1),
         "warnings": list(warnings),
+        "best": best,
         "accuracy": accuracies(lines),
     }
     if scores is not None and len(scores.truth):
-        _save(_confusion(plt, scores, labels), folder / "confusion.png")
-        _save(_confused(plt, scores, labels), folder / "confused.png")
+        drawn = {
+            "Confusions": ("confusion", _confusion(plt, scores, labels)),
+            "Most confused": ("confused", _confused(plt, scores, labels)),
+            "Calibration": ("calibration", _calibration(plt, scores)),
+        }
+        if clips is not None and spec is not None:
+            wrong = worst_clips(scores, clips, labels)
+            content["worst"] = [asdict(clip) for clip in wrong]
+            drawn["Clips that went most wrong"] = ("worst", contact_sheet(plt, wrong, clips, spec))
+        for title, (file, figure) in drawn.items():
+            if figure is not None:
+                _save(figure, folder / f"{file}.png")
+                pictures.append((title, folder / f"{file}.png"))
+        classes = class_figures(scores, labels)
         content |= summary(scores, labels)
+    write_page(folder / "report.html", name, content, classes, pictures)
     (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def summary(scores: Scores, labels: Sequence[str]) -> dict[str, Any]:
     """Summarise an evaluation."""
-    matrix = scores.confusion()
-    counts = matrix.sum(axis=1)
     return {
         "clips": len(scores.truth),
         "broken": [{"path": b.name, "reason": b.reason} for b in scores.broken],
-        "top1": scores.top(1),
-        "top5": scores.top(5),
+        **figures(scores),
         "per_class": {
-            label: {"clips": int(n), "top1": float(matrix[i, i] / n)}
-            for i, (label, n) in enumerate(zip(labels, counts, strict=True))
-            if n
+            c.label: {"clips": c.clips, "top1": c.recall, "precision": c.precision}
+            for c in class_figures(scores, labels)
+            if c.clips
         },
+        "calibration": asdict(calibration(scores)),
         "most_confused": [
             {"label": labels[i], "taken_for": labels[j], "clips": n}
             for i, j, n in scores.most_confused()
@@ -91,7 +118,7 @@ def _curves(plt: Any, lines: Sequence[dict[str, Any]]) -> Any:
         loss.legend()
     rate.plot(*_points(lines, "lr"))
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    for name, label in (("val_top1", "top-1"), ("val_top5", "top-5")):
+    for name, label in (("val_top1", "top-1"), ("val_top5", "top-5"), ("val_macro", "macro")):
         points, values = _points(lines, name)
         if len(points):
             accuracy.plot(points, 100 * values, marker=".", label=f"{label}: {values[-1]:.1%}")
@@ -135,6 +162,20 @@ def _confusion(plt: Any, scores: Scores, labels: Sequence[str]) -> Any:
             colour = "white" if share[row, column] > 0.5 else "black"
             text = str(matrix[row, column])
             panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    return figure
+
+
+def _calibration(plt: Any, scores: Scores) -> Any:
+    found = calibration(scores)
+    figure, panel = plt.subplots(figsize=(4.5, 4.5))
+    panel.plot([0, 1], [0, 1], color="grey", linewidth=0.8, label="as sure as right")
+    panel.plot(found.scores, found.right, marker="o", color="tab:blue")
+    for score, right, clips in zip(found.scores, found.right, found.clips, strict=True):
+        panel.annotate(str(clips), (score, right), textcoords="offset points", xytext=(5, -10))
+    title = f"calibration error {found.error:.1%}; numbers are clips"
+    panel.set(xlabel="score of the best label", ylabel="share that is right", title=title)
+    panel.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
+    panel.legend()
     return figure
 
 

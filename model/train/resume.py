@@ -11,6 +11,7 @@ import yaml
 from model.checkpoints.native import save_checkpoint
 from model.inputs import check_templates
 from model.network.xclip import XClip
+from model.train.best import Best
 from model.train.broken import BrokenClips
 from model.train.config import StartConfig, TrainConfig
 from model.train.errors import TrainError
@@ -21,11 +22,15 @@ from model.train.update import Updater
 CONFIG = "config.yaml"
 # What may change between the parts of one run: it has no part in what the weights become.
 FREE = {
-    "output", "log", "save", "evaluate", "compute.device", "compute.threads", "compute.compile",
+    "output", "log", "save.every_epochs", "save.every_updates", "save.keep", "evaluate",
+    "compute.device", "compute.threads", "compute.compile",
     "compute.channels_last", "compute.checkpoint_segments", "data.workers", "data.prefetch",
-    "data.max_broken_share", "data.val", "data.root", "data.cache.folder", "batch.per_process",
+    "data.max_broken_share", "cache", "data.val", "data.root", "data.cache.folder",
+    "batch.per_process",
     "name",
 }  # fmt: skip
+# What has a part where the best network is taken, or the run ends when it gets no better.
+MEASURING = {"data.val", "evaluate"}
 
 
 def check_same_run(config: TrainConfig) -> None:
@@ -43,8 +48,9 @@ def _refuse_another(config: TrainConfig, before: Mapping[str, Any]) -> None:
     plain = TrainConfig(output=config.output, start=StartConfig(source="-"))
     before = _filled(before, plain.model_dump(mode="json"))
     now = config.model_dump(mode="json")
+    may_change = FREE - MEASURING if config.save.best else FREE
     for key, (old, new) in _differences(before, now).items():
-        if not any(key == free or key.startswith(f"{free}.") for free in FREE):
+        if not any(key == free or key.startswith(f"{free}.") for free in may_change):
             raise TrainError(
                 f"{config.output} holds a run with {key} {old!r}, now it is {new!r}: give another "
                 "--output, or delete that folder to start over"
@@ -78,9 +84,10 @@ def save(
     updater: Updater,
     broken: BrokenClips,
     name: str,
+    best: Best,
 ) -> None:
     """Write a snapshot after `done` updates."""
-    with snapshots.writing(done) as draft:
+    with snapshots.writing(done, best.update) as draft:
         save_checkpoint(
             initial.net,
             draft,
@@ -97,13 +104,14 @@ def save(
                 "scaler": updater.scaler.state_dict(),
                 "seed": updater.config.seed,
                 "broken": dict(broken.reasons),
+                "best": best.state(),
                 "config": updater.config.model_dump(mode="json"),
             },
         )
 
 
 def restore(
-    snapshots: Snapshots, net: XClip, updater: Updater
+    snapshots: Snapshots, net: XClip, updater: Updater, best: Best
 ) -> tuple[int, dict[str, str], list[str]]:
     """Go back to the last good snapshot: updates done, broken clips known, warnings.
 
@@ -119,6 +127,7 @@ def restore(
         optimizer.load_state_dict(state)
     updater.scaler.load_state_dict(snapshot.state["scaler"])
     done = snapshot.state["updates"]
+    best.restore(snapshot.state.get("best", {"measured": done}))
     warnings.append(f"going on after update {done}, from {snapshot.folder}")
     return done, snapshot.state["broken"], warnings
 

@@ -15,10 +15,17 @@ from model.data.lists.labels import read_labels
 from model.evaluate.scorer import TorchScorer, encode_texts
 from model.inputs.text.labels import PLACE
 from model.processes import Processes, allow_tf32, multiplies_bf16
+from model.train.best import Best
 from model.train.broken import BrokenClips
 from model.train.clips import training_clips, validation_clips
 from model.train.config import TrainConfig
 from model.train.errors import TrainError
+from model.train.features import (
+    FeatureComparison,
+    FeatureScorer,
+    training_rows,
+    validation_rows,
+)
 from model.train.groups import freeze_text, freeze_vision, parameter_groups
 from model.train.initial_model import InitialModel, make_initial_model
 from model.train.objective import Comparison, Objective, Texts, tokenised
@@ -26,6 +33,7 @@ from model.train.resume import check_same_run, restore, templates_of
 from model.train.schedule import Schedule
 from model.train.small_sets import fit_batch
 from model.train.snapshots import Snapshots
+from model.train.teacher import teacher_answers
 from model.train.update import Updater
 
 SNAPSHOTS = "snapshots"
@@ -40,12 +48,17 @@ class Run:
     initial: InitialModel
     training: TrainingClips
     validation: TestClips | None
-    plan: Plan
     updater: Updater
     snapshots: Snapshots
     broken: BrokenClips
+    best: Best
     first: int
     notes: tuple[str, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """How the list is cut into updates."""
+        return self.updater.plan
 
     @property
     def updates(self) -> int:
@@ -69,9 +82,25 @@ class Run:
         return done == self.updates or any(n and done % n == 0 for n in each)
 
     def evaluation_due(self, done: int) -> bool:
-        """Tell whether accuracy is to be measured after so many updates."""
+        """Tell whether accuracy is to be measured after so many updates, and is not yet."""
         each = self.config.evaluate.every_epochs * self.plan.updates_per_epoch
-        return self.validation is not None and (done == self.updates or done % each == 0)
+        if self.validation is None or self.best.measured == done:
+            return False
+        if done == 0:
+            return self.config.evaluate.at_start
+        return done == self.updates or done % each == 0
+
+    def take_best(self) -> bool:
+        """Go back to the best network there was; tell whether it is another than the present."""
+        update = self.best.update
+        if update is None or update == self.best.measured:
+            return False
+        if update:
+            weights = self.snapshots.read(update).weights
+        else:
+            weights = make_initial_model(self.config.start, self.config.seed).net.state_dict()
+        self.initial.net.load_state_dict(weights)
+        return True
 
     def summary(self) -> str:
         """Describe the run in a line."""
@@ -93,7 +122,7 @@ class Run:
 
     def scorer(self) -> TorchScorer:
         """Return the network as it is now, for evaluation."""
-        return TorchScorer(
+        return (FeatureScorer if self.config.cache.features else TorchScorer)(
             self.initial.net,
             self.initial.tokenizer,
             device=self.processes.device,
@@ -112,24 +141,33 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
     if config.loss.over == "labels":
         _check_labels(clips)
     config, fitted = fit_batch(config, len(clips), processes.count)
-    plan = _plan(config, len(clips), processes)
+    plan = _plan(config, clips, processes)
     _check_mixing(config, plan)
     initial = make_initial_model(config.start, config.seed)
     config = _settled(config, processes.device, initial)
     check_same_run(config)
     snapshots = Snapshots(config.output / SNAPSHOTS, config.save.keep)
     updater = _updater(config, processes, initial, clips, plan)
-    first, known, warnings = restore(snapshots, initial.net, updater)
+    best = Best(config.save.best, config.schedule.patience)
+    first, known, warnings = restore(snapshots, initial.net, updater, best)
+    training = training_clips(config, clips, initial.net.inputs, processes)
+    validation = validation_clips(config, clips.labels, initial.net.inputs, processes)
+    if config.cache.features:
+        training = training_rows(config, initial.net, training, processes)
+        if validation is not None:
+            validation = validation_rows(config, initial.net, validation, processes)
+        # Nothing is left to decode.
+        config = config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})})
     return Run(
         config,
         processes,
         initial,
-        training_clips(config, clips, initial.net.inputs, processes),
-        validation_clips(config, clips.labels, initial.net.inputs, processes),
-        plan,
+        training,
+        validation,
         updater,
         snapshots,
         BrokenClips(len(clips), config.data.max_broken_share, known),
+        best,
         first,
         (*initial.notes, *([fitted] if fitted else []), *warnings),
     )
@@ -158,9 +196,12 @@ def _template(config: TrainConfig, initial: InitialModel) -> str:
     return initial.templates[0] if initial.templates else PLACE
 
 
-def _plan(config: TrainConfig, clips: int, processes: Processes) -> Plan:
-    micro = config.batch.per_process or max(config.batch.size // processes.count, 1)
-    return Plan(clips, config.batch.size, micro, processes.count, config.seed)
+def _plan(config: TrainConfig, clips: ClipList, processes: Processes) -> Plan:
+    size, count = config.batch.size, processes.count
+    micro = config.batch.per_process or max(size // count, 1)
+    balanced = config.data.balance == "sampler"
+    classes = tuple(sample.label for sample in clips.samples) if balanced else ()
+    return Plan(len(clips), size, micro, count, config.seed, classes)
 
 
 def _check_labels(clips: ClipList) -> None:
@@ -198,7 +239,7 @@ def _updater(
             "nothing is left to train: text and vision are frozen, and the network has no other "
             "parts; set text or vision to trainable"
         )
-    comparison: nn.Module = Comparison(net)
+    comparison: nn.Module = (FeatureComparison if config.cache.features else Comparison)(net)
     if config.compute.compile:
         comparison = torch.compile(comparison)  # type: ignore[assignment]
     if processes.count > 1:
@@ -209,7 +250,13 @@ def _updater(
         comparison,
         groups,
         net.inputs,
-        Objective(clips, _texts(config, processes, initial, clips), config.loss, config.seed),
+        Objective(
+            clips,
+            _texts(config, processes, initial, clips),
+            config.loss,
+            config.seed,
+            teacher_answers(config, clips, processes),
+        ),
         plan,
         Schedule(config.schedule, plan.updates_per_epoch, plan.micro_batches),
     )

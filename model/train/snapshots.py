@@ -47,6 +47,17 @@ class Snapshots:
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
 
+    def read(self, update: int) -> Snapshot:
+        """Read the snapshot of an update; TrainError where it is damaged or gone."""
+        folder = self._place(update)
+        try:
+            return _read(folder)
+        except _Damaged as damage:
+            raise TrainError(
+                f"the best network, snapshot {folder}, is damaged ({damage}): delete "
+                f"{self.folder} to start over, or export {self.folders()[0]}"
+            ) from None
+
     def folders(self) -> list[Path]:
         """List all that are there, the newest first."""
         names = self.folder.glob(f"{PREFIX}*")
@@ -71,8 +82,11 @@ class Snapshots:
         return None, warnings
 
     @contextmanager
-    def writing(self, update: int) -> Iterator[Path]:
+    def writing(self, update: int, best: int | None = None) -> Iterator[Path]:
         """Yield a draft folder to make and fill, which becomes the snapshot of that update.
+
+        `best` is the update whose network is the best by now: its snapshot is kept for as long as
+        a snapshot that says so.
 
         TrainError where the disk is full or will not take it; what was there stays as it was.
         """
@@ -81,8 +95,8 @@ class Snapshots:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             yield draft
-            _seal(draft)
-            self._put(draft, self.folder / f"{PREFIX}{update:09d}")
+            _seal(draft, best)
+            self._put(draft, self._place(update))
         except (OSError, SafetensorError, RuntimeError) as error:
             if not isinstance(error, OSError) and not _is_full(error):
                 raise
@@ -90,7 +104,7 @@ class Snapshots:
             raise TrainError(self._refusal(what, error)) from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        for old in self.folders()[self.keep :]:
+        for old in self._superfluous():
             shutil.rmtree(old, ignore_errors=True)
 
     @contextmanager
@@ -104,6 +118,15 @@ class Snapshots:
             if not _is_full(error):
                 raise
             raise TrainError(self._refusal(f"{what} cannot be written", error)) from None
+
+    def _superfluous(self) -> list[Path]:
+        """List all but the newest, and those that one of these names as the best."""
+        folders = self.folders()
+        best = {_best_of(folder) for folder in folders[: self.keep]}
+        return [folder for folder in folders[self.keep :] if _update_of(folder) not in best]
+
+    def _place(self, update: int) -> Path:
+        return self.folder / f"{PREFIX}{update:09d}"
 
     def _put(self, draft: Path, target: Path) -> None:
         if target.exists():  # a damaged one of the same update
@@ -150,12 +173,22 @@ def _read(folder: Path) -> Snapshot:
     return Snapshot(folder, weights, state)
 
 
-def _seal(draft: Path) -> None:
+def _seal(draft: Path, best: int | None) -> None:
     files = sorted(path for path in draft.iterdir() if path.name != SEAL)
     seals = {path.name: sha256_of(path) for path in files}
-    (draft / SEAL).write_text(json.dumps({"format": 1, "files": seals}, indent=1) + "\n")
+    content = {"format": 1, "files": seals, **({} if best is None else {"best": best})}
+    (draft / SEAL).write_text(json.dumps(content, indent=1) + "\n")
     for path in (*files, draft / SEAL, draft):
         sync(path)
+
+
+def _best_of(folder: Path) -> int | None:
+    """Return the update that a snapshot names as the best so far, if it does."""
+    try:
+        best: int | None = json.loads((folder / SEAL).read_text()).get("best")
+    except (OSError, ValueError):
+        return None
+    return best
 
 
 def _update_of(folder: Path) -> int:

@@ -20,8 +20,11 @@ def accuracies(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "update": line["update"] + 1,
             "epoch": epochs.get(line["update"], 0.0),
-            "top1": line["val_top1"],
-            "top5": line["val_top5"],
+            **{
+                name.removeprefix("val_"): value
+                for name, value in line.items()
+                if name.startswith("val_")
+            },
         }
         for line in lines
         if "val_top1" in line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from model.train.config import TrainConfig
 from model.train.device_prefetch import DevicePrefetch
 from model.train.errors import TrainError
 from model.train.groups import Group
-from model.train.losses import cross_entropy, smooth
+from model.train.losses import cross_entropy
 from model.train.mixing import draw_mix, mix
 from model.train.objective import Objective
 from model.train.optimizers import make_optimizers
@@ -64,7 +64,10 @@ class Updater:
         self.plan, self.schedule, self.groups = plan, schedule, groups
         self.optimizers = make_optimizers(groups, config.optim)
         self._prefetch = DevicePrefetch(processes.device)
-        self._normalise = NormalisePixels(spec).to(processes.device)
+        self._normalise: nn.Module = (
+            nn.Identity() if config.cache.features else NormalisePixels(spec)
+        ).to(processes.device)
+        self._weights = _weights(objective, config, processes)
         self._begun: Batch | None = None
         self.scaler = torch.amp.GradScaler(
             processes.device.type, enabled=config.compute.precision == "fp16"
@@ -93,6 +96,23 @@ class Updater:
         rate = self.schedule.rate(number, self.config.optim.lr, self._lowest)
         return Outcome(loss, measured[1], rate)
 
+    def halve(self) -> bool:
+        """Take half as many clips at a time from the update at hand on, which is begun anew.
+
+        The clips of an update and the rates stay as they are. False where it cannot be less.
+        """
+        share = self.plan.batch // self.plan.processes
+        fewer = [n for n in range(1, self.plan.micro_batch // 2 + 1) if share % n == 0]
+        if not fewer:
+            return False
+        self.plan = replace(self.plan, micro_batch=fewer[-1])
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        self._begun = None
+        if self.processes.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
+
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """Take the micro-batch that was begun, or else the next one, on the device."""
         batch, self._begun = self._begun or self._prefetch.begin(next(batches)), None
@@ -118,7 +138,7 @@ class Updater:
         """Add the gradient of a micro-batch; the losses of its clips (B,)."""
         device = self.processes.device
         text, right = self.objective.candidates(batch, number, self.processes)
-        targets = smooth(right, self.config.loss.smoothing)
+        targets = self.objective.targets(batch, right)
         frames = self._normalise(batch.frames)
         frames, targets = mix(frames, targets, self._mixes(number, turn, len(frames)))
         distributed = isinstance(self.comparison, DistributedDataParallel)
@@ -127,6 +147,8 @@ class Updater:
             with autocast(device, self.config.compute.precision):
                 logits = self.comparison(frames, text)
             losses = cross_entropy(logits, targets)
+            if self._weights is not None:
+                losses = losses * self._weights[batch.labels.to(device)]
             self.scaler.scale(losses.mean() / self.plan.micro_batches).backward()
         return losses.detach()
 
@@ -185,3 +207,19 @@ class Updater:
         self.scaler.update()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
+
+
+def _weights(objective: Objective, config: TrainConfig, processes: Processes) -> Tensor | None:
+    """Return the weight of each label's clips, 1 in the mean over all clips; None: all are 1."""
+    if config.data.balance != "loss":
+        return None
+    counts = torch.tensor(objective.clips.per_class(), dtype=torch.float32)
+    shares = counts.sum() / (counts > 0).sum()
+    return (shares / counts.clamp(min=1)).to(processes.device)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether a device, or the processor, had no memory left for a tensor."""
+    text = str(error)
+    said = ("not enough memory: you tried", "allocate memory: you tried")
+    return isinstance(error, torch.OutOfMemoryError) or any(part in text for part in said)

@@ -16,6 +16,8 @@ import mmap
 import os
 from typing import Any
 
+from model.command_line import first_line
+
 ALLOWED = (
     # the upload and the frame memory
     "read", "pread64", "lseek", "close", "fstat", "newfstatat",
@@ -59,14 +61,14 @@ def compile_filter() -> str:
     except (ImportError, RuntimeError, OSError) as error:
         raise FilterUnavailable(
             "pyseccomp or libseccomp is missing: install xclip-serve[cpu] or [gpu] and the "
-            f"system's libseccomp2 ({_first_line(error)})"
+            f"system's libseccomp2 ({first_line(error)})"
         ) from error
     try:
         return base64.b64encode(_exported(_rules(pyseccomp))).decode()
     except (OSError, RuntimeError, ValueError) as error:
         # libseccomp asks the kernel which actions it knows.
         raise FilterUnavailable(
-            f"libseccomp cannot make a filter; has the kernel seccomp(2)? ({_first_line(error)})"
+            f"libseccomp cannot make a filter; has the kernel seccomp(2)? ({first_line(error)})"
         ) from error
 
 
@@ -99,7 +101,3 @@ def _exported(rules: Any) -> bytes:
         with os.fdopen(writing, "wb") as sink:
             rules.export_bpf(sink)
         return source.read()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -6,14 +6,17 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
+from pydantic_settings import CliApp, CliSettingsSource, SettingsError
 
+from model.command_line import as_typed, first_line
 from service.contract.upload import check_storage
 from service.lifecycle.kubernetes import PREFIX, service_variables
 from service.settings import Settings
 
+PROGRAM = "python -m service"
 OURS_IN_TESTS = "XCLIP_TEST_"
 OF_OTHER_COMMANDS = {"XCLIP_API_KEY", "XCLIP_CACHE"}  # of `xclip-serve`
 BACKLOG = 1024
@@ -37,16 +40,17 @@ def read_settings(arguments: list[str]) -> Settings:
     given = (name.upper() for name in os.environ)
     ours = {n for n in given if n.startswith(PREFIX) and not n.startswith(OURS_IN_TESTS)}
     if unknown := sorted(ours - known - OF_OTHER_COMMANDS):
-        raise Mistake(f"{unknown[0]} is no setting; see python -m service --help")
+        raise Mistake(f"{unknown[0]} is no setting; see {PROGRAM} --help")
     try:
-        settings = CliApp.run(Settings, cli_args=arguments)
+        flags: CliSettingsSource[Any] = CliSettingsSource(Settings, cli_prog_name=as_typed(PROGRAM))
+        settings = CliApp.run(Settings, cli_args=arguments, cli_settings_source=flags)
     except ValidationError as error:
         issue = error.errors()[0]
         name = ".".join(str(part) for part in issue["loc"])
         raise Mistake(f"setting {name}: {issue['msg']}") from None
     except SettingsError as error:
-        what = str(error).splitlines()[0].removeprefix("error parsing CLI: ")
-        raise Mistake(f"{what}; see python -m service --help") from None
+        what = first_line(error).removeprefix("error parsing CLI: ")
+        raise Mistake(f"{what}; see {PROGRAM} --help") from None
     _check_upload_folder(settings.upload_dir)
     if settings.api_keys_file is not None:
         from service.access.api_keys import read_keys

@@ -1,13 +1,26 @@
-"use strict";
+import { asCurl, asPython } from "./calls.js";
+import { drawFrames } from "./film.js";
+import { earlier, forget, keep } from "./history.js";
+import { labelsOf } from "./lists.js";
 
 const SUGGESTED = 6;
 const MOST_TO_FETCH = 5000;
+const SHOWN = 50;
+const LARGEST_LIST = 4 << 20;
 
 const $ = (id) => document.getElementById(id);
+let guarded = false; // whether the server asks for a key
+let drawing = new AbortController();
 
 function say(text, isError = false) {
   $("message").textContent = text;
   $("message").classList.toggle("error", isError);
+}
+
+function make(name, text = "") {
+  const element = document.createElement(name);
+  element.textContent = text;
+  return element;
 }
 
 // The key is kept in the page alone: it is gone with the tab.
@@ -17,6 +30,7 @@ function headers() {
 }
 
 function askForKey() {
+  guarded = true;
   $("key-row").hidden = false;
   $("model").textContent = "This server asks for an API key.";
 }
@@ -51,8 +65,8 @@ async function suggestLabels() {
 
 // An answer is that of the clip and labels above it: it goes before another is asked for.
 function clear() {
-  $("results").replaceChildren();
-  $("facts").textContent = "";
+  drawing.abort();
+  $("answer").hidden = true;
   say("");
 }
 
@@ -67,24 +81,84 @@ function preview(file) {
   $("drop-text").textContent = file.name;
 }
 
-function show(answer) {
-  const rows = answer.predictions.slice(0, 50).map((prediction) => {
-    const row = document.createElement("li");
-    const bar = document.createElement("progress");
-    bar.value = prediction.score;
-    const label = document.createElement("span");
-    label.textContent = prediction.label;
-    const score = document.createElement("span");
-    score.textContent = `${(100 * prediction.score).toFixed(1)} %`;
-    row.append(bar, label, score);
-    return row;
-  });
-  $("results").replaceChildren(...rows);
-  const { video, timing_ms: timing } = answer;
+async function readList(file) {
+  try {
+    if (file.size > LARGEST_LIST) throw new Error("the file is too large for a list of labels");
+    $("labels").value = labelsOf(await file.text()).join("\n");
+    say("");
+  } catch (error) {
+    say(`${file.name}: ${error.message}`, true);
+  }
+}
+
+function bar({ label, score }) {
+  const row = make("li");
+  const length = make("progress");
+  length.value = score;
+  row.append(length, make("span", label), make("span", `${(100 * score).toFixed(1)} %`));
+  return row;
+}
+
+function frame(time, i, address) {
+  const row = make("li");
+  const picture = make("img");
+  picture.alt = `frame ${i + 1}, at ${time.toFixed(2)} seconds`;
+  picture.hidden = !address;
+  if (address) picture.src = address;
+  row.append(picture, make("span", `${time.toFixed(2)} s`));
+  return row;
+}
+
+// An entry is an answer with what was asked: all that the page needs to show it again.
+function show(entry) {
+  const { name, labels, answer } = entry;
+  const { video } = answer;
+  $("asked").textContent = `${name} · ${labels.length} ${labels.length === 1 ? "label" : "labels"}`;
+  $("results").replaceChildren(...answer.predictions.map(bar));
   $("facts").textContent =
     `${video.codec} ${video.width}×${video.height}, ${video.frame_times_s.length} frames · ` +
-    `${timing.total.toFixed(0)} ms`;
+    `${answer.timing_ms.total.toFixed(0)} ms`;
+  $("frames").replaceChildren(...video.frame_times_s.map((time, i) => frame(time, i, entry.frames[i])));
+  $("curl").textContent = asCurl(name, labels, guarded);
+  $("python").textContent = asPython(name, labels, guarded);
+  $("answer").hidden = false;
   say(answer.warnings.join("; "));
+}
+
+async function drawFilm(entry, file) {
+  const { signal } = (drawing = new AbortController());
+  const place = (i, address) => {
+    entry.frames[i] = address;
+    const picture = $("frames").children[i].querySelector("img");
+    picture.src = address;
+    picture.hidden = false;
+  };
+  await drawFrames(file, entry.answer.video.frame_times_s, place, signal);
+  if (!signal.aborted) keep(entry);
+}
+
+function listEarlier() {
+  const entries = earlier();
+  $("earlier").hidden = !entries.length;
+  $("history").replaceChildren(...entries.map((entry) => {
+    const best = entry.answer.predictions[0];
+    const again = make("button");
+    again.type = "button";
+    again.append(
+      make("span", entry.name),
+      make("span", `${best.label}, ${(100 * best.score).toFixed(1)} %`),
+      make("time", new Date(entry.asked).toLocaleTimeString()),
+    );
+    again.addEventListener("click", () => {
+      clear();
+      $("labels").value = entry.labels.join("\n");
+      show(entry);
+      $("answer").scrollIntoView({ block: "nearest" });
+    });
+    const row = make("li");
+    row.append(again);
+    return row;
+  }));
 }
 
 async function classify(event) {
@@ -105,8 +179,14 @@ async function classify(event) {
     const response = await fetch("classify", { method: "POST", body: form, headers: headers() });
     const answer = await response.json();
     if (response.status === 401) askForKey();
-    if (response.ok) show(answer);
-    else say(answer.detail, true);
+    if (response.ok) {
+      answer.predictions = answer.predictions.slice(0, SHOWN);
+      const entry = { asked: Date.now(), name: file.name, labels, answer, frames: [] };
+      show(entry);
+      keep(entry);
+      listEarlier();
+      drawFilm(entry, file);
+    } else say(answer.detail, true);
   } catch {
     say("The server cannot be reached.", true);
   } finally {
@@ -119,6 +199,23 @@ $("key").addEventListener("change", describeModel);
 $("video").addEventListener("change", () => {
   if ($("video").files[0]) preview($("video").files[0]);
 });
+$("list").addEventListener("change", () => {
+  if ($("list").files[0]) readList($("list").files[0]);
+  $("list").value = ""; // the same file may be read again
+});
+$("forget").addEventListener("click", () => {
+  drawing.abort(); // which would keep its answer
+  forget();
+  listEarlier();
+});
+for (const copy of document.querySelectorAll("[data-copy]")) {
+  copy.addEventListener("click", async () => {
+    const text = $(copy.dataset.copy);
+    // Away from HTTPS and localhost there is no clipboard: what is to be copied is marked.
+    getSelection().selectAllChildren(text);
+    await navigator.clipboard?.writeText(text.textContent).catch(() => {});
+  });
+}
 for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   $("drop").addEventListener(name, (event) => {
     event.preventDefault();
@@ -129,4 +226,5 @@ for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", f
     }
   });
 }
+listEarlier();
 describeModel();

@@ -9,6 +9,7 @@ import torch
 
 from export.build import embed_labels
 from model.checkpoint import Checkpoint
+from model.data.lists.labels import LabelList
 
 
 def test_labels_of_all_lengths_keep_their_places_and_cost_their_own(
@@ -29,7 +30,7 @@ def test_labels_of_all_lengths_keep_their_places_and_cost_their_own(
         return encode(ids)
 
     monkeypatch.setattr(net, "encode_text", watched)
-    stored = embed_labels(net, tokenizer, labels)
+    stored = embed_labels(net, tokenizer, LabelList(labels))
     assert stored.labels == labels
     for label, vector in alone.items():
         np.testing.assert_allclose(stored.vectors[labels.index(label)], vector, atol=1e-5)

@@ -44,6 +44,29 @@ def test_help_of_a_verb_loads_nothing_slow(verb: str) -> None:
     assert not SLOW & set(loaded.split())
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_programs_are_named_as_they_were_typed(verb: str) -> None:
+    helped = run(verb, "--help")
+    assert helped.stdout.startswith(f"usage: xclip-serve {verb} ")
+    assert "python -m" not in helped.stdout.replace("python -m model.train", "")
+    refused = run(verb, "--no-such-option")
+    assert refused.returncode in (1, 2)
+    assert refused.stderr.startswith(f"xclip-serve {verb}: ")
+    assert refused.stderr.count("\n") == 1
+    assert "python -m" not in refused.stderr
+
+
+def test_what_an_error_proposes_is_named_as_it_was_typed() -> None:
+    assert "with `xclip-serve export`" in run("inspect", "nowhere").stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "export", "inspect", "nowhere"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr.startswith(
+        "export: nowhere is no folder; name a bundle made with `python -m export`"
+    )
+
+
 def test_a_verb_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["clasify"]) == 2
     assert "there are serve, classify" in capsys.readouterr().err

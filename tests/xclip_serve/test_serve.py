@@ -7,13 +7,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.export.conftest import TINY, randomised
+from tests.model.conftest import huggingface_folder
+from tests.open_clip_folders import open_clip_folder
 from tests.xclip_serve.conftest import CLIP, LABELS
 from xclip_serve import Client
 
@@ -54,20 +57,35 @@ def test_a_bundle_is_served_as_it_is(tmp_path: Path) -> None:
     assert not cache.exists()
 
 
-def test_a_checkpoint_is_made_into_a_bundle_once(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    with serving("model/demo", cache=cache) as (url, _, log), Client(url) as client:
-        assert "Making a bundle of model/demo, once" in log.read_text()
+def huggingface(folder: Path) -> str:
+    """A small X-CLIP as transformers saves it."""
+    config = TINY.model_copy(update={"vocab_size": 49408, "context_length": 77})
+    return str(huggingface_folder(randomised(config), folder / "small-xclip"))
+
+
+def open_clip(folder: Path) -> str:
+    return f"local-dir:{open_clip_folder('clip', folder / 'small-clip')}"
+
+
+@pytest.mark.parametrize("write", [huggingface, open_clip])
+def test_a_folder_of_weights_is_made_into_a_bundle_once(
+    tmp_path: Path, write: Callable[[Path], str]
+) -> None:
+    source, cache = write(tmp_path), tmp_path / "cache"
+    with serving(source, cache=cache) as (url, _, log), Client(url) as client:
+        assert f"Making a bundle of {source}, once" in log.read_text()
         first = client.classify(CLIP, LABELS)
-        assert first.predictions[0].label == LABELS[0]
-    with serving("model/demo", cache=cache) as (url, _, log), Client(url) as client:
+    (bundle,) = (path for path in (cache / "bundles").iterdir() if path.is_dir())
+    made = {file: file.stat().st_mtime_ns for file in bundle.rglob("*")}
+    with serving(source, cache=cache) as (url, _, log), Client(url) as client:
         assert "Making" not in log.read_text()
         assert client.classify(CLIP, LABELS).predictions == first.predictions
-    (graph,) = (cache / "bundles").glob("*/score_head.onnx")
-    graph.write_bytes(b"damaged")
-    with serving("model/demo", cache=cache) as (url, _, log), Client(url) as client:
-        assert "is damaged; it is made again" in log.read_text()
-        assert client.classify(CLIP, LABELS).model.bundle == first.model.bundle
+    assert made == {file: file.stat().st_mtime_ns for file in bundle.rglob("*")}
+    if write is huggingface:
+        (bundle / "score_head.onnx").write_bytes(b"damaged")
+        with serving(source, cache=cache) as (url, _, log), Client(url) as client:
+            assert "is damaged; it is made again" in log.read_text()
+            assert client.classify(CLIP, LABELS).predictions == first.predictions
 
 
 @pytest.mark.parametrize("model", ["nowhere", "docs"])

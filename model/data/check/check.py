@@ -132,7 +132,7 @@ def check(
     both = [*looks, *others]
     repeated, contradicting = _repeated(clips)
     same, with_other_labels = _copies(clips, looks)
-    alike, too_long = _alike(clips.labels.names, tokenizer, spec)
+    alike, too_long = _alike(clips.labels.texts, tokenizer, spec)
     counts = dict(zip(clips.labels.names, clips.per_class(), strict=True))
     return Findings(
         clips=len(clips),
@@ -155,7 +155,7 @@ def check(
         per_label=counts,
         alike=alike,
         too_long=too_long,
-        not_words=not_words(clips.labels.names),
+        not_words=not_words(clips.labels.texts),
     )
 
 

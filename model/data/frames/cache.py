@@ -11,12 +11,13 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from model.data.config import DataConfig
@@ -75,6 +76,16 @@ class WholeClips(Dataset[Pixels | str]):
         return f"whole {self.spec.model_dump_json()}{_suffix(self.frame_rule)}"
 
 
+class Kept(Protocol):
+    """Clips of which something is kept; `way` says what that depends on besides the files."""
+
+    clips: ClipList
+
+    @property
+    def way(self) -> str:
+        """Describe how an array is made of a file."""
+
+
 class FixedClips(Dataset[Pixels | str]):
     """The views of an evaluation, as they are."""
 
@@ -104,37 +115,38 @@ def _suffix(rule: FrameRule) -> str:
 class CachedFrames:
     """The finished file; copies in other processes map it anew."""
 
-    def __init__(self, file: Path, entries: list[Entry]) -> None:
-        self.file, self.entries = file, entries
+    def __init__(self, file: Path, entries: list[Entry], dtype: type[np.generic]) -> None:
+        self.file, self.entries, self.dtype = file, entries, dtype
         self._mapped: Any = None
 
-    def read(self, index: int) -> Pixels:
+    def read(self, index: int) -> Any:
         """Return the array of a clip, not copied. Unusable where it could not be decoded."""
         entry = self.entries[index]
         if entry.reason:
             raise Unusable(entry.reason)
         if self._mapped is None:
-            self._mapped = np.memmap(self.file, dtype=np.uint8, mode="r")
-        size = math.prod(entry.shape)
-        pixels: Pixels = self._mapped[entry.offset : entry.offset + size].reshape(entry.shape)
-        return pixels
+            self._mapped = np.memmap(self.file, dtype=self.dtype, mode="r")
+        first, size = entry.offset // self._mapped.itemsize, math.prod(entry.shape)
+        return self._mapped[first : first + size].reshape(entry.shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"file": self.file, "entries": self.entries, "_mapped": None}
+        return {**self.__dict__, "_mapped": None}
 
 
 class DrawnFromCache:
-    """Training frames out of whole clips: T of them by the training rule.
+    """Training frames out of whole clips: T of them by the training rule, or `evenly` spread.
 
     Of clips that are kept whole they are the frames that decoding the file would give.
     """
 
-    def __init__(self, cached: CachedFrames, num_frames: int) -> None:
-        self.cached, self.num_frames = cached, num_frames
+    def __init__(self, cached: CachedFrames, num_frames: int, *, evenly: bool = False) -> None:
+        self.cached, self.num_frames, self.evenly = cached, num_frames, evenly
 
     def __call__(self, index: int, rng: np.random.Generator) -> Pixels:
         """Draw uint8 (T,h,w,3)."""
-        whole = self.cached.read(index)
+        whole: Pixels = self.cached.read(index)
+        if self.evenly:
+            return whole[sample_indices(len(whole), self.num_frames)[0]]
         seeded = np.random.default_rng(int(rng.integers(1 << 62)))  # as decode_uncropped does
         return whole[sample_indices(len(whole), self.num_frames, rng=seeded)[0]]
 
@@ -143,13 +155,38 @@ def cached_frames(
     source: WholeClips | FixedClips, folder: Path, config: DataConfig, on_clip: OnClip
 ) -> CachedFrames:
     """Open the frames of all clips, kept or decoded now. DataError on a full disk."""
-    key = _key(source)
-    file, index = folder / f"frames-{key}.bin", folder / f"frames-{key}.json"
+
+    def decoded() -> Iterator[Pixels | str]:
+        return in_workers(source, config)
+
+    return kept_arrays(f"frames-{key_of(source)}", folder, decoded, on_clip, np.uint8)
+
+
+def kept_arrays(
+    name: str,
+    folder: Path,
+    arrays: Callable[[], Iterator[NDArray[Any] | str]],
+    on_clip: OnClip,
+    dtype: type[np.generic],
+) -> CachedFrames:
+    """Open the file of that name; where there is none, fill it with one array for each clip.
+
+    Args:
+        name: of the file; it says what the arrays depend on.
+        folder: where it lies.
+        arrays: gives the array of each clip, or why there is none.
+        on_clip: called after each clip.
+        dtype: of the arrays.
+
+    Raises:
+        DataError: The disk is full.
+    """
+    file, index = folder / f"{name}.bin", folder / f"{name}.json"
     if not index.exists():
-        draft = folder / f".draft-{key}-{os.getpid()}"
+        draft = folder / f".draft-{name}-{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            entries = _fill(draft, source, config, on_clip)
+            entries = _fill(draft, arrays(), on_clip)
             os.replace(draft, file)
             draft.write_text(json.dumps([asdict(entry) for entry in entries]))
             os.replace(draft, index)  # the index last: it makes the cache count
@@ -162,15 +199,13 @@ def cached_frames(
             draft.unlink(missing_ok=True)
     stored = json.loads(index.read_text())
     entries = [Entry(e["offset"], tuple(e["shape"]), e["reason"]) for e in stored]
-    return CachedFrames(file, entries)
+    return CachedFrames(file, entries, dtype)
 
 
-def _fill(
-    draft: Path, source: WholeClips | FixedClips, config: DataConfig, on_clip: OnClip
-) -> list[Entry]:
+def _fill(draft: Path, arrays: Iterator[NDArray[Any] | str], on_clip: OnClip) -> list[Entry]:
     entries, offset = [], 0
     with draft.open("wb") as stream:
-        for array in in_workers(source, config):
+        for array in arrays:
             if isinstance(array, str):
                 entries.append(Entry(0, (), array))
             else:
@@ -182,7 +217,8 @@ def _fill(
     return entries
 
 
-def _key(source: WholeClips | FixedClips) -> str:
+def key_of(source: Kept) -> str:
+    """Return what stands for a list, the versions of its files, and what is made of them."""
     digest = hashlib.sha256(source.way.encode())
     files = source.clips.files
     for sample in source.clips.samples:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.data.errors import DataError
 from model.data.frames.streams import Stream, generator
@@ -43,6 +44,8 @@ class Plan:
     micro_batch: int
     processes: int
     seed: int
+    balanced: tuple[int, ...] = ()
+    """The class of each clip, where every class is drawn equally often; empty: every clip is."""
 
     def __post_init__(self) -> None:
         if self.batch % (self.micro_batch * self.processes):
@@ -72,7 +75,7 @@ class Plan:
         for update in range(start, stop):
             if update // self.updates_per_epoch != epoch:
                 epoch = update // self.updates_per_epoch
-                order = generator(self.seed, Stream.ORDER, epoch).permutation(self.clips)
+                order = self._order(generator(self.seed, Stream.ORDER, epoch))
             first = (update % self.updates_per_epoch) * self.batch
             for turn in range(self.micro_batches):
                 here = first + (turn * self.processes + rank) * self.micro_batch
@@ -80,3 +83,19 @@ class Plan:
                     Draw(int(order[position]), self.seed, epoch, position)
                     for position in range(here, here + self.micro_batch)
                 ]
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the clips of an epoch in the order that they are drawn in."""
+        if not self.balanced:
+            return rng.permutation(self.clips)
+        classes = np.array(self.balanced)
+        present = rng.permutation(np.unique(classes))
+        quotas = np.full(len(present), self.clips // len(present))
+        quotas[: self.clips % len(present)] += 1
+        drawn = []
+        for label, quota in zip(present, quotas, strict=True):
+            own = np.flatnonzero(classes == label)
+            # Each clip of a class comes up as often as the others before it comes up again.
+            rounds = [rng.permutation(own) for _ in range(-(-int(quota) // len(own)))]
+            drawn.append(np.concatenate([*rounds, own[:0]])[:quota])
+        return rng.permutation(np.concatenate(drawn))

@@ -74,6 +74,7 @@ class TrainingClips(Dataset[TrainingClip]):
         frame_rule: FrameRule = FrameRule.EXACT,
     ) -> None:
         self.clips, self.spec, self.frame_rule = clips, spec, frame_rule
+        self.evenly = augment.frames == "evenly"
         self.augment = Augment(augment, spec)
         self.read = read or self._decode
 
@@ -109,7 +110,11 @@ class TrainingClips(Dataset[TrainingClip]):
 
     def _decode(self, index: int, rng: np.random.Generator) -> Pixels:
         with self.clips.files.open(self.clips.samples[index].name) as stream:
-            clip = decode_uncropped(stream, self.spec, rng=rng, frame_rule=self.frame_rule)
+            rule = self.frame_rule
+            if self.evenly:
+                clip = decode_uncropped(stream, self.spec, sampling="test", frame_rule=rule)
+            else:
+                clip = decode_uncropped(stream, self.spec, rng=rng, frame_rule=rule)
         return clip.frames[0]
 
 

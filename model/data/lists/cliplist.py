@@ -70,7 +70,7 @@ def read_clips(
     texts: dict[str, int] = {}
     samples = []
     for row, label in zip(rows, _classes(rows, labels), strict=True):
-        own = row.wordings or (labels.names[label],)
+        own = row.wordings or (labels.texts[label],)
         indices = tuple(dict.fromkeys(texts.setdefault(_clean(t, row), len(texts)) for t in own))
         samples.append(Sample(row.path, label, indices))
     return ClipList(tuple(samples), labels, tuple(texts), files)

@@ -10,8 +10,8 @@ import csv
 import hashlib
 import io
 import os
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from model.data.lists.folder_scan import (
     holds_clips,
     note_loose,
 )
+from model.data.lists.groups import NONE, groups_of, joined
 from model.data.lists.labels import LabelList, labels_text
 from model.data.lists.names import VIDEO_ENDINGS, named, split_of
 from model.inputs import label_key
@@ -46,7 +47,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def split_folders(root: Path, val_share: float, seed: int) -> Split:
+def split_folders(root: Path, val_share: float, seed: int, group_by: str = NONE) -> Split:
     """Find the clips below `root`, with their folders as labels.
 
     Where there are folders for train, val or test (also `training`, `valid`, `eval`, …, in any
@@ -57,6 +58,7 @@ def split_folders(root: Path, val_share: float, seed: int) -> Split:
         val_share: part of each class to draw for val, 0 to 1; at least one clip of a class that
             has two.
         seed: decides which.
+        group_by: which clips stay together when a share is drawn; see `groups_of`.
 
     Raises:
         DataError: Nothing is found, or the folders can be read in more than one way.
@@ -76,7 +78,7 @@ def split_folders(root: Path, val_share: float, seed: int) -> Split:
     if "val" in pairs:
         val = pairs["val"]
     else:
-        train, val = _drawn(root, train, val_share, seed)
+        train, val = drawn(root, train, val_share, seed, group_by)
         if len(parts) > 1 and val:
             notes.append(f"there is no folder for val: {val_share:.0%} of train was drawn for it")
     test = pairs.get("test", [])
@@ -185,14 +187,22 @@ def _note_untrained(labels: LabelList, train: Pairs, notes: list[str]) -> None:
         notes.append(f"no clips to train on ({len(untrained)}): {named(untrained)}")
 
 
-def _drawn(root: Path, pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
-    """Hold back the clips whose hash is below the share; in a class without any the lowest."""
-    keys = _keys(root, [path for path, _ in pairs])
+def drawn(
+    root: Path, pairs: Pairs, share: float, seed: int, group_by: str = NONE
+) -> tuple[Pairs, Pairs]:
+    """Hold back groups by their hash, up to the share; in a class without any the lowest.
+
+    Each file for itself, those below the share are held back, whatever else there is; of groups,
+    which may be large and few, as many as come nearest to it.
+    """
+    keys = joined(groups_of(pairs, group_by), _contents(root, [path for path, _ in pairs]))
     fractions = {key: _fraction(key, seed) for key in keys.values()}
     classes: defaultdict[str, set[str]] = defaultdict(set)
     for path, label in pairs:
         classes[label_key(label)].add(keys[path])
     held = {key for key, at in fractions.items() if at < share}
+    if group_by != NONE:
+        held = _up_to(share * len(pairs), fractions, Counter(keys.values()))
     for own in classes.values():
         if len(own) == 1 or not share:
             held -= own
@@ -204,7 +214,47 @@ def _drawn(root: Path, pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pa
     return train, [pair for pair in pairs if keys[pair[0]] in held]
 
 
-def _keys(root: Path, paths: Sequence[str]) -> dict[str, str]:
+def _up_to(clips: float, fractions: Mapping[str, float], sizes: Mapping[str, int]) -> set[str]:
+    """Take groups in the order of their hashes as long as that comes nearer to so many clips."""
+    taken: set[str] = set()
+    count = 0
+    for key in sorted(fractions, key=fractions.__getitem__):
+        if count + sizes[key] / 2 <= clips:
+            taken.add(key)
+            count += sizes[key]
+    return taken
+
+
+def folded(
+    root: Path, pairs: Pairs, folds: int, seed: int, group_by: str = NONE
+) -> list[tuple[Pairs, Pairs]]:
+    """Split clips into so many parts by groups, each class evenly; each part is held back once.
+
+    DataError where a class has fewer groups than there are folds.
+    """
+    keys = joined(groups_of(pairs, group_by), _contents(root, [path for path, _ in pairs]))
+    of_class: defaultdict[str, set[str]] = defaultdict(set)
+    for path, label in pairs:
+        of_class[label].add(keys[path])
+    fold: dict[str, int] = {}
+    for label, own in of_class.items():
+        if len(own) < folds:
+            raise DataError(
+                f"label {label!r} has clips of {len(own)} videos, too few for {folds} folds: give "
+                "fewer folds or more clips"
+            )
+        for number, key in enumerate(sorted(own, key=lambda key: _fraction(key, seed))):
+            fold.setdefault(key, number % folds)
+    return [
+        (
+            [pair for pair in pairs if fold[keys[pair[0]]] != held],
+            [pair for pair in pairs if fold[keys[pair[0]]] == held],
+        )
+        for held in range(folds)
+    ]
+
+
+def _contents(root: Path, paths: Sequence[str]) -> dict[str, str]:
     """Return what stands for the content of each clip; an empty file is known by its path."""
     keys = {}
     with progress("reading clips", len(paths), shown=len(paths) >= SHOW_PROGRESS_FROM) as on_clip:
@@ -230,7 +280,7 @@ def write_split(split: Split, folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    texts = {LABELS: labels_text(split.labels.names)}
+    texts = {LABELS: labels_text(split.labels)}
     texts |= {
         name: _text(pairs)
         for name, pairs in ((TRAIN, split.train), (VAL, split.val), (TEST, split.test))

@@ -12,18 +12,23 @@ from model.data.errors import DataError
 from model.data.lists.csv_table import Kind, Record, read_table
 from model.inputs import clean_label, label_key
 
-COLUMN = "name"
+COLUMN, TEXT = "name", "text"
 LABEL_FILE = Kind("label file", (COLUMN,), "id,name", "data.labels or --labels")
 
 
 @dataclass(frozen=True)
 class LabelList:
-    """K labels; the class of a label is its index. Two labels never read the same."""
+    """K labels; the class of a label is its index. Two labels never read the same.
+
+    `names` are what answers say, `texts` what the network reads: the names, if not others.
+    """
 
     names: tuple[str, ...]
+    texts: tuple[str, ...] = ()
     classes: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", self.texts or self.names)
         classes: dict[str, int] = {}
         for index, name in enumerate(self.names):
             first = classes.setdefault(label_key(name), index)
@@ -55,7 +60,8 @@ class LabelList:
 def read_labels(path: Path) -> LabelList:
     """Read a label file as the datasets ship it: CSV with the header id,name.
 
-    The class is the row, counted from 0; ids, where there are any, must say the same.
+    The class is the row, counted from 0; ids, where there are any, must say the same. A column
+    `text` has what the network reads in place of a name; where it is empty that is the name.
 
     Raises:
         DataError: The file cannot be used; the row of a wrong id, an empty or a repeated label.
@@ -63,7 +69,7 @@ def read_labels(path: Path) -> LabelList:
     records = read_table(path, LABEL_FILE)
     if not records:
         raise DataError(f"label file {path} needs the header id,name and at least one row")
-    names = []
+    names, texts = [], []
     rows: dict[str, str] = {}
     for index, record in enumerate(records):
         _check_id(record, index)
@@ -76,7 +82,8 @@ def read_labels(path: Path) -> LabelList:
         if first != row:
             raise DataError(f"{record.where}: {name!r} stands in row {first} already")
         names.append(name)
-    return LabelList(tuple(names))
+        texts.append(clean_label(record.fields.get(TEXT, "").strip() or name))
+    return LabelList(tuple(names), tuple(texts))
 
 
 def _check_id(record: Record, index: int) -> None:
@@ -91,15 +98,17 @@ def _check_id(record: Record, index: int) -> None:
         )
 
 
-def labels_text(names: Sequence[str]) -> str:
+def labels_text(labels: LabelList) -> str:
     """Return the text of a label file that `read_labels` reads back."""
+    rows = list(zip(labels.names, labels.texts, strict=True))
+    columns = (COLUMN, TEXT) if labels.texts != labels.names else (COLUMN,)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
-    writer.writerow(("id", COLUMN))
-    writer.writerows(enumerate(names))
+    writer.writerow(("id", *columns))
+    writer.writerows((index, *row[: len(columns)]) for index, row in enumerate(rows))
     return stream.getvalue()
 
 
 def write_labels(path: Path, names: Sequence[str]) -> None:
     """Write a label file that `read_labels` reads back."""
-    path.write_text(labels_text(names), encoding="utf-8", newline="")
+    path.write_text(labels_text(LabelList(tuple(names))), encoding="utf-8", newline="")

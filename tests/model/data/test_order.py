@@ -82,3 +82,18 @@ def test_what_does_not_fit_says_which_key_to_change() -> None:
         Plan(clips=100, batch=8, micro_batch=3, processes=2, seed=0)
     with pytest.raises(DataError, match=r"less than one batch of 32: set a smaller batch\.size"):
         Plan(clips=20, batch=32, micro_batch=8, processes=1, seed=0)
+
+
+def test_balanced_each_class_is_drawn_equally_often_and_its_clips_evenly() -> None:
+    classes = (0,) * 17 + (1,) * 2 + (3,) * 5
+    plan = Plan(24, 8, 8, 1, seed=0, balanced=classes)
+    for epoch in range(4):
+        first = epoch * plan.updates_per_epoch
+        drawn = [d.index for ds in plan.draws(0, first, first + 3) for d in ds]
+        assert [sum(classes[i] == label for i in drawn) for label in (0, 1, 3)] == [8, 8, 8]
+        assert [drawn.count(i) for i in (17, 18)] == [4, 4]
+        assert {drawn.count(i) for i in range(19, 24)} == {1, 2}
+        assert max(drawn.count(i) for i in range(17)) == 1
+    again = Plan(24, 8, 2, 2, seed=0, balanced=classes)
+    both = [[d.index for ds in again.draws(rank, 0, 3) for d in ds] for rank in (0, 1)]
+    assert sorted(both[0] + both[1]) == sorted(d.index for ds in plan.draws(0, 0, 3) for d in ds)

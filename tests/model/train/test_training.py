@@ -87,7 +87,7 @@ def test_a_run_that_does_not_move_says_so(
     assert "warning: training did not move: the loss was " in said
     assert "optim.lr (1e-30)" in said
     report = json.loads((tmp_path / "still" / "report" / "report.json").read_text())
-    assert len(report["warnings"]) == 1
+    assert report["warnings"][0].startswith("training did not move")
 
 
 def test_tensorboard_has_the_same_figures(run: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from model import load_checkpoint
 from model.train.record import read_metrics
 from tests.model.clip_sets import tiny_run, write_table
-from tests.model.train.processes import command, finished
+from tests.model.train.processes import ROOT, command, environment, finished, stopped_after
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +89,56 @@ def test_a_batch_that_cannot_be_shared_is_refused(clip_set: Path, tmp_path: Path
     run = finished(command(config, 2))
     assert run.returncode != 0
     assert "batch.size 7 cannot be cut into micro-batches of 3 for 2 processes" in run.stderr
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(folder / "metrics.jsonl") if "loss" in line]
+
+
+LASTING = {"schedule__epochs": 5, "save__every_updates": 2, "log__every_updates": 1}
+SHARED = {"mixing__probability": 1, "mixing__group": 4, "data__val": []}
+
+
+@pytest.mark.long
+def test_a_run_of_two_processes_goes_on_as_one_of_one(clip_set: Path, tmp_path: Path) -> None:
+    one = tiny_run(clip_set, tmp_path / "one", **LASTING, **SHARED)
+    assert finished(command(one)).returncode == 0
+    changing = tiny_run(clip_set, tmp_path / "changing", **LASTING, **SHARED)
+    stopped_after(command(changing, 2), 7, signal.SIGTERM)
+    again = finished(command(changing, 1))
+    assert "going on after update" in again.stderr, again.stderr
+    assert losses(tmp_path / "changing") == pytest.approx(losses(tmp_path / "one"), rel=2e-4)
+
+
+@pytest.mark.long
+def test_under_elastic_torchrun_processes_may_be_killed_in_turn(
+    clip_set: Path, tmp_path: Path
+) -> None:
+    calm = tiny_run(clip_set, tmp_path / "calm", **LASTING, **SHARED)
+    assert finished(command(calm, 2)).returncode == 0
+    troubled = tiny_run(clip_set, tmp_path / "troubled", **LASTING, **SHARED)
+    arguments = command(troubled, 2)
+    arguments[3:3] = ["--max-restarts", "3"]
+    pending = {4: 0, 9: 1}  # after which update which of the two is killed
+    with subprocess.Popen(
+        arguments, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            for update in [u for u in pending if line.startswith(f"update {u}/")]:
+                os.kill(_children(process.pid)[pending.pop(update)], signal.SIGKILL)
+    assert process.returncode == 0, said
+    assert not pending
+    assert said.count("going on after update") >= 2
+    assert losses(tmp_path / "troubled") == losses(tmp_path / "calm")
+    one, other = (load_checkpoint(tmp_path / n / "checkpoint") for n in ("calm", "troubled"))
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def _children(process: int) -> list[int]:
+    """The processes of the run, in the order of their ranks."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return sorted(int(child) for child in children)

@@ -1,0 +1,99 @@
+"""The report of a run as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from model.train.per_class import ClassFigures
+
+STYLE = """\
+body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse}
+td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #ddd}
+td:first-child,th:first-child{text-align:left}img{max-width:100%}
+.warning{background:#fff3cd;border-left:4px solid #e0a800;padding:.5rem 1rem;margin:.5rem 0}
+"""
+FIGURES = (("top1", "top-1"), ("top5", "top-5"), ("macro", "macro accuracy"), ("loss", "loss"))
+
+
+def write_page(
+    file: Path,
+    name: str,
+    content: Mapping[str, Any],
+    classes: Sequence[ClassFigures],
+    pictures: Sequence[tuple[str, Path]],
+) -> None:
+    """Write the page.
+
+    Args:
+        file: to write.
+        name: of the run.
+        content: what stands in `report.json`.
+        classes: figures of each class, if accuracy was measured.
+        pictures: PNG files, each with its heading; they become part of the page.
+    """
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(name)}</title>",
+        f"<style>{STYLE}</style><h1>{escape(name)}</h1>",
+        *(f"<p class=warning>{escape(text)}</p>" for text in content["warnings"]),
+        _kept(content),
+        _before_and_after(content),
+        _classes(classes),
+        *(
+            f"<h2>{escape(title)}</h2><img alt='{escape(title)}' src='data:image/png;base64,"
+            f"{base64.b64encode(picture.read_bytes()).decode()}'>"
+            for title, picture in pictures
+        ),
+        "</html>\n",
+    ]
+    file.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _kept(content: Mapping[str, Any]) -> str:
+    best = content["best"]
+    if best is None:
+        return f"<p>The network after the last of {content['updates']} updates is kept.</p>"
+    return (
+        f"<p>The network of epoch {best['epoch']:g} is kept (update {best['update']} of "
+        f"{content['updates']}): the best by {escape(best['figure'])}, {best['value']:.4f}.</p>"
+    )
+
+
+def _before_and_after(content: Mapping[str, Any]) -> str:
+    measured = content["accuracy"]
+    if "top1" not in content:
+        return "<p>Accuracy was not measured: there is no data.val.</p>"
+    start = measured[0] if measured and measured[0]["update"] == 0 else {}
+    rows = "".join(
+        f"<tr><td>{title}<td>{_figure(start.get(key), key)}<td>{_figure(content.get(key), key)}"
+        for key, title in FIGURES
+    )
+    return (
+        f"<h2>Accuracy on {content['clips']} clips</h2>"
+        f"<table><tr><th><th>before training<th>after{rows}</table>"
+    )
+
+
+def _figure(value: float | None, key: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if key == "loss" else f"{value:.1%}"
+
+
+def _classes(classes: Sequence[ClassFigures]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(c.label)}<td>{c.clips}<td>{c.taken}"
+        f"<td>{_figure(c.precision, 'precision')}<td>{_figure(c.recall, 'recall')}"
+        for c in classes
+        if c.clips or c.taken
+    )
+    if not rows:
+        return ""
+    return (
+        "<h2>Classes</h2><table><tr><th>label<th>clips<th>taken for it<th>precision<th>recall"
+        f"{rows}</table>"
+    )

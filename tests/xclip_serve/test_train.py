@@ -1,0 +1,201 @@
+"""From a folder of clips as people have them to a bundle that names them, by one command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from model.checkpoint import save_checkpoint
+from model.data.lists.labels import read_labels
+from model.train.initial_model import make_initial_model
+from model.train.settings import read_config
+from tests.model.clip_sets import COLOURS, tiny_config, write_clip
+from xclip_serve import Classifier
+from xclip_serve.__main__ import main
+from xclip_serve.training.label_meaning import COLOURS as COLOUR_WORDS
+from xclip_serve.training.label_meaning import SIDES, naming
+from xclip_serve.training.settings import Machine, Network, Set, as_values, choose
+
+EACH = 6
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny network that knows nothing."""
+    folder = tmp_path_factory.mktemp("start")
+    initial = make_initial_model(tiny_config(folder, folder).start, seed=3)
+    save_checkpoint(
+        initial.net, folder / "net", tokenizer=initial.tokenizer, name="tiny", source="a test"
+    )
+    return folder / "net"
+
+
+@pytest.fixture(scope="module")
+def mess(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of four labels, one of them under two names, among what else lies in folders."""
+    root = tmp_path_factory.mktemp("mess") / "clips"
+    for label, colour in COLOURS.items():
+        folder = root / label.replace(" ", "_")
+        for i in range(EACH):
+            write_clip(folder / f"v{'abcdef'[i]}_{'1' if i else '2'}.MP4", colour, seed=i)
+    write_clip(root / "Red Clip" / "another.mp4", COLOURS["red clip"], seed=50)
+    write_clip(root / "red_clip" / "short.mp4", COLOURS["red clip"], frames=1, seed=51)
+    shutil.copy(root / "red_clip" / "vb_1.MP4", root / "red_clip" / "copy of b.mp4")
+    shutil.copy(root / "red_clip" / "vc_1.MP4", root / "dark_clip" / "wrong.mp4")
+    (root / "red_clip" / "broken.mp4").write_bytes(
+        (root / "red_clip" / "vd_1.MP4").read_bytes()[:99]
+    )
+    (root / "red_clip" / ".hidden.mp4").write_bytes(b"x")
+    (root / "red_clip" / "notes.txt").write_text("x")
+    (root / ".git").mkdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(mess: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a whole run, and what was said."""
+    run = tmp_path_factory.mktemp("run") / "colours"
+    arguments = ["train", str(mess), "--from", str(start), "--output", str(run)]
+    with pytest.MonkeyPatch.context() as patch:
+        said: list[str] = []
+        patch.setattr("xclip_serve.verbs.train._say", said.append)
+        assert main([*arguments, "--epochs", "40"]) == 0
+    return run, "\n".join(said)
+
+
+def test_what_was_left_out_is_said_with_its_reason(trained: tuple[Path, str]) -> None:
+    _, said = trained
+    for line in (
+        "left out, hidden, or left there by a system (2): .git, red_clip/.hidden.mp4",
+        "left out, no known ending of a video (1): red_clip/notes.txt",
+        "joined as Red Clip: red_clip",
+        "left out, the same clip under several labels (2): ",
+        "left out, a copy of another clip (1): ",
+        "left out, cannot be decoded",
+        "shorter than the frames that are read, some of which repeat (1): red_clip/short.mp4",
+        "colours are not changed: labels name colours: Red Clip, blue clip and 1 more",
+        "cuts of one video are on one side, told by --group-by stem",
+        "two updates took ",
+    ):
+        assert line in said
+
+
+def test_the_bundle_names_the_clips_by_the_names_of_their_folders(
+    trained: tuple[Path, str], mess: Path
+) -> None:
+    run, said = trained
+    assert said.endswith(f"serve it: xclip-serve serve {run / 'bundle'}")
+    labels = read_labels(run / "lists" / "labels.csv")
+    assert labels.names == ("Red Clip", "blue_clip", "dark_clip", "green_clip")
+    assert labels.texts == ("Red Clip", "blue clip", "dark clip", "green clip")
+    with Classifier(run / "bundle", decode_workers=1) as network:
+        answers = {
+            name: network.classify(mess / name / "ve_1.MP4", label_set="labels")
+            for name in ("blue_clip", "green_clip")
+        }
+    assert {name: answer.predictions[0].label for name, answer in answers.items()} == {
+        name: name for name in answers
+    }
+
+
+def test_the_report_is_one_page_with_everything_in_it(trained: tuple[Path, str]) -> None:
+    run, _ = trained
+    page = (run / "report" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4
+    assert "src='http" not in page
+    assert "before training" in page
+    assert "precision" in page
+    report = json.loads((run / "report" / "report.json").read_text())
+    assert report["best"]["figure"] == "top1"
+    assert report["accuracy"][0]["epoch"] == 0
+
+
+def test_the_same_command_goes_on_and_keeps_texts_that_a_person_wrote(
+    trained: tuple[Path, str], mess: Path, start: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run, _ = trained
+    assert main(["train", str(mess), "--output", str(run), "--dry-run"]) == 0
+    assert f"going on with {run} as {run / 'train.yaml'} says" in capsys.readouterr().err
+    fresh = ["train", str(mess), "--from", str(start), "--output", str(tmp_path / "new")]
+    file = tmp_path / "new" / "lists" / "labels.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("id,name,text\n0,blue_clip,a picture that is blue all over\n")
+    assert main([*fresh, "--dry-run", "--minutes", "600"]) == 0
+    assert read_labels(file).texts[1] == "a picture that is blue all over"
+    assert not (tmp_path / "new" / "snapshots").exists()
+    settings = read_config(["--config", str(tmp_path / "new" / "train.yaml")])
+    assert settings.save.best == "top1"
+    assert settings.augment.jitter == 0
+    assert "# labels name colours" in (tmp_path / "new" / "train.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere: there is no such folder or list"),
+        ([".", "--from", "nowhere.pth"], "start.source: "),
+        ([".", "--labels", "labels.csv"], "belong to lists"),
+        ([".", "--group-by", "("], "no regular expression"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(
+    mess: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(mess)
+    assert main(["train", *arguments, "--output", str(tmp_path / "run")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("xclip-serve train: ")
+    assert said in last
+
+
+def test_lists_are_taken_as_well(mess: Path, start: Path, tmp_path: Path) -> None:
+    rows = [f"{label.replace(' ', '_')}/ve_1.MP4,{label}" for label in COLOURS]
+    more = [f"{label.replace(' ', '_')}/vf_1.MP4,{label}" for label in COLOURS]
+    for name, part in (("train", rows), ("val", more)):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label", *part]) + "\n")
+    arguments = ["train", str(tmp_path / "train.csv"), "--val", str(tmp_path / "val.csv")]
+    places = ["--root", str(mess), "--output", str(tmp_path / "run"), "--from", str(start)]
+    assert main([*arguments, *places, "--dry-run"]) == 0
+    written = (tmp_path / "run" / "lists" / "val.csv").read_text().splitlines()
+    assert written == ["path,label", *more]
+
+
+def test_words_that_augmentation_must_leave_alone() -> None:
+    texts = ["wave the LEFT hand", "lefthand drive", "copyright", "a redder sky", "Red_car", "turn"]
+    assert naming(texts, SIDES) == texts[:2]
+    assert naming(texts, COLOUR_WORDS) == ["Red_car"]
+
+
+def settings(machine: Machine, network: Network, clips: Set) -> dict[str, object]:
+    from xclip_serve.training.settings import epochs_for, preset_for
+
+    preset = preset_for(network, machine)
+    lists = {name: Path(f"{name}.csv") for name in ("train", "val", "labels")}
+    epochs = epochs_for(preset, network, clips)
+    root, run = Path("clips"), Path("run")
+    return as_values(choose(run, lists, root, clips, network, machine, preset, epochs))
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("width", [128, 768])
+@pytest.mark.parametrize(("clips", "labels"), [(4, 2), (200, 10), (30_000, 400)])
+def test_every_choice_is_a_configuration_that_holds(
+    gpu: bool, width: int, clips: int, labels: int, tmp_path: Path
+) -> None:
+    machine = Machine(gpu, 2, 8 << 30, 100 << 30)
+    texts = tuple(f"action {i}" for i in range(labels))
+    size = Set(clips, clips // 4 + 1, texts, (1, 3 * clips // labels))
+    chosen = settings(machine, Network("demo", width, 224, 8), size)
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump(chosen))
+    config = read_config(["--config", str(file)])
+    assert config.cache.features == (width == 768 and not gpu)
+    assert config.data.balance == "sampler"
+    assert config.batch.size <= clips
+    assert (config.mixing.probability == 0) == (clips < 2000 or config.cache.features)

@@ -1,0 +1,143 @@
+"""Before a training: clips found and looked at, settings chosen, the time it takes told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model.data.check.check import Findings, check
+from model.data.config import DataConfig
+from model.data.lists.cliplist import ClipList
+from model.data.lists.folders import LABELS
+from model.progress import progress
+from model.train.config import StartConfig
+from model.train.initial_model import InitialModel, make_initial_model
+from model.train.settings import read_config
+from xclip_serve.training import clips as sets
+from xclip_serve.training.estimate import duration, measure
+from xclip_serve.training.settings import (
+    Machine,
+    Network,
+    Preset,
+    Set,
+    Values,
+    as_yaml,
+    choose,
+    epochs_for,
+    preset_for,
+    remarks,
+)
+
+SETTINGS, LISTS = "train.yaml", "lists"
+HEADING = """\
+Made by xclip-serve train from {train} clips of {labels} labels. Change what you like, then
+
+  python -m model.train --config {file}
+
+Every key that there is, with its default: python -m model.train --help
+"""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for; None: chosen here."""
+
+    clips: sets.Source
+    start: str
+    preset: Preset | None = None
+    epochs: int | None = None
+    minutes: int | None = None
+
+
+def prepare_run(request: Request, run: Path, say: Say) -> None:
+    """Write lists and settings of a run into its folder, and say what was decided.
+
+    Raises:
+        ValueError: What cannot be used, and what to do.
+        OSError: The folder cannot be written.
+    """
+    found = sets.with_texts(sets.found(request.clips), run / LISTS)
+    initial = make_initial_model(StartConfig(source=request.start), seed=0)
+    clips = sets.checked(found, lambda every: _looked_at(every, initial))
+    split = clips.split
+    for note in split.notes:
+        say(note)
+    test = f", {len(split.test)} to test on" if split.test else ""
+    say(
+        f"{len(split.labels)} labels: {len(split.train)} clips to train on, {len(split.val)} to "
+        f"measure accuracy on{test}; {_grouping(request.clips.group_by)}"
+    )
+    sets.write(clips, run / LISTS)
+    say(f"what the network reads for each label: column text of {run / LISTS / LABELS}")
+    _choose(request, run, clips, initial, say)
+
+
+def _grouping(rule: str) -> str:
+    if rule == "none":
+        return "each file counts as a video of its own (--group-by none)"
+    return f"cuts of one video are on one side, told by --group-by {rule}"
+
+
+def _looked_at(clips: ClipList, initial: InitialModel) -> Findings:
+    config = DataConfig(workers=min(max(_cores() - 1, 1), 8))
+    with progress("looking at clips", len(clips)) as on_clip:
+        return check(clips, None, initial.net.inputs, initial.tokenizer, config, on_clip)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _machine(run: Path) -> Machine:
+    there = next(path for path in (run, *run.resolve().parents) if path.exists())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return Machine(torch.cuda.is_available(), _cores(), memory, shutil.disk_usage(there).free)
+
+
+def _choose(
+    request: Request, run: Path, clips: sets.Clips, initial: InitialModel, say: Say
+) -> None:
+    """Choose settings, time two updates, and cut the run to the time there is."""
+    config, split, machine = initial.net.config, clips.split, _machine(run)
+    network = Network(request.start, config.vision_width, config.image_size, config.num_frames)
+    per_label = tuple(clips.part(split.train).per_class())
+    size = Set(len(split.train), len(split.val), split.labels.texts, per_label)
+    preset = request.preset or preset_for(network, machine)
+    epochs = request.epochs or epochs_for(preset, network, size)
+    files = {**sets.lists(run / LISTS), "labels": run / LISTS / LABELS}
+
+    def chosen(epochs: int) -> Values:
+        return choose(run, files, clips.root, size, network, machine, preset, epochs)
+
+    values = chosen(epochs)
+    for remark in remarks(values):
+        say(remark)
+    _write(values, run, size)
+    settings = read_config(["--config", str(run / SETTINGS)])
+    pace = measure(settings, size.val)
+    seconds = pace.seconds(epochs, settings.evaluate.every_epochs)
+    if request.minutes is not None and seconds > 60 * request.minutes:
+        epochs = max(int(epochs * 60 * request.minutes / seconds), 1)
+        values = chosen(epochs)
+        _write(values, run, size)
+        settings = read_config(["--config", str(run / SETTINGS)])
+        seconds = pace.seconds(epochs, settings.evaluate.every_epochs)
+    say(f"settings, with reasons: {run / SETTINGS}")
+    say(
+        f"two updates took {2 * pace.update_s:.1f} s: {epochs} epochs take about "
+        f"{duration(seconds)} at most, sooner where it gets no better; then the bundle is made"
+    )
+
+
+def _write(values: Values, run: Path, size: Set) -> None:
+    file = run / SETTINGS
+    heading = HEADING.format(train=size.train, labels=len(size.texts), file=file)
+    draft = run / f".{SETTINGS}.draft-{os.getpid()}"
+    draft.write_text(as_yaml(values, heading), encoding="utf-8")
+    os.replace(draft, file)
