@@ -77,11 +77,23 @@ def _facts(bundle: Bundle) -> Table:
         f"clean-up {spec.tokenizer.clean}",
         "logit scale": f"{manifest.logit_scale:.4f}",
         "logit bias": f"{manifest.logit_bias:.4f}",
+        "calibration": _calibration(manifest),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
     for key, value in rows.items():
         table.add_row(key, escape(value))
     return table
+
+
+def _calibration(manifest: BundleManifest) -> str:
+    if manifest.calibration is None:
+        return "none; `xclip-serve calibrate` makes one"
+    calibration = manifest.calibration
+    after = calibration.figures.after
+    return (
+        f"{calibration.clips} clips of {calibration.labels} labels; unknown by "
+        f"{calibration.statistic}, AUROC {after.auroc.mean:.3f}, error {after.ece.mean:.3f}"
+    )
 
 
 def resize_text(spec: InputSpec) -> str:

@@ -31,6 +31,7 @@ VERBS = {
     "serve": Verb("xclip_serve.verbs.serve", "the server and its page"),
     "classify": Verb("xclip_serve.verbs.classify", "rank labels for a clip"),
     "batch": Verb("xclip_serve.verbs.batch", "name what thousands of clips show, as a table"),
+    "calibrate": Verb("xclip_serve.verbs.calibrate", "measure how sure answers are, on your clips"),
     "export": Verb("export.cli", "a checkpoint to a bundle", "export"),
     "inspect": Verb("export.cli", "what is inside a bundle", "cpu", ("inspect",)),
     "verify": Verb("export.cli", "compare a bundle with its checkpoint", "export", ("verify",)),

@@ -6,22 +6,30 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
+import numpy as np
+from numpy.typing import NDArray
+
+from export.bundle import BundleManifest
 from export.runtime import DeviceMemoryError
 from model.files import open_regular
 from model.inputs import VideoError
+from service.api.embedding_request import check_embedding
 from service.api.json_fields import body_of
 from service.api.request import check_request
 from service.contract.answer import Classification
-from service.contract.body import ClassifyBody
+from service.contract.body import ClassifyBody, EmbeddingBody
+from service.contract.embeddings import Embeddings
 from service.contract.errors import ApiError
-from service.contract.request import ClassifyRequest, KnownClip, UploadedClip
+from service.contract.request import ClassifyRequest, ClipRequest, KnownClip, UploadedClip
 from service.contract.upload import Upload, UploadWriter
-from service.inference.engine import Engine
+from service.inference.engine import Engine, ScoredClip
+from service.inference.stage_timer import StageTimer
 from service.lifecycle.engine_loader import EngineLoader
 from service.settings import Settings
 from service.telemetry.engine_telemetry import EngineTelemetry
@@ -29,10 +37,19 @@ from service.telemetry.metrics import Metrics
 from xclip_serve.errors import ClassifyError
 from xclip_serve.many import Answered, as_they_come
 from xclip_serve.question import Options, OptionsAndId, Question, Video, question
+from xclip_serve.vectors import (
+    ClipVector,
+    arrays,
+    clip_question,
+    clip_vector,
+    text_questions,
+    vectors_of,
+)
 
 CHUNK_BYTES = 1 << 20
 WAITING_PER_WORKER = 2  # clips that wait while one is decoded: nobody is ever without work
 
+A = TypeVar("A")
 V = TypeVar("V", bound=Video)
 
 
@@ -86,11 +103,7 @@ class Classifier:
             ClassifyError: Why there is none.
             OSError: The file cannot be read.
         """
-        future = self._submit(video, question(labels, options))
-        try:
-            return future.result()
-        finally:
-            future.cancel()  # where the caller was interrupted
+        return _result(self._submit(video, partial(self._classify, question(labels, options))))
 
     def classify_many(
         self,
@@ -111,9 +124,82 @@ class Classifier:
         Yields:
             Each clip with its answer, or with the ClassifyError that it got instead.
         """
-        asked = question(labels, options)
-        enough = self._engine.pool.workers * (1 + WAITING_PER_WORKER)
-        return as_they_come(videos, lambda video: self._submit(video, asked), at_once or enough)
+        classify = partial(self._classify, question(labels, options))
+        return as_they_come(
+            videos, lambda video: self._submit(video, classify), at_once or self._enough
+        )
+
+    def embed(
+        self,
+        video: Video | None = None,
+        *,
+        normalize: bool = True,
+        **options: Unpack[OptionsAndId],
+    ) -> ClipVector:
+        """Return the vector of a clip, to be compared with those of texts by cosine.
+
+        Args:
+            video: As for `classify`.
+            normalize: Scale it to length 1.
+            **options: `start`, `end`, `views`, `frame_rule`; or `video_id` in place of the clip.
+
+        Raises:
+            ClassifyError: Why there is none.
+            OSError: The file cannot be read.
+        """
+        asked = clip_question(options, normalize=normalize)
+        return clip_vector(_result(self._submit(video, partial(self._embed, asked))))
+
+    def embed_many(
+        self,
+        videos: Iterable[V],
+        *,
+        at_once: int | None = None,
+        normalize: bool = True,
+        **options: Unpack[Options],
+    ) -> Iterator[tuple[V, ClipVector | ClassifyError]]:
+        """Do that for many clips; vectors come as they are there, not in order."""
+        embed = partial(self._embed, clip_question(options, normalize=normalize))
+        answers = as_they_come(
+            videos, lambda video: self._submit(video, embed), at_once or self._enough
+        )
+        return vectors_of(answers)
+
+    def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        template: str | Sequence[str] | None = None,
+        normalize: bool = True,
+    ) -> NDArray[np.float32]:
+        """Return the vectors of K texts, float32 (K,D).
+
+        Raises:
+            ClassifyError: A text is empty or too long.
+        """
+        asked = text_questions(texts, template, normalize=normalize)
+        return arrays([_result(self._submit(None, partial(self._embed, one))) for one in asked])
+
+    def score_many(
+        self, videos: Iterable[V], labels: Sequence[str]
+    ) -> Iterator[tuple[V, ScoredClip | ClassifyError]]:
+        """Return logits, also those of labels that are not meant: what calibration is made of.
+
+        Args:
+            videos: Clips; read only as far as there is work.
+            labels: Two or more.
+
+        Yields:
+            Each clip, in no order, with what the network gave for it, or the ClassifyError.
+        """
+        asked = question(labels, {"open_set": True, "frame_rule": "exact"})
+        score = partial(self._score, asked)
+        return as_they_come(videos, lambda video: self._submit(video, score), self._enough)
+
+    @property
+    def manifest(self) -> BundleManifest:
+        """What the bundle says about itself."""
+        return self._engine.bundle.manifest
 
     def close(self) -> None:
         """End the decode workers and the runtime; questions under way are dropped."""
@@ -141,27 +227,59 @@ class Classifier:
         await engine.pool.stop()
         await asyncio.to_thread(engine.close)
 
-    def _submit(self, video: Video | None, asked: Question) -> Future[Classification]:
+    @property
+    def _enough(self) -> int:
+        """Clips under way at a time that keep every core at work."""
+        return self._engine.pool.workers * (1 + WAITING_PER_WORKER)
+
+    def _submit(
+        self, video: Video | None, answer: Callable[[Upload | None], Awaitable[A]]
+    ) -> Future[A]:
         if not self._thread.is_alive():
             raise RuntimeError("the classifier is closed")
-        return asyncio.run_coroutine_threadsafe(self._classify(video, asked), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._ask(video, answer), self._loop)
 
-    async def _classify(self, video: Video | None, asked: Question) -> Classification:
+    async def _ask(self, video: Video | None, answer: Callable[[Upload | None], Awaitable[A]]) -> A:
         upload: Upload | None = None
         try:
             if video is not None:
                 upload = await asyncio.to_thread(_open, video, self._settings.upload_dir)
-            request = await asyncio.to_thread(self._checked, asked, upload)
-            assert isinstance(request.clip, UploadedClip | KnownClip)  # addresses are refused
-            return await self._engine.classify(request.clip, request.question)
+            return await answer(upload)
         except (ApiError, VideoError, MemoryError, DeviceMemoryError) as error:
             raise _problem(error) from error
         finally:
             if upload is not None:
                 upload.close()
 
-    def _checked(self, asked: Question, upload: Upload | None) -> ClassifyRequest:
-        return check_request(body_of(asked, ClassifyBody), upload, self._settings)
+    async def _classify(self, asked: Question, upload: Upload | None) -> Classification:
+        request = await self._checked(asked, upload)
+        return await self._engine.classify(_clip(request), request.question)
+
+    async def _score(self, asked: Question, upload: Upload | None) -> ScoredClip:
+        request = await self._checked(asked, upload)
+        timer = StageTimer(lambda *_: None)
+        return await self._engine.score(_clip(request), request.question, timer)
+
+    async def _embed(self, asked: Question, upload: Upload | None) -> Embeddings:
+        fields = body_of(asked, EmbeddingBody)
+        request = await asyncio.to_thread(check_embedding, fields, upload, self._settings)
+        return await self._engine.embeddings(_clip(request), request.question)
+
+    async def _checked(self, asked: Question, upload: Upload | None) -> ClassifyRequest:
+        fields = body_of(asked, ClassifyBody)
+        return await asyncio.to_thread(check_request, fields, upload, self._settings)
+
+
+def _result(future: Future[A]) -> A:
+    try:
+        return future.result()
+    finally:
+        future.cancel()  # where the caller was interrupted
+
+
+def _clip(request: ClipRequest[Any]) -> UploadedClip | KnownClip:
+    assert isinstance(request.clip, UploadedClip | KnownClip)  # addresses are refused
+    return request.clip
 
 
 def _open(video: Video, upload_dir: Path | None) -> Upload:

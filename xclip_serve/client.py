@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Generic, Self, TypeVar, Unpack
 
 import httpx
-from pydantic import ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
 from service.contract.answer import Classification, Problem
+from service.contract.embeddings import Embeddings
 from xclip_serve.errors import ClassifyError
 from xclip_serve.many import Answered, as_they_come, as_they_come_async
 from xclip_serve.question import (
@@ -29,14 +32,16 @@ from xclip_serve.question import (
     form_fields,
     question,
 )
+from xclip_serve.vectors import ClipVector, arrays, clip_question, clip_vector, text_questions
 
 TIMEOUT_S = 120.0  # of an upload, and of the answer: the server's own limits end before
 RETRIES = 5
 LONGEST_RETRY_S = 60
 AT_ONCE = 8
 BUSY = (429, 503)
-CLASSIFY = "v1/classify"
+CLASSIFY, EMBEDDINGS = "v1/classify", "v1/embeddings"
 
+Answer = TypeVar("Answer", bound=BaseModel)
 V = TypeVar("V", bound=Video)
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
@@ -85,11 +90,11 @@ def _request(video: Video | None, asked: Question) -> Iterator[_Request]:
         yield _Request(asked, video)
 
 
-def _read(response: httpx.Response) -> Classification:
+def _read(response: httpx.Response, kind: type[Answer]) -> Answer:
     """Return the answer; ClassifyError where it is a problem, or no answer of ours."""
     try:
         if response.is_success:
-            return Classification.model_validate_json(response.content)
+            return kind.model_validate_json(response.content)
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
         raise ClassifyError(
@@ -177,17 +182,7 @@ class Client(_Remote[httpx.Client]):
             ClassifyError: Why there is none.
             OSError: The file cannot be read.
         """
-        with _request(video, question(labels, options)) as request:
-            for attempt in range(self._retries + 1):
-                try:
-                    response = self._http.post(CLASSIFY, **request.content())
-                except httpx.TransportError as error:
-                    raise _unreachable(self._http.base_url, error) from error
-                pause_s = _pause_s(response, request, attempt, self._retries)
-                if pause_s < 0:
-                    break
-                time.sleep(pause_s)
-            return _read(response)
+        return self._ask(CLASSIFY, video, question(labels, options), Classification)
 
     def classify_many(
         self,
@@ -208,6 +203,68 @@ class Client(_Remote[httpx.Client]):
                 lambda video: threads.submit(self.classify, video, labels, **options),
                 at_once,
             )
+
+    def embed(
+        self,
+        video: Video | None = None,
+        *,
+        normalize: bool = True,
+        **options: Unpack[OptionsAndSource],
+    ) -> ClipVector:
+        """Return the vector of a clip, to be compared with those of texts by cosine.
+
+        Args:
+            video: As for `classify`.
+            normalize: Scale it to length 1.
+            **options: `start`, `end`, `views`, `frame_rule`; in place of the clip `video_id` or
+                `video_url`.
+
+        Raises:
+            ClassifyError: Why there is none.
+            OSError: The file cannot be read.
+        """
+        asked = clip_question(options, normalize=normalize)
+        return clip_vector(self._ask(EMBEDDINGS, video, asked, Embeddings))
+
+    def embed_many(
+        self,
+        videos: Iterable[V],
+        *,
+        at_once: int = AT_ONCE,
+        normalize: bool = True,
+        **options: Unpack[Options],
+    ) -> Iterator[tuple[V, ClipVector | ClassifyError]]:
+        """Do that for many clips, `at_once` at a time; vectors come as they are there."""
+
+        def embed(video: V) -> ClipVector:
+            return self.embed(video, normalize=normalize, **options)
+
+        with ThreadPoolExecutor(at_once, thread_name_prefix="asking") as threads:
+            yield from as_they_come(videos, lambda video: threads.submit(embed, video), at_once)
+
+    def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        template: str | Sequence[str] | None = None,
+        normalize: bool = True,
+    ) -> NDArray[np.float32]:
+        """Return the vectors of K texts, float32 (K,D). ClassifyError where one is no text."""
+        asked = text_questions(texts, template, normalize=normalize)
+        return arrays([self._ask(EMBEDDINGS, None, one, Embeddings) for one in asked])
+
+    def _ask(self, path: str, video: Video | None, asked: Question, kind: type[Answer]) -> Answer:
+        with _request(video, asked) as request:
+            for attempt in range(self._retries + 1):
+                try:
+                    response = self._http.post(path, **request.content())
+                except httpx.TransportError as error:
+                    raise _unreachable(self._http.base_url, error) from error
+                pause_s = _pause_s(response, request, attempt, self._retries)
+                if pause_s < 0:
+                    break
+                time.sleep(pause_s)
+            return _read(response, kind)
 
     def close(self) -> None:
         """Close the connections."""
@@ -232,17 +289,44 @@ class AsyncClient(_Remote[httpx.AsyncClient]):
         **options: Unpack[OptionsAndSource],
     ) -> Classification:
         """Rank labels for a clip; see `Client.classify`."""
-        with _request(video, question(labels, options)) as request:
+        return await self._ask(CLASSIFY, video, question(labels, options), Classification)
+
+    async def embed(
+        self,
+        video: Video | None = None,
+        *,
+        normalize: bool = True,
+        **options: Unpack[OptionsAndSource],
+    ) -> ClipVector:
+        """Return the vector of a clip; see `Client.embed`."""
+        asked = clip_question(options, normalize=normalize)
+        return clip_vector(await self._ask(EMBEDDINGS, video, asked, Embeddings))
+
+    async def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        template: str | Sequence[str] | None = None,
+        normalize: bool = True,
+    ) -> NDArray[np.float32]:
+        """Return the vectors of K texts; see `Client.embed_texts`."""
+        asked = text_questions(texts, template, normalize=normalize)
+        return arrays([await self._ask(EMBEDDINGS, None, one, Embeddings) for one in asked])
+
+    async def _ask(
+        self, path: str, video: Video | None, asked: Question, kind: type[Answer]
+    ) -> Answer:
+        with _request(video, asked) as request:
             for attempt in range(self._retries + 1):
                 try:
-                    response = await self._http.post(CLASSIFY, **request.content())
+                    response = await self._http.post(path, **request.content())
                 except httpx.TransportError as error:
                     raise _unreachable(self._http.base_url, error) from error
                 pause_s = _pause_s(response, request, attempt, self._retries)
                 if pause_s < 0:
                     break
                 await asyncio.sleep(pause_s)
-            return _read(response)
+            return _read(response, kind)
 
     async def classify_many(
         self,

@@ -12,15 +12,16 @@ from service.contract.answer import Classification
 from xclip_serve.errors import ClassifyError, cannot_open
 
 C = TypeVar("C")
+A = TypeVar("A")
 Answered = tuple[C, Classification | ClassifyError]
 
 
 def as_they_come(
-    clips: Iterable[C], submit: Callable[[C], Future[Classification]], at_once: int
-) -> Iterator[Answered[C]]:
+    clips: Iterable[C], submit: Callable[[C], Future[A]], at_once: int
+) -> Iterator[tuple[C, A | ClassifyError]]:
     """Yield each clip with its answer or problem. `clips` is read only as far as is asked."""
     clips = iter(clips)
-    waiting: dict[Future[Classification], C] = {}
+    waiting: dict[Future[A], C] = {}
     try:
         while True:
             for clip in islice(clips, at_once - len(waiting)):
@@ -28,7 +29,7 @@ def as_they_come(
             if not waiting:
                 return
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                yield waiting.pop(future), _answer(future)
+                yield waiting.pop(future), _answer(future.result)
     finally:
         for future in waiting:
             future.cancel()
@@ -48,18 +49,16 @@ async def as_they_come_async(
                 return
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for future in done:
-                yield waiting.pop(future), _answer(future)
+                yield waiting.pop(future), _answer(future.result)
     finally:
         for future in waiting:
             future.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _answer(
-    future: Future[Classification] | asyncio.Future[Classification],
-) -> Classification | ClassifyError:
+def _answer(result: Callable[[], A]) -> A | ClassifyError:
     try:
-        return future.result()
+        return result()
     except ClassifyError as error:
         return error
     except OSError as error:

@@ -24,6 +24,10 @@ class Options(TypedDict, total=False):
         end: Seconds; where to end.
         views: Temporal views to average.
         frame_rule: "exact", "keyframes" or "auto": which frame of each segment is taken.
+        scores: "softmax", where exactly one label is true; "sigmoid", where several may be.
+        open_set: Also say how likely none of the labels is.
+        coverage: Also give the labels that hold the true one with this probability.
+        explain: "frames": also say what each of the frames adds to the best label.
     """
 
     label_set: str | None
@@ -34,6 +38,10 @@ class Options(TypedDict, total=False):
     end: float | None
     views: int | None
     frame_rule: str | None
+    scores: str | None
+    open_set: bool | None
+    coverage: float | None
+    explain: str | None
 
 
 class OptionsAndId(Options, total=False):

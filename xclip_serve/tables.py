@@ -15,7 +15,8 @@ from typing import Any
 
 KEY = "path"
 CODE = "code"  # a row that has one tells of a failure
-NUMBERS = ("score", "similarity", "duration_s")
+NUMBERS = ("score", "similarity", "probability", "none_of_these", "duration_s")
+VECTOR = "embedding"
 ROWS_AT_ONCE = 10_000
 JSON_ROW = b'{"path": '
 
@@ -122,7 +123,8 @@ class CsvTable(Table):
                 self._note(row)
 
     def _line(self, row: Row) -> bytes:
-        return self._values([row[column] for column in self.columns])
+        values = (row[column] for column in self.columns)
+        return self._values([json.dumps(v) if isinstance(v, list) else v for v in values])
 
     def _values(self, values: Sequence[Any]) -> bytes:
         text = io.StringIO()
@@ -179,6 +181,8 @@ class ParquetTable(JsonTable):
         import pyarrow.parquet as pq
 
         kinds = {c: pa.float64() if c.startswith(NUMBERS) else pa.string() for c in self.columns}
+        if VECTOR in kinds:
+            kinds[VECTOR] = pa.list_(pa.float32())
         schema = pa.schema(list(kinds.items()))
         unfinished = self._rows.with_suffix(".unfinished")
         rows = _json_rows(self._rows)

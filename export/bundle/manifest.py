@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from export.bundle.calibration import Calibration
 from model.inputs import InputSpec, check_templates
 
 FORMAT_VERSION: Literal[1] = 1
@@ -154,6 +155,7 @@ class BundleDescription(_Part):
     `templates` are the prompts that the network was trained with, each with one `{}`: a label that
     comes without a template is filled into each of them and compared with the mean of their
     vectors. None, as in bundles made before there was this field: the label is read as it is.
+    `calibration` is what `xclip-serve calibrate` measured on clips of the user's own.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -173,6 +175,8 @@ class BundleDescription(_Part):
     tokenizer: BundlePath = "tokenizer.json"
     tokenizer_hash: str
     versions: dict[str, str]
+    # Left out where there is none: programs from before it read such a manifest as well.
+    calibration: Annotated[Calibration | None, Field(exclude_if=lambda value: value is None)] = None
 
 
 class BundleManifest(BundleDescription):
@@ -211,6 +215,11 @@ class BundleManifest(BundleDescription):
             for file, digest in self.files.items()
             if not any(file == graph or file.startswith(f"{graph}.") for graph in spared)
         }
+
+    @property
+    def native_sigmoid(self) -> bool:
+        """Whether each label was trained for itself, so that the sigmoid of its logit means it."""
+        return self.logit_bias != 0
 
     @property
     def default_precision(self) -> PrecisionName:

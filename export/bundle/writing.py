@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from export.bundle.errors import BundleError
 from export.bundle.manifest import MANIFEST_FILE, BundleManifest
-from model.files import sha256_of
+from model.files import sha256_of, sync
 
 
 @contextmanager
@@ -52,3 +53,15 @@ def write_manifest(folder: Path, manifest: BundleManifest) -> None:
     """Write `bundle.json`; the same manifest always gives the same bytes."""
     text = manifest.model_dump_json(indent=1) + "\n"
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def replace_manifest(folder: Path, manifest: BundleManifest) -> None:
+    """Put a manifest in place of that of a bundle: a reader finds the old one or the new one."""
+    file = folder / MANIFEST_FILE
+    with tempfile.TemporaryDirectory(prefix=f".{MANIFEST_FILE}.", dir=folder) as scratch:
+        write_manifest(Path(scratch), manifest)
+        new = Path(scratch) / MANIFEST_FILE
+        new.chmod(file.stat().st_mode)
+        sync(new)
+        os.replace(new, file)
+    sync(folder)

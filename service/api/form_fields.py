@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from service.api.form import Form
 from service.api.label_fields import listed
-from service.api.numbers import not_a_count, not_seconds
+from service.api.numbers import not_a_count, not_a_coverage, not_seconds
 from service.contract.body import ClipBody, ClipSource
 from service.contract.errors import ApiError
 from service.settings import Settings
 
-REPEATED_FIELDS = frozenset(["labels", "template"])
+REPEATED_FIELDS = frozenset(["labels", "template", "input"])
 FILE_FIELD = "video"
 SOURCES = {"video_id": "id", "video_url": "url"}
 WHOLE_NUMBER = re.compile(r"(\d{1,9})(\.0*)?")
@@ -95,6 +95,38 @@ def _seconds(fields: Fields, name: str, _: Settings) -> float | None:
     return float(text)
 
 
+def _texts(fields: Fields, name: str, _: Settings) -> list[str] | None:
+    return fields.get(name) or None
+
+
+def _whole(fields: Fields, name: str, _: Settings) -> int | None:
+    text = _text(fields, name)
+    if text is None:
+        return None
+    number = WHOLE_NUMBER.fullmatch(text)
+    if not number:
+        raise ApiError("bad_field", f"{name} must be a whole number{_hint(text)}")
+    return int(number[1])
+
+
+def _truth(fields: Fields, name: str, _: Settings) -> bool | None:
+    text = _text(fields, name)
+    if text is None:
+        return None
+    if text.lower() not in ("true", "false"):
+        raise ApiError("bad_field", f"{name} must be true or false{_hint(text)}")
+    return text.lower() == "true"
+
+
+def _coverage(fields: Fields, name: str, _: Settings) -> float | None:
+    text = _text(fields, name)
+    if text is None:
+        return None
+    if not SECONDS.fullmatch(text):
+        raise not_a_coverage(_hint(text))
+    return float(text)
+
+
 READERS: Mapping[str, Callable[[Fields, str, Settings], object]] = {
     "labels": _labels,
     "templates": _templates,
@@ -103,6 +135,11 @@ READERS: Mapping[str, Callable[[Fields, str, Settings], object]] = {
     "views": _count,
     "start": _seconds,
     "end": _seconds,
+    "open_set": _truth,
+    "coverage": _coverage,
+    "input": _texts,
+    "normalize": _truth,
+    "dimensions": _whole,
 }
 
 

@@ -41,9 +41,9 @@ def read_json(body: JsonBody, kind: type[Body]) -> Body:
     if not isinstance(value, dict):
         raise ApiError("malformed_request", 'the body is JSON, but no object: {"video": …}')
     fields = body_of(value, kind)
-    if fields.video is None:
+    if fields.video is None and kind.needs_clip:
         raise ApiError("missing_field", 'video is missing: {"data": "…"}, {"id": "…"}')
-    if fields.video.data and body.upload is None:
+    if fields.video is not None and fields.video.data and body.upload is None:
         raise ApiError("malformed_request", "write the names video and data without escapes")
     return fields
 

@@ -47,12 +47,20 @@ def check_labels(
         raise ApiError(
             "too_many_labels", f"labels has {len(labels)} entries, the limit is {max_labels}"
         )
+    cleaned = clean_texts(labels, max_label_chars, given_up)
+    _check_different(cleaned)
+    return cleaned
+
+
+def clean_texts(
+    texts: Sequence[str], max_chars: int, given_up: Callable[[], bool] = lambda: False
+) -> tuple[str, ...]:
+    """Clean texts, each for itself. ApiError names one that is empty or too long."""
     cleaned = []
-    for number, label in enumerate(labels, start=1):
+    for number, text in enumerate(texts, start=1):
         if given_up():
             raise ApiError("client_disconnected", "nobody waits for the answer")
-        cleaned.append(_clean(label, number, max_label_chars))
-    _check_different(cleaned)
+        cleaned.append(_clean(text, number, max_chars))
     return tuple(cleaned)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from export.bundle.calibration import COVERAGES
 from service.contract.errors import ApiError
 from service.settings import Settings
 
@@ -21,6 +22,19 @@ def check_seconds(name: str, value: float | None) -> float | None:
     if value is not None and value < 0:
         raise not_seconds(name)
     return value
+
+
+def check_coverage(value: float | None) -> float | None:
+    """Return a coverage; ApiError `bad_field` outside of what a calibration stores."""
+    if value is not None and not COVERAGES[0] <= value <= COVERAGES[-1]:
+        raise not_a_coverage()
+    return value
+
+
+def not_a_coverage(hint: str = "") -> ApiError:
+    """Make the error for what is no share of clips that can be covered."""
+    low, high = COVERAGES[0], COVERAGES[-1]
+    return ApiError("bad_field", f"coverage must be a number from {low:g} to {high:g}{hint}")
 
 
 def not_a_count(name: str, settings: Settings, hint: str = "") -> ApiError:

@@ -41,6 +41,7 @@ STATUS: Mapping[ErrorCode, int] = {
     "video_url_refused": 422,
     "video_url_failed": 422,
     "start_past_end": 422,
+    "not_calibrated": 422,
     "unknown_label_set": 404,
     "unknown_video_id": 404,
     "not_found": 404,

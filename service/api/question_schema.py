@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, get_args
 
+from export.bundle.calibration import COVERAGES
 from model.inputs.sampling import FrameChoice
 from service.api.form_fields import form_names
 from service.api.request import VIDEO_ID
 from service.contract.body import ClipBody
+from service.contract.request import ExplainKind, ScoreKind
 from service.settings import Settings
 
 TEXT = {"type": "string"}
@@ -109,6 +111,37 @@ def form_fields(settings: Settings) -> dict[str, dict[str, Any]]:
             "description": "which frame of each segment of the clip is taken: exact, the middle "
             "(the published rule); keyframes, the one that is cheapest to decode; auto, exact "
             f"unless that takes too long. Default: {settings.frame_rule}",
+        },
+        **_kinds_of_answer(),
+    }
+
+
+def _kinds_of_answer() -> dict[str, dict[str, Any]]:
+    return {
+        "scores": {
+            **TEXT,
+            "enum": list(get_args(ScoreKind)),
+            "description": "softmax, where exactly one label is true (default); sigmoid, each for "
+            "itself, where several may be. Networks that were not trained so need a calibration",
+        },
+        "open_set": {
+            "type": "boolean",
+            "description": "also answer how likely none of the labels is (none_of_these), and the "
+            "probability of each beside that. Default: false",
+        },
+        "coverage": {
+            "type": "number",
+            "minimum": COVERAGES[0],
+            "maximum": COVERAGES[-1],
+            "description": "also answer the labels that hold the true one with this probability "
+            "(label_set). Needs a calibration",
+        },
+        "explain": {
+            **TEXT,
+            "enum": list(get_args(ExplainKind)),
+            "description": "also answer how much each frame adds to the best label, and what the "
+            "frames say in the opposite order: one more run of the network for each frame. Needs "
+            "the clip itself and one view",
         },
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from model.inputs import check_template
 from model.inputs.sampling import FrameChoice
@@ -13,16 +13,18 @@ from service.api.form_fields import read_fields
 from service.api.json_body import JsonBody
 from service.api.json_fields import read_json
 from service.api.label_fields import check_labels
-from service.api.numbers import check_count, check_seconds
+from service.api.numbers import check_count, check_coverage, check_seconds
 from service.contract.body import ClassifyBody, ClipBody, ClipSource
 from service.contract.errors import ApiError
 from service.contract.request import (
     ClassifyRequest,
     ClipRequest,
+    ExplainKind,
     KnownClip,
     LinkedClip,
     Question,
     Sampling,
+    ScoreKind,
     UploadedClip,
 )
 from service.contract.upload import Upload
@@ -58,20 +60,23 @@ def parse_classify(
     Raises:
         ApiError: Names the field that is wrong, and what it may be.
     """
-    return check_request(_read(given, settings, ClassifyBody), given.upload, settings, given_up)
+    return check_request(
+        read_given(given, settings, ClassifyBody), given.upload, settings, given_up
+    )
 
 
 def parse_clip(
     given: Form | JsonBody, settings: Settings, given_up: Callable[[], bool] = lambda: False
 ) -> ClipRequest[None]:
     """Read which clip is sent, and how it is looked at; see `parse_classify`."""
-    clip = _clip(_read(given, settings, ClipBody), given.upload, settings)
+    clip = check_clip(read_given(given, settings, ClipBody), given.upload, settings)
     if isinstance(clip, KnownClip):
         raise ApiError("bad_field", "a video_id is of a clip that is here; send its bytes")
     return ClipRequest(clip, None)
 
 
-def _read(given: Form | JsonBody, settings: Settings, kind: type[Body]) -> Body:
+def read_given(given: Form | JsonBody, settings: Settings, kind: type[Body]) -> Body:
+    """Read fields as they were written, in a form or in JSON. ApiError names one that is wrong."""
     if isinstance(given, JsonBody):
         return read_json(given, kind)
     return read_fields(given, settings, kind)
@@ -84,14 +89,14 @@ def check_request(
     given_up: Callable[[], bool] = lambda: False,
 ) -> ClassifyRequest:
     """Check what is asked, however it was written; see `parse_classify`."""
-    clip = _clip(fields, upload, settings)
+    clip = check_clip(fields, upload, settings)
     return ClassifyRequest(clip, _question(fields, settings, given_up))
 
 
-def _clip(
+def check_clip(
     fields: ClipBody, upload: Upload | None, settings: Settings
 ) -> UploadedClip | LinkedClip | KnownClip:
-    """Return the one clip that is named, in a way that is open here."""
+    """Return the one clip that is named, in a way that is open here; ApiError without one."""
     source = fields.video or ClipSource()
     if source.url is not None and not settings.video_url_hosts:
         raise ApiError("video_url_disabled", "video_url is not enabled here; upload the clip")
@@ -136,13 +141,18 @@ def _question(fields: ClassifyBody, settings: Settings, given_up: Callable[[], b
     return Question(
         labels=labels,
         label_set=fields.label_set,
-        templates=_templates(fields.templates or [], settings),
+        templates=check_templates(fields.templates or [], settings),
         top_k=check_count("top_k", fields.top_k, settings),
         shortlist=check_count("shortlist", fields.shortlist, settings),
+        scores=_choice("scores", fields.scores, ScoreKind) or "softmax",
+        open_set=bool(fields.open_set),
+        coverage=check_coverage(fields.coverage),
+        explain=_choice("explain", fields.explain, ExplainKind),
     )
 
 
-def _templates(values: list[str], settings: Settings) -> tuple[str, ...]:
+def check_templates(values: list[str], settings: Settings) -> tuple[str, ...]:
+    """Return the templates if they are some. ApiError `bad_template` or `too_many_templates`."""
     if len(values) > settings.max_templates:
         raise ApiError(
             "too_many_templates",
@@ -169,14 +179,14 @@ def _sampling(fields: ClipBody, settings: Settings) -> Sampling:
     if start is not None and end is not None and end <= start:
         raise ApiError("start_past_end", f"end ({end:g} s) must be after start ({start:g} s)")
     views = check_count("views", fields.views, settings) or 1
-    return Sampling(views, start, end, _frame_rule(fields.frame_rule, settings))
+    rule: FrameChoice = _choice("frame_rule", fields.frame_rule, FrameChoice) or settings.frame_rule
+    return Sampling(views, start, end, rule)
 
 
-def _frame_rule(text: str | None, settings: Settings) -> FrameChoice:
-    choices: tuple[FrameChoice, ...] = get_args(FrameChoice)
-    for choice in choices:
-        if text == choice:
-            return choice
-    if text is not None:
-        raise ApiError("bad_field", f"frame_rule must be {', '.join(choices[:-1])} or auto")
-    return settings.frame_rule
+def _choice(name: str, text: str | None, kind: Any) -> Any:
+    """Return a text that is one of the literals of a type; ApiError `bad_field` for another."""
+    choices: tuple[str, ...] = get_args(kind)
+    if text is not None and text not in choices:
+        listed = " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+        raise ApiError("bad_field", f"{name} must be {listed}")
+    return text

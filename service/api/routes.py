@@ -11,6 +11,8 @@ from fastapi import APIRouter, Depends, Path, Request, Response, Security
 from export.bundle import LabelSet
 from service.access.auth import KEY_SCHEMES
 from service.api.asking import ask, body_limits, unless_gone
+from service.api.embedding_request import parse_embedding
+from service.api.embedding_schema import embedding_body
 from service.api.json_stream import write_answer
 from service.api.openapi import ANSWER_EXAMPLE, TAG, problem_responses
 from service.api.paced_response import PacedResponse
@@ -18,7 +20,8 @@ from service.api.problems import STATUS
 from service.api.question_schema import TEXT, body_schema
 from service.api.request import VIDEO_ID, parse_classify, parse_clip
 from service.contract.answer import Classification, LabelSetFacts, LabelSetLabels, StoredVideo
-from service.contract.body import ClassifyBody, ClipBody
+from service.contract.body import ClassifyBody, ClipBody, EmbeddingBody
+from service.contract.embeddings import Embeddings
 from service.contract.errors import ApiError
 from service.contract.served import Alive, Limits, ReadyState, ServedModel
 from service.lifecycle.service_state import ServiceState
@@ -35,6 +38,7 @@ def make_routes(server: ServiceState) -> APIRouter:
     settings = server.settings
     classify_limits = body_limits(settings, ClassifyBody)
     clip_limits = body_limits(settings, ClipBody)
+    embedding_limits = body_limits(settings, EmbeddingBody)
 
     @open_router.post(
         "/classify",
@@ -72,6 +76,25 @@ def make_routes(server: ServiceState) -> APIRouter:
             with server.engine.use() as engine:
                 work = engine.encode(asked.clip, asked.client)
                 return await unless_gone(request, work, asked.deadline)
+
+    @open_router.post(
+        "/embeddings",
+        operation_id="createEmbeddings",
+        tags=[TAG.CLIPS],
+        summary="Vectors of texts, or of a clip",
+        response_model=Embeddings,
+        responses=problem_responses(sorted(STATUS)),
+        openapi_extra=embedding_body(settings),
+        dependencies=schemes,
+    )
+    async def create_embeddings(request: Request) -> Response:
+        """Texts or a clip in, vectors out: clients of OpenAI's API read those of texts."""
+        async with ask(request, server, embedding_limits, parse_embedding) as asked:
+            with server.engine.use() as engine:
+                work = engine.embeddings(asked.clip, asked.question, asked.client)
+                answer = await unless_gone(request, work, asked.deadline)
+            body = await server.parsing.run(answer.model_dump_json, asked.client)
+            return PacedResponse(body.encode(), asked.place.pop_all())
 
     @router.delete(
         "/videos/{video_id}",
@@ -145,7 +168,7 @@ def make_routes(server: ServiceState) -> APIRouter:
     )
     async def label_list(name: str, request: Request) -> Response:
         """The labels of a list, in class order."""
-        stored = server.engine.label_set(name)
+        stored = server.engine.labels.label_set(name)
         if known.get(name, (None, b"", ""))[0] is not stored:
             # Written once, in a thread, and not by the framework: it would look at each of a
             # hundred thousand texts once more.

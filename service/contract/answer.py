@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from model.inputs import VideoInfo
 from service.contract.errors import ErrorCode
+
+# What was not asked for is not in the answer.
+_WHERE_ASKED = Field(exclude_if=lambda value: value is None)
 
 
 class _Answer(BaseModel):
@@ -28,7 +31,9 @@ class ModelName(_Answer):
 class Prediction:
     """One label: `score` is its share among the labels that were scored, `similarity` the cosine of
     the clip with what the clip makes of the label, `index` where the label stands in the request
-    (or in its label set), from 0.
+    (or in its label set), from 0. By `scores=sigmoid` the score is how likely this label is for
+    itself. With `open_set` there is `probability` as well: over the labels that were scored it is
+    1 in sum with `none_of_these`.
     """
 
     label: str
@@ -36,6 +41,7 @@ class Prediction:
     logit: float
     similarity: float
     index: int
+    probability: Annotated[float | None, _WHERE_ASKED] = None
 
 
 class Timing(_Answer):
@@ -64,9 +70,42 @@ class Shortlist(_Answer):
     scored: int
 
 
+class FrameChange(_Answer):
+    """How much lower the logit of the best label is without this frame; negative: higher."""
+
+    time_s: float
+    change: float
+
+
+class ReversedAnswer(_Answer):
+    """The best label of the same frames in the opposite order, with its softmax score and logit.
+
+    `change` is how much lower the logit of the clip's own best label is then.
+    """
+
+    label: str
+    score: float
+    logit: float
+    change: float
+
+
+class Explanation(_Answer):
+    """What each frame adds to the best label, and whether the order of the frames does.
+
+    A frame is left out by showing the one before it twice (instead of the first, the second).
+    """
+
+    label: str
+    logit: float
+    frames: tuple[FrameChange, ...]
+    reversed: ReversedAnswer
+
+
 class Classification(_Answer):
     """The answer of POST /classify, best label first. With a `shortlist`, `score` is the softmax
-    over the labels that were scored, and the predictions are these.
+    over the labels that were scored, and the predictions are these. Where they were asked for:
+    `none_of_these` is how likely none of the labels is true, `label_set` are the labels that hold
+    the true one with the `coverage` given, `explanation` tells what the frames add.
     """
 
     model: ModelName
@@ -76,6 +115,9 @@ class Classification(_Answer):
     timing_ms: Timing
     cache: CacheUse
     shortlist: Shortlist | None = None
+    none_of_these: Annotated[float | None, _WHERE_ASKED] = None
+    label_set: Annotated[tuple[str, ...] | None, _WHERE_ASKED] = None
+    explanation: Annotated[Explanation | None, _WHERE_ASKED] = None
     warnings: tuple[str, ...] = ()
 
 

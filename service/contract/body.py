@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -28,6 +30,8 @@ class ClipBody(_Body):
         frame_rule: Which frame of each segment is taken.
     """
 
+    needs_clip: ClassVar[bool] = True
+
     video: ClipSource | None = None
     start: float | None = None
     end: float | None = None
@@ -44,6 +48,10 @@ class ClassifyBody(ClipBody):
         templates: Prompts with one `{}` each.
         top_k: How many of the best labels to answer.
         shortlist: How many labels, nearest by plain cosine, to score.
+        scores: `softmax` or `sigmoid`.
+        open_set: Also say how likely none of the labels is.
+        coverage: Also give the labels that hold the true one with this probability.
+        explain: `frames`: also say what each frame adds.
     """
 
     labels: list[str] | None = None
@@ -51,3 +59,31 @@ class ClassifyBody(ClipBody):
     templates: list[str] | None = None
     top_k: int | None = None
     shortlist: int | None = None
+    scores: str | None = None
+    open_set: bool | None = None
+    coverage: float | None = None
+    explain: str | None = None
+
+
+class EmbeddingBody(ClipBody):
+    """The fields of POST /v1/embeddings: of texts, or of a clip.
+
+    Attributes:
+        input: A text, or several.
+        templates: Prompts with one `{}` each.
+        encoding_format: `float` or `base64`.
+        normalize: Whether vectors are scaled to length 1.
+        dimensions: The length that the client counts on.
+        model: Of OpenAI's API; there is one network.
+        user: Of OpenAI's API.
+    """
+
+    needs_clip: ClassVar[bool] = False
+
+    input: str | list[str] | None = None
+    templates: list[str] | None = None
+    encoding_format: str | None = None
+    normalize: bool | None = None
+    dimensions: int | None = None
+    model: str | None = None
+    user: str | None = None

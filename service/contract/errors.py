@@ -28,6 +28,7 @@ ErrorCode = Literal[
     "video_url_refused",
     "video_url_failed",
     "start_past_end",
+    "not_calibrated",
     "unknown_label_set",
     "unknown_video_id",
     "not_found",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from model.inputs.sampling import FrameChoice
 from service.contract.upload import Upload
+
+ScoreKind = Literal["softmax", "sigmoid"]
+ExplainKind = Literal["frames"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Question:
         templates: Prompts with one `{}` each, averaged; empty for the bundle's own.
         top_k: How many of the best labels to answer; None for all.
         shortlist: How many labels, nearest by plain cosine, to score; None for all.
+        scores: `softmax`, where exactly one label is true; `sigmoid`, where several may be.
+        open_set: Also say how likely it is that none of the labels is true.
+        coverage: Also give the labels that hold the true one with this probability.
+        explain: Also say what each of the frames adds to the best label.
     """
 
     labels: tuple[str, ...]
@@ -59,6 +66,10 @@ class Question:
     templates: tuple[str, ...] = ()
     top_k: int | None = None
     shortlist: int | None = None
+    scores: ScoreKind = "softmax"
+    open_set: bool = False
+    coverage: float | None = None
+    explain: ExplainKind | None = None
 
 
 Asked = TypeVar("Asked")

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from export.runtime import Features
 from model.inputs import Clip, FrameRule, VideoInfo, VideoWarning
 from service.cache.clips import EncodedClip, FeatureCache, video_id
 from service.cache.single_flight import SingleFlight
@@ -79,9 +83,37 @@ class ClipPipeline:
         for identity, known in zip(ids, await self._held(ids), strict=True):
             if known is not None:
                 return {asked: IdentifiedClip(identity, known, "hit")}
+        decoded = await self._decode(source, sampling, timer, client)
+        features = await self.encode(decoded.frames, timer, client)
+        clip = EncodedClip(features, _info(decoded, sampling))
+        identity = exact if decoded.info.frame_rule is FrameRule.EXACT else asked
+        await self._cache.put(identity, clip)
+        return {asked: IdentifiedClip(identity, clip, "miss")}
+
+    async def frames(
+        self, clip: UploadedClip, rule: FrameRule, timer: StageTimer, client: str = ""
+    ) -> Clip:
+        """Decode a clip that has been encoded by this rule once more: frames are not kept."""
+        exact = rule is FrameRule.EXACT
+        sampling = replace(clip.sampling, frame_rule="exact" if exact else "keyframes")
+        with clip.upload.duplicate() as source:
+            return await self._decode(source.fileno(), sampling, timer, client)
+
+    async def encode(
+        self, frames: NDArray[np.uint8], timer: StageTimer, client: str = ""
+    ) -> Features:
+        """Encode the views of a clip, uint8 (V,T,H,W,3); nothing is kept."""
+        encoded = await self._batcher.encode(frames, client)
+        timer.add("queue", encoded.queued_s)
+        timer.add("encode", encoded.ran_s)
+        return encoded.answer
+
+    async def _decode(
+        self, source: int, sampling: Sampling, timer: StageTimer, client: str
+    ) -> Clip:
         try:
             with timer.stage("decode"):
-                decoded = await self._pool.decode(
+                return await self._pool.decode(
                     source,
                     views=sampling.views,
                     start=sampling.start,
@@ -93,13 +125,6 @@ class ClipPipeline:
             raise ApiError(
                 "not_ready", "no decode worker can be had; ask again", retry_after_s=5
             ) from None
-        encoded = await self._batcher.encode(decoded.frames, client)
-        timer.add("queue", encoded.queued_s)
-        timer.add("encode", encoded.ran_s)
-        clip = EncodedClip(encoded.answer, _info(decoded, sampling))
-        identity = exact if decoded.info.frame_rule is FrameRule.EXACT else asked
-        await self._cache.put(identity, clip)
-        return {asked: IdentifiedClip(identity, clip, "miss")}
 
     async def _held(self, ids: Sequence[str]) -> list[EncodedClip | None]:
         return await asyncio.gather(*(self._cache.get(identity) for identity in ids))

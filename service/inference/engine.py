@@ -16,43 +16,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.bundle import Bundle, LabelSet
-from export.runtime import Runtime
-from export.runtime.contract import PAIRS_PER_RUN
+from export.bundle import Bundle
+from export.runtime import Features, Runtime
 from model.inputs import label_prompts
+from model.inputs.text.lengths import token_lengths
 from service.cache.clips import EncodedClip, FeatureCache, FeatureStore
-from service.cache.labels import LabelCache, LabelStore, LabelVectors
+from service.cache.labels import LabelStore, LabelVectors
 from service.contract.answer import (
     CacheUse,
     Classification,
+    Explanation,
     ModelName,
-    Prediction,
     Shortlist,
     StoredVideo,
     VideoCacheUse,
 )
+from service.contract.embeddings import Embedding, EmbeddingQuestion, Embeddings, TokenUse
 from service.contract.errors import ApiError
 from service.contract.request import KnownClip, Question, UploadedClip
 from service.decode import DecodePool
+from service.inference.answerable import (
+    answer_doubts,
+    check_answerable,
+    check_embeddable,
+    check_explainable,
+)
 from service.inference.batching import VideoBatcher
-from service.inference.clip_pipeline import ClipPipeline
+from service.inference.clip_pipeline import ClipPipeline, IdentifiedClip
 from service.inference.doubts import label_doubts
+from service.inference.embeddings import clip_vector, unit, write_vectors
+from service.inference.explanation import explain_frames
 from service.inference.inference_thread import InferenceThread
-from service.inference.ranking import rank
-from service.inference.score_batching import ScoreBatcher
-from service.inference.shortlist import VIDEO, can_compare, nearest
+from service.inference.label_scoring import ALONE, LabelScorer
+from service.inference.ranking import Ranking, rank
+from service.inference.shortlist import VIDEO
 from service.inference.stage_timer import StageTimer
-from service.inference.text_batching import TextEncoder
 from service.settings import Settings
 from service.sharing.fair_threads import FairThreads
 from service.telemetry.engine_telemetry import EngineTelemetry
 
 GPU_BATCH = 16  # clips
-ALONE = 1  # the size of a batch that nothing else fits into
+
 RANKED_IN_THREAD_FROM = 1000  # labels; about a millisecond
-PROMPTED_IN_THREAD_FROM = 1000  # prompts; about a millisecond
+
 THREADS_BESIDE = 2  # for what would hold up the event loop
-BYTES_BESIDE_VECTOR = 400  # prompt, array header and bookkeeping of a kept label
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,31 @@ class Stores:
 
     labels: LabelStore | None = None
     clips: FeatureStore | None = None
+
+
+@dataclass(frozen=True)
+class ScoredClip:
+    """What the network gave for a clip of V views.
+
+    Attributes:
+        asked: All labels of the question.
+        labels: The K of them that were scored; all, without a shortlist.
+        candidates: Their vectors, float32 (K,D).
+        shortlist: Where they stand among all; None without a shortlist.
+        logits: Float32 (V,K).
+        negatives: Float32 (V,N), of labels that the question does not mean; with `open_set`.
+        clip: The encoded clip.
+        vectors: Those of all labels.
+    """
+
+    asked: Sequence[str]
+    labels: Sequence[str]
+    candidates: NDArray[np.float32]
+    shortlist: list[int] | None
+    logits: NDArray[np.float32]
+    negatives: NDArray[np.float32] | None
+    clip: IdentifiedClip
+    vectors: LabelVectors
 
 
 class Engine:
@@ -87,21 +119,13 @@ class Engine:
         self._clips = ClipPipeline(
             f"{bundle.hash} {runtime.precision}", pool, batcher, self.features
         )
-        tokenizer, limit_s = bundle.tokenizer(), settings.request_timeout_s
         self._beside = FairThreads(THREADS_BESIDE, "beside")
-        encoder = TextEncoder(
-            runtime, tokenizer, manifest.inputs, self.thread, limit_s, self._beside
+        self.labels = LabelScorer(
+            bundle, runtime, settings, self.thread, self._beside, stores.labels
         )
-        self._max_prompts = settings.max_prompts or settings.max_labels
-        self._max_prompt_chars = settings.max_text_bytes
-        self._scores = ScoreBatcher(self.thread, runtime, PAIRS_PER_RUN if together else ALONE)
-        entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
-        self.labels = LabelCache(encoder.encode, max(1, entries), stores.labels, encoder.check_time)
         spec = manifest.inputs
-        self._probe_ids = tokenizer.encode(["a"], spec.context_length, spec.pad_id)
+        self._probe_ids = bundle.tokenizer().encode(["a"], spec.context_length, spec.pad_id)
         self._telemetry = telemetry
-        # Now, while they are what the manifest says: the folder may be replaced while we serve.
-        self._sets = {name: bundle.label_set(name) for name in manifest.labels}
         self._users = 0
         self._idle = asyncio.Event()
         self._name = ModelName(
@@ -134,15 +158,6 @@ class Engine:
             self._idle.clear()
             await self._idle.wait()
 
-    def label_set(self, name: str) -> LabelSet:
-        """Return a stored list; ApiError `unknown_label_set` where there is none."""
-        if name not in self._sets:
-            known = ", ".join(sorted(self._sets)) or "none in this bundle"
-            raise ApiError(
-                "unknown_label_set", f"there is no label_set {name[:60]!r}; there are: {known}"
-            )
-        return self._sets[name]
-
     async def classify(
         self, clip: UploadedClip | KnownClip, question: Question, client: str = ""
     ) -> Classification:
@@ -161,49 +176,72 @@ class Engine:
             VideoError: The clip cannot be used; its `code` and `detail` say why.
             ApiError: The question does not fit this bundle, or the server cannot answer it now.
         """
-        if question.shortlist is not None and not can_compare(self.bundle.manifest):
-            raise ApiError(
-                "bad_field",
-                "shortlist compares labels with the clip's vector, and this network gives none of "
-                "their length; leave it out",
-            )
         timer = StageTimer(self._telemetry.stage_ended)
-        text = asyncio.create_task(self._text(question, timer, client))
-        video = asyncio.create_task(self._clips.encoded(clip, timer, client))
-        try:
-            (labels, vectors), encoded = await asyncio.gather(text, video)
-        finally:
-            await _cancel(text, video)
-        all_labels, candidates, shortlist = labels, vectors.vectors, None
-        if question.shortlist is not None and question.shortlist < len(labels):
-            shortlist = await self._shortlist(
-                question.shortlist, encoded.clip, candidates, timer, client
-            )
-            labels = [labels[index] for index in shortlist]
-            candidates = candidates[shortlist]
-        logits = await self._score(encoded.clip, candidates, timer, client)
-        predictions = await self._ranked(labels, logits, question.top_k, client)
-        if shortlist is not None:
-            for prediction in predictions:  # of the short list: say where in the whole one
-                prediction.index = shortlist[prediction.index]
+        scored = await self.score(clip, question, timer, client)
+        encoded, vectors = scored.clip, scored.vectors
+        ranking = await self._ranked(scored, question, client)
+        if scored.shortlist is not None:
+            for prediction in ranking.predictions:  # say where in the whole list
+                prediction.index = scored.shortlist[prediction.index]
+        explanation = None
+        if question.explain is not None:
+            explanation = await self._explained(check_explainable(clip), scored, timer, client)
         self._telemetry.answered(timer.seconds, encoded.cache, vectors.hits, vectors.misses)
         info = encoded.clip.info
         return Classification(
             model=self._name,
             video_id=encoded.video_id,
-            predictions=predictions,
+            predictions=ranking.predictions,
             video=info,
             timing_ms=timer.timing(),
             cache=CacheUse(video=encoded.cache, text_hits=vectors.hits, text_misses=vectors.misses),
-            shortlist=Shortlist(compared=len(all_labels), scored=len(labels))
+            shortlist=Shortlist(compared=len(scored.asked), scored=len(scored.labels))
             if question.shortlist
             else None,
+            none_of_these=ranking.none_of_these,
+            label_set=ranking.label_set,
+            explanation=explanation,
             warnings=(
                 *self.bundle.manifest.warnings,
-                *label_doubts(all_labels),
+                *answer_doubts(question, self.bundle.manifest),
+                *label_doubts(scored.asked),
                 *info.warnings,
             ),
         )
+
+    async def score(
+        self,
+        clip: UploadedClip | KnownClip,
+        question: Question,
+        timer: StageTimer,
+        client: str = "",
+    ) -> ScoredClip:
+        """Return what the network gives for a clip and labels, before it is an answer.
+
+        Raises as `classify` does.
+        """
+        check_answerable(question, self.bundle.manifest)
+        if question.explain is not None:
+            check_explainable(clip)
+        text = asyncio.create_task(self.labels.text(question, timer, client))
+        video = asyncio.create_task(self._clips.encoded(clip, timer, client))
+        try:
+            (asked, vectors), encoded = await asyncio.gather(text, video)
+        finally:
+            await _cancel(text, video)
+        labels, candidates, shortlist = asked, vectors.vectors, None
+        if question.shortlist is not None and question.shortlist < len(labels):
+            shortlist = await self.labels.shortlist(
+                question.shortlist, encoded.clip, candidates, timer, client
+            )
+            labels = [labels[index] for index in shortlist]
+            candidates = candidates[shortlist]
+        logits = await self.labels.score(encoded.clip, candidates, timer, client)
+        negatives = None
+        if question.open_set:
+            others = await self.labels.negatives(labels, candidates, timer, client)
+            negatives = await self.labels.score(encoded.clip, others, timer, client)
+        return ScoredClip(asked, labels, candidates, shortlist, logits, negatives, encoded, vectors)
 
     async def encode(self, clip: UploadedClip | KnownClip, client: str = "") -> StoredVideo:
         """Encode a clip and keep what the network made of it; raises as `classify` does."""
@@ -230,29 +268,30 @@ class Engine:
                 "not_ready", "Redis may still hold the clip, and does not answer", retry_after_s=5
             )
 
-    async def embed(
-        self, labels: Sequence[str], templates: Sequence[str] = (), client: str = ""
-    ) -> LabelVectors:
-        """Return the vectors of labels: what is known of them, and the rest computed.
-
-        Args:
-            labels: K labels.
-            templates: Prompts with one `{}` each, averaged; none for those that the network was
-                trained with, as the bundle has them.
-
-        Returns:
-            float32 (K,D), and how many of the prompts were known.
+    async def embeddings(
+        self, clip: UploadedClip | KnownClip, question: EmbeddingQuestion, client: str = ""
+    ) -> Embeddings:
+        """Return the vectors of the texts asked about; without texts, that of the clip.
 
         Raises:
-            ApiError: `label_too_long`, or `too_many_labels` for the time that a request may take.
+            VideoError: The clip cannot be used.
+            ApiError: As of `classify`; `bad_field` where vectors have another length than the
+                client counts on, or the network gives none that can be compared.
         """
-        templates = templates or self.bundle.manifest.templates
-        each = max(1, len(templates))
-        if len(labels) * each < PROMPTED_IN_THREAD_FROM:
-            prompts = label_prompts(labels, templates)
-        else:
-            prompts = await self._beside.run(partial(label_prompts, labels, templates), client)
-        return await self.labels.get(prompts, each, client)
+        check_embeddable(question, self.bundle.manifest)
+        if question.texts:
+            return await self._text_embeddings(question, client)
+        timer = StageTimer(self._telemetry.stage_ended)
+        encoded = await self._clips.encoded(clip, timer, client)
+        self._telemetry.answered(timer.seconds, encoded.cache, 0, 0)
+        vector = clip_vector(encoded.clip.features[VIDEO], normalize=question.normalize)
+        return self._embeddings(vector[None], question, 0).model_copy(
+            update={
+                "video_id": encoded.video_id,
+                "video": encoded.clip.info,
+                "warnings": (*self.bundle.manifest.warnings, *encoded.clip.info.warnings),
+            }
+        )
 
     async def warm_up(self) -> None:
         """Run every graph once, which is the first probe, too; raises what is wrong."""
@@ -276,72 +315,60 @@ class Engine:
 
     # --- stages ------------------------------------------------------------------------------
 
-    async def _text(
-        self, question: Question, timer: StageTimer, client: str
-    ) -> tuple[Sequence[str], LabelVectors]:
-        """Return the labels and their vectors, one each, with how many prompts were known."""
-        labels: Sequence[str] = question.labels
-        if question.label_set is not None:
-            stored = self.label_set(question.label_set)
-            if not question.templates:
-                return stored.labels, LabelVectors(stored.vectors, len(stored.labels), 0)
-            labels = stored.labels
-        self._check_prompts(labels, question.templates or self.bundle.manifest.templates)
-        with timer.stage("text"):
-            return labels, await self.embed(labels, question.templates, client)
+    async def _text_embeddings(self, question: EmbeddingQuestion, client: str) -> Embeddings:
+        templates = question.templates or self.bundle.manifest.templates
+        self.labels.check_prompts(question.texts, templates)
+        vectors = (await self.labels.embed(question.texts, templates, client)).vectors
+        if question.normalize:
+            vectors = unit(vectors)
 
-    def _check_prompts(self, labels: Sequence[str], templates: Sequence[str]) -> None:
-        """Refuse more prompts than a request may make, before any of them is made."""
-        count = len(labels) * len(templates)
-        characters = len(templates) * sum(map(len, labels)) + len(labels) * sum(map(len, templates))
-        if count > self._max_prompts or characters > self._max_prompt_chars:
-            raise ApiError(
-                "too_many_labels",
-                f"{len(labels)} labels in {len(templates)} templates make {count} prompts of "
-                f"{characters} characters together, the limits are {self._max_prompts} and "
-                f"{self._max_prompt_chars}; send fewer or shorter ones",
-            )
+        def answer() -> Embeddings:
+            return self._embeddings(vectors, question, self._tokens(question.texts, templates))
 
-    async def _shortlist(
-        self,
-        count: int,
-        clip: EncodedClip,
-        vectors: NDArray[np.float32],
-        timer: StageTimer,
-        client: str,
-    ) -> list[int]:
-        """Return the indices of the `count` labels nearest to the clip, ascending."""
-        with timer.stage("score"):
-            compare = partial(nearest, clip.features[VIDEO], vectors, count)
-            indices: list[int] = (await self._beside.run(compare, client)).tolist()
-        return indices
+        return await self._beside.run(answer, client)  # it may be megabytes
 
-    async def _score(
-        self, clip: EncodedClip, vectors: NDArray[np.float32], timer: StageTimer, client: str
-    ) -> NDArray[np.float32]:
-        """Score every view and label, (V,K), in one turn of the thread for each PAIRS_PER_RUN.
+    def _embeddings(
+        self, vectors: NDArray[np.float32], question: EmbeddingQuestion, tokens: int
+    ) -> Embeddings:
+        written = write_vectors(vectors, as_base64=question.base64)
+        return Embeddings(
+            data=tuple(Embedding(index=i, embedding=each) for i, each in enumerate(written)),
+            model=self._name.name,
+            bundle=self._name.bundle,
+            usage=TokenUse(prompt_tokens=tokens, total_tokens=tokens),
+        )
 
-        In between others have theirs: a hundred thousand labels do not hold up a clip.
-        """
-        views = clip.views
-        step = max(1, PAIRS_PER_RUN // views)  # as the runtime cuts: the result is the same
-        parts: list[NDArray[np.float32]] = []
-        for first in range(0, len(vectors), step):
-            part = vectors[first : first + step]
-            scored = await self._scores.score(clip.features, views, part, client)
-            timer.add("queue", scored.queued_s)
-            timer.add("score", scored.ran_s)
-            parts.append(scored.answer)
-        return np.concatenate(parts, axis=1)
+    def _tokens(self, texts: Sequence[str], templates: Sequence[str]) -> int:
+        spec = self.bundle.manifest.inputs
+        prompts = label_prompts(texts, templates)
+        ids = self.bundle.tokenizer().encode(prompts, spec.context_length, spec.pad_id)
+        return int(token_lengths(ids, spec.tokenizer.pad).sum())
 
-    async def _ranked(
-        self, labels: Sequence[str], logits: NDArray[np.float32], top_k: int | None, client: str
-    ) -> tuple[Prediction, ...]:
+    async def _explained(
+        self, clip: UploadedClip, scored: ScoredClip, timer: StageTimer, client: str
+    ) -> Explanation:
+        """Say what each frame adds to the best label: T + 1 more runs of the video encoder."""
+        info = scored.clip.clip.info
+        decoded = await self._clips.frames(clip, info.frame_rule, timer, client)
+
+        async def encode(frames: NDArray[np.uint8]) -> Features:
+            return await self._clips.encode(frames, timer, client)
+
+        async def score(features: Features) -> NDArray[np.float32]:
+            clip = EncodedClip(features, info)
+            return await self.labels.score(clip, scored.candidates, timer, client)
+
+        return await explain_frames(
+            decoded.frames, info.frame_times_s, scored.labels, scored.logits[0], encode, score
+        )
+
+    async def _ranked(self, scored: ScoredClip, question: Question, client: str) -> Ranking:
         """Rank predictions; in a thread where there are so many that others would be held up."""
-        scale, bias = self.bundle.manifest.logit_scale, self.bundle.manifest.logit_bias
-        if len(labels) < RANKED_IN_THREAD_FROM:
-            return rank(labels, logits, scale, bias, top_k)
-        return await self._beside.run(partial(rank, labels, logits, scale, bias, top_k), client)
+        manifest = self.bundle.manifest
+        ranked = partial(rank, scored.labels, scored.logits, question, manifest, scored.negatives)
+        if len(scored.labels) < RANKED_IN_THREAD_FROM:
+            return ranked()
+        return await self._beside.run(ranked, client)
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -80,7 +80,7 @@ class EngineLoader:
             if self.cache is not None:
                 await self.cache.asked()
             try:
-                await engine.embed(labels)
+                await engine.labels.embed(labels)
             except ApiError as error:
                 raise ValueError(f"warm_labels {file}: {error.detail}") from None
 

@@ -45,7 +45,9 @@ def watch_server(server: Watched) -> None:
     )
     m.watch("xclip_decode_running", "Clips a worker is at.", lambda: server.engine.pool.running)
     m.watch("xclip_video_cache_bytes", "Clip features held.", lambda: server.engine.features.nbytes)
-    m.watch("xclip_label_cache_entries", "Label vectors held.", lambda: len(server.engine.labels))
+    m.watch(
+        "xclip_label_cache_entries", "Label vectors held.", lambda: len(server.engine.labels.known)
+    )
     m.watch_totals("xclip_decode_jobs", "Decode jobs, by how they ended.", lambda: {
         "decoded": server.engine.pool.stats.decoded, "refused": server.engine.pool.stats.refused,
         "dropped": server.engine.pool.stats.dropped,

@@ -165,7 +165,7 @@ def test_turns_of_the_lane_change_no_bit(large_bundle: Bundle, views: int) -> No
     with running(bundle=large_bundle.path) as server:
         engine = server.server.engine
         clip = EncodedClip(features, None)  # type: ignore[arg-type]
-        score = engine._score(clip, text, StageTimer(lambda *_: None), "")
+        score = engine.labels.score(clip, text, StageTimer(lambda *_: None), "")
         in_turns = asyncio.run(score)
     np.testing.assert_array_equal(in_turns, cut)
 

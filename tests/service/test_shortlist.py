@@ -58,7 +58,7 @@ def test_the_nearest_are_scored_as_ever_and_share_the_score(
 
     engine = server.server.engine
     (held,) = [held for held in engine.features._clips.values() if len(held.features[VIDEO]) == 1]
-    stored = engine.label_set("labels")
+    stored = engine.labels.label_set("labels")
     near = np.argsort(-cosines(held.features[VIDEO], stored.vectors))[:20]
     given = {p["label"]: p for p in short["predictions"]}
     assert given.keys() == {stored.labels[i] for i in near}

@@ -166,7 +166,7 @@ def test_every_code_becomes_an_exception(code: ErrorCode) -> None:
         request=httpx.Request("POST", "http://server/classify"),
     )  # fmt: skip
     with pytest.raises(ClassifyError, match="what to do") as caught:
-        _read(response)
+        _read(response, Classification)
     error = caught.value
     assert (error.code, error.status, error.retry_after_s, error.request_id) == (
         code, STATUS[code], 7, "the-id",
@@ -211,7 +211,7 @@ def test_no_server_and_another_server_are_told_apart() -> None:
         502, content=b"<html>", request=httpx.Request("POST", "http://proxy/classify")
     )
     with pytest.raises(ClassifyError) as caught:
-        _read(response)
+        _read(response, Classification)
     assert (caught.value.code, caught.value.status) == ("unexpected_answer", 502)
 
 

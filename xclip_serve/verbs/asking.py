@@ -28,6 +28,7 @@ NOT_OF_THE_CLIP = frozenset(
         *(
             "bad_field",
             "bad_template",
+            "not_calibrated",
             "too_many_templates",
             "unknown_label_set",
             "not_ready",
@@ -54,6 +55,19 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     add("--end", type=float, metavar="S", help="second to end at")
     add("--views", type=whole(1), metavar="N", help="temporal views to average (1)")
     add("--frame-rule", help="which frames are taken: exact, keyframes or auto")
+    add("--sigmoid", action="store_true", help="score each label for itself: several may be true")
+    add(
+        "--open-set",
+        action="store_const",
+        const=True,
+        help="also say how likely none of the labels is",
+    )
+    add(
+        "--coverage",
+        type=float,
+        metavar="P",
+        help="also give the labels that hold the true one with this probability, such as 0.9",
+    )
     add("--model", type=Path, metavar="BUNDLE", help="bundle to ask (default: the small demo)")
     add("--precision", help="of the bundle: fp32, fp16, bf16 or int8 (default: the bundle's)")
     add(
@@ -79,7 +93,9 @@ def labels_of(given: argparse.Namespace) -> list[str]:
 
 def options_of(given: argparse.Namespace) -> Options:
     """Return the optional fields of the question."""
-    return cast(Options, {name: getattr(given, name, None) for name in Options.__annotations__})
+    options = {name: getattr(given, name, None) for name in Options.__annotations__}
+    # `--scores` of `batch` says which columns there are.
+    return cast(Options, {**options, "scores": "sigmoid" if given.sigmoid else None})
 
 
 @contextmanager

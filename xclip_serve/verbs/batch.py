@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from model.command_line import Parser, new_file, one_line, whole
 from model.inputs import clean_label
 from xclip_serve.clips import find_clips, shard_of
 from xclip_serve.errors import ClassifyError, cannot_open
-from xclip_serve.rows import Layout, shown
+from xclip_serve.rows import Layout, VectorLayout, shown
 from xclip_serve.tables import Table, open_table
 from xclip_serve.verbs.asking import (
     DONE,
@@ -29,8 +30,14 @@ from xclip_serve.verbs.asking import (
     options_of,
 )
 
+if TYPE_CHECKING:
+    from xclip_serve.classifier import Classifier
+    from xclip_serve.client import Client
+    from xclip_serve.question import Options
+
 PROGRAM = "xclip-serve batch"
 SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
+SAMPLING = ("start", "end", "views", "frame_rule")
 NOTE_EVERY_S = 15  # where there is no terminal to write over a line
 EXAMPLES = """\
 examples:
@@ -71,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--top-k", type=whole(1), default=1, metavar="N", help="labels in a row (1)")
     p.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="no labels: the vector of each clip, of length 1, to be compared with those of texts",
+    )
+    p.add_argument(
         "--jobs",
         type=whole(1),
         metavar="N",
@@ -105,10 +117,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    labels = labels_of(given)
+    labels = [] if given.embeddings else labels_of(given)
     shard, shards = given.shard or (1, 1)
     clips = [clip for clip in find_clips(given.paths) if shard_of(clip, shards) == shard]
-    layout = _layout(given, labels)
+    layout = VectorLayout() if given.embeddings else _layout(given, labels)
     table = open_table(given.output, layout.columns)
     complete = False
     try:
@@ -127,11 +139,12 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _layout(given: argparse.Namespace, labels: Sequence[str]) -> Layout:
+    layout = Layout(given.top_k, open_set=bool(given.open_set), coverage=given.coverage is not None)
     if given.scores == "best":
-        return Layout(given.top_k)
+        return layout
     if given.label_set is not None:
         raise ValueError("--scores all needs --labels or --label, which name the columns")
-    return Layout(given.top_k, tuple(map(clean_label, labels)))
+    return replace(layout, scored=tuple(map(clean_label, labels)))
 
 
 def _classify(
@@ -139,25 +152,41 @@ def _classify(
     labels: Sequence[str],
     clips: Sequence[str],
     table: Table,
-    layout: Layout,
+    layout: Layout | VectorLayout,
 ) -> None:
     """Add a row for each clip. ClassifyError where no other clip would be answered either."""
     at_server = given.server is not None
     jobs: dict[str, Any] = {"at_once": given.jobs} if given.jobs and at_server else {}
     settings = {"decode_workers": given.jobs} if given.jobs and not at_server else {}
-    options = {**options_of(given), **jobs}
-    if layout.scored:
-        options["top_k"] = None
+
     empty = [clip for clip in clips if os.path.isfile(clip) and not os.path.getsize(clip)]
     for clip in empty:  # the API takes an empty file for a mistake in the question
         table.add(layout.row(clip, ClassifyError("not_a_video", "the file is empty")))
     clips = [clip for clip in clips if shown(clip) not in table.done] if empty else clips
     with asked(given, **settings) as ask, _progress(len(clips)) as advance:
-        for clip, answer in ask.classify_many(clips, labels, **options):
+        for clip, answer in _answers(ask, given, labels, clips, layout, jobs):
             if isinstance(answer, ClassifyError) and answer.code in NOT_OF_THE_CLIP:
                 raise answer
             table.add(layout.row(clip, answer))
             advance(table.failed)
+
+
+def _answers(
+    ask: Classifier | Client,
+    given: argparse.Namespace,
+    labels: Sequence[str],
+    clips: Sequence[str],
+    layout: Layout | VectorLayout,
+    jobs: dict[str, Any],
+) -> Iterator[tuple[str, Any]]:
+    """Ask about the clips; each comes with what its row is made of."""
+    options = options_of(given)
+    if isinstance(layout, VectorLayout):
+        sampling = cast("Options", {name: options.get(name) for name in SAMPLING})
+        return ask.embed_many(clips, **sampling, **jobs)
+    if layout.scored:
+        options["top_k"] = None
+    return ask.classify_many(clips, labels, **options, **jobs)
 
 
 class _Advance(Protocol):

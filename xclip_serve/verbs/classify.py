@@ -22,10 +22,11 @@ from xclip_serve.verbs.asking import (
 )
 
 if TYPE_CHECKING:
-    from service.contract.answer import Classification
+    from service.contract.answer import Classification, Explanation
 
 PROGRAM = "xclip-serve classify"
 BAR_WIDTH = 30
+NONE_OF_THESE = "(none of these)"
 EXAMPLES = """\
 examples:
   xclip-serve classify docs/clip.mp4 "a red circle moving left" "a red circle moving right"
@@ -47,6 +48,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("texts", metavar="LABEL", nargs="*", help="what may be seen in it")
     add_question(p)
     p.add_argument("--top-k", type=whole(1), metavar="N", help="only the best (default: all)")
+    p.add_argument(
+        "--explain",
+        action="store_const",
+        const="frames",
+        help="also say what each frame adds to the best label, and whether their order matters",
+    )
     p.add_argument("--json", action="store_true", help="print the answer as the API gives it")
     return p
 
@@ -85,9 +92,13 @@ def _show(answer: Classification) -> None:
     """Print a table with bars on a terminal, score and label with a tab between elsewhere."""
     for warning in answer.warnings:
         print(f"note: {warning}", file=sys.stderr)
+    if answer.explanation is not None:
+        _show_explanation(answer.explanation)
+    if answer.label_set is not None:
+        print(f"label set: {', '.join(answer.label_set) or 'no label'}", file=sys.stderr)
     if not sys.stdout.isatty():
-        for prediction in answer.predictions:
-            print(f"{prediction.score:.4f}\t{prediction.label}")
+        for share, label in _shares(answer):
+            print(f"{share:.4f}\t{label}")
         return
     from rich.bar import Bar
     from rich.console import Console
@@ -95,7 +106,27 @@ def _show(answer: Classification) -> None:
     from rich.text import Text
 
     table = Table(show_header=False, box=None, pad_edge=False)
-    for prediction in answer.predictions:
-        bar = Bar(1.0, 0, prediction.score, width=BAR_WIDTH)
-        table.add_row(Text(f"{100 * prediction.score:5.1f} %"), bar, Text(prediction.label))
+    for share, label in _shares(answer):
+        bar = Bar(1.0, 0, share, width=BAR_WIDTH)
+        table.add_row(Text(f"{100 * share:5.1f} %"), bar, Text(label))
     Console().print(table)
+
+
+def _show_explanation(explanation: Explanation) -> None:
+    """Print how much lower the best logit is without each frame, on standard error."""
+    print(f"without a frame, the logit of {explanation.label!r} is lower by:", file=sys.stderr)
+    for frame in explanation.frames:
+        print(f"  {frame.time_s:8.2f} s  {frame.change:+.3f}", file=sys.stderr)
+    backwards = explanation.reversed
+    print(
+        f"backwards: {backwards.label} ({backwards.score:.1%}); lower by {backwards.change:+.3f}",
+        file=sys.stderr,
+    )
+
+
+def _shares(answer: Classification) -> list[tuple[float, str]]:
+    """Return what is shown of each label: its probability where there is one, else its score."""
+    if answer.none_of_these is None:
+        return [(p.score, p.label) for p in answer.predictions]
+    shares = [(p.probability or 0.0, p.label) for p in answer.predictions]
+    return [*shares, (answer.none_of_these, NONE_OF_THESE)]

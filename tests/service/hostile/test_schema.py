@@ -48,6 +48,7 @@ CLIPS = ("video", "video_id", "video_url")
 # What takes no parameter, or any text for one, cannot be asked wrongly.
 OPERATIONS = {
     ("POST", "/v1/classify"): (RIGHT, WRONG),
+    ("POST", "/v1/embeddings"): (RIGHT, WRONG),
     ("POST", "/v1/videos"): (RIGHT, WRONG),
     ("DELETE", "/v1/videos/{video_id}"): (RIGHT, WRONG),
     ("GET", "/v1/healthz"): (RIGHT,),
@@ -114,6 +115,8 @@ def test_real_clips_among_them_are_classified(document: Any, clip: bytes, kind: 
     def ask(case: Any) -> None:
         assume(case.media_type == kind and "labels" in case.body)
         with_clip(case, clip)
+        for calibrated in ("coverage", "scores"):  # which this bundle is not
+            case.body.pop(calibrated, None)
         response = case.call()
         case.validate_response(response, checks=CHECKS)
         statuses[response.status_code] += 1
