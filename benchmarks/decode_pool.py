@@ -4,6 +4,9 @@
 
 One clip of 10 s, 340x256, 30 frames a second (H.264), eight frames sampled. Contestants take turns
 in every round. Goal: the pool adds at most 5 ms to the median. The frames must be the same.
+
+Then what a clip takes of a core, by both frame rules, small and large: processor time of the worker
+that decodes it, which says how many cores feed a card (docs/gpu.md).
 """
 
 from __future__ import annotations
@@ -21,14 +24,23 @@ import av
 import numpy as np
 import psutil
 
-from benchmarks.lib.timing import as_row, publish, take_turns
-from model.inputs import InputSpec, NotAVideo, decode_clip
+from benchmarks.lib.films import Film
+from benchmarks.lib.timing import as_row, publish, take_turns, timing_of
+from model.inputs import FrameRule, InputSpec, NotAVideo, decode_clip
 from service.decode import DecodePool, PoolOptions
 
 SPEC = InputSpec.official(8)
 SECONDS, RATE, WIDTH, HEIGHT = 10, 30, 340, 256
 ROUNDS, GOAL_MS, AT_ONCE = 40, 5.0, 16
 MIB = 1 << 20
+FILMS = (
+    Film("H.264", 340, 256, 30, 250, 10),
+    Film("H.264", 1920, 1080, 30, 30, 2, 5),
+    Film("H.264", 3840, 2160, 30, 30, 2, 5),
+    Film("HEVC 10 bit", 3840, 2160, 60, 60, 2, 5),
+)
+CLIPS_FOR_A_CORE = 5
+PATIENT = PoolOptions(max_decode_s=600)
 
 
 def main() -> int:
@@ -36,13 +48,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         clip, text = make_clip(Path(folder) / "clip.mp4"), Path(folder) / "text"
         text.write_text("no video at all")
-        pools = {count: DecodePool(count, SPEC) for count in (1, 2)}
+        pools = {count: DecodePool(count, SPEC, options=PATIENT) for count in (1, 2)}
         started = time.perf_counter()
         for pool in pools.values():
             runner.run(pool.start())
         start_s = (time.perf_counter() - started) / sum(len(p.pids) for p in pools.values())
         try:
             rows = measure(runner, pools, clip, text)
+            rows += [
+                runner.run(core_time(pools[1], film, rule)) for film in FILMS for rule in FrameRule
+            ]
             resident = [psutil.Process(pid).memory_full_info() for pid in pools[2].pids]
             replace_s = runner.run(time_a_replacement(pools[2]))
             cpu_s = {count: runner.run(processor_time(clip, count)) for count in (500, 1)}
@@ -130,6 +145,21 @@ async def time_a_replacement(pool: DecodePool) -> float:
     while pool.stats.started == before or pool.ready < workers:
         await asyncio.sleep(0.001)
     return time.perf_counter() - started
+
+
+async def core_time(pool: DecodePool, film: Film, rule: FrameRule) -> dict[str, Any]:
+    """Measure what a clip takes of a core in a pool of one worker and its spare."""
+    path, seconds = film.path(), []
+
+    def spent() -> float:
+        # The clocks of other processes' processor time, as clock_getcpuclockid(3) makes them.
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in pool.pids)
+
+    for _ in range(CLIPS_FOR_A_CORE + 1):
+        before = spent()
+        await pool.decode(path, frame_rule=rule.value)
+        seconds.append(spent() - before)
+    return as_row(f"{film.name}, {rule}: of a core", timing_of(seconds[1:]))
 
 
 async def processor_time(clip: Path, clips_per_worker: int) -> float:

@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     )
     decode_memory_bytes: Count = Field(
         POOL.memory_bytes,
-        description="memory one decode may take; up to 28 bytes for each of max_pixels",
+        description="memory one decode may take; up to 88 bytes for each of max_pixels",
     )
 
     max_connections: Count = Field(1000, description="open connections")

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
-from pathlib import Path
 
-from benchmarks.decode import SHAPES
+from benchmarks.lib.films import Film
 
-WHAT = f"{SHAPES[0].name}, 30 frames/s, H.264"
+WHAT = "10 s of 340x256, 30 frames/s, H.264"
+CLIP = Film("H.264", 340, 256, 30, 250, 10, noise=12)
 _numbers = itertools.count()
 
 
 def ten_second_clip() -> bytes:
     """Encode a moving, noisy test picture, ten seconds of 340×256."""
-    with tempfile.TemporaryDirectory() as folder:
-        return SHAPES[0].make(Path(folder)).read_bytes()
+    return CLIP.path().read_bytes()
 
 
 def another_file(clip: bytes) -> bytes:

@@ -35,8 +35,16 @@ class VideoWarning(StrEnum):
         "frame_rule=exact, of a part of the clip or of one scaled down where decoding times out"
     )
     CUT_OFF = (
-        "the file is cut off: it ends before the video that its index tells of, and only what is "
-        "there was looked at; send the whole file"
+        "the file is cut off: it ends within its video, and only what is there was looked at; send "
+        "the whole file"
+    )
+    JOINED = (
+        "a second video file follows the first in this one, joined byte by byte, and may not "
+        "have been looked at; join them with a video editor or send them one by one"
+    )
+    HOLE = (
+        "a large part of the file holds nothing of the video stream that was looked at: another "
+        "programme may stand there, which was left out"
     )
     ONE_FRAME = "the clip has one frame: there is no motion to be seen in it"
     BLACK = "every frame that was looked at is black"

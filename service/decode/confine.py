@@ -42,6 +42,9 @@ LANDLOCK_ADDED = (
 )
 # Address space beyond what is allocated: stacks, alignment, FFmpeg's and Python's reservations.
 SPARE_ADDRESS_BYTES = 128 << 20
+# Threads and processes of the whole user beyond which a worker starts no thread: a bound on one
+# that was taken over, far above what a service and its workers have.
+MOST_TASKS = 4096
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -62,7 +65,11 @@ def confine(limits: Confinement) -> dict[str, str]:
         # Last, because it forbids all of the above.
         "seccomp": lambda: _filter_calls(limits),
     }
-    return {name: outcome_of(measure) for name, measure in measures.items()}
+    outcomes = {name: outcome_of(measure) for name, measure in measures.items()}
+    if not outcomes["seccomp"].startswith(YES):
+        # Nothing tells threads from processes then: neither may be started.
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    return outcomes
 
 
 def outcome_of(measure: Callable[[], str]) -> str:
@@ -95,7 +102,7 @@ def _set_limits(limits: Confinement) -> str:
         (resource.RLIMIT_AS, space),
         (resource.RLIMIT_DATA, data + limits.memory_bytes),
         (resource.RLIMIT_NOFILE, limits.open_files),
-        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NPROC, MOST_TASKS),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),

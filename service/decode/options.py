@@ -36,8 +36,8 @@ class PoolOptions(BaseModel):
 
     max_decode_s: Seconds = 8.0
     budget_s: Seconds = 2.0
-    memory_bytes: Positive = 256 * MIB
-    libav_alloc_bytes: Positive = 64 * MIB
+    memory_bytes: Positive = 792 * MIB
+    libav_alloc_bytes: Positive = 96 * MIB
     open_files: Positive = 16
     spares: Annotated[int, Field(ge=0)] = 1
     slow_after_s: Seconds = 1.0

@@ -28,7 +28,15 @@ from service.decode.frame_memory import FrameMemory, Shape
 from service.decode.job_queue import STOPPED, JobQueue
 from service.decode.options import PoolOptions
 from service.decode.process import WORKER, WorkerExit, WorkerProcess
-from service.decode.protocol import MAX_FRAMES_PER_JOB, Confinement, Crops, Job, Setup
+from service.decode.protocol import (
+    MAX_FRAMES_PER_JOB,
+    MOST_THREADS,
+    YES,
+    Confinement,
+    Crops,
+    Job,
+    Setup,
+)
 from service.decode.rates import LearnedRates
 from service.decode.stats import PoolStats
 from service.decode.supervisor import Supervisor
@@ -279,10 +287,21 @@ class DecodePool:
     ) -> asyncio.Future[bytes | WorkerExit]:
         try:
             with read_only(task.source) as upload:
-                worker.limit_cpu(self.options.max_decode_s)
-                return worker.submit(task.job.to_bytes(), (upload, memory.fd))
+                threads = self._threads()
+                worker.limit_cpu(self.options.max_decode_s * threads)
+                job = task.job.model_copy(update={"threads": threads})
+                return worker.submit(job.to_bytes(), (upload, memory.fd))
         except OSError as error:
             raise self._unavailable(f"the upload cannot be opened: {error.strerror}") from error
+
+    def _threads(self) -> int:
+        """Return how many threads a clip that begins now may use: the cores that no other one does.
+
+        Where no filter tells threads from processes workers can start neither.
+        """
+        if not self.sandbox.get("seccomp", "").startswith(YES):
+            return 1
+        return min(max(self.workers // self._queue.running, 1), MOST_THREADS)
 
     def _frame_memory(self, shape: Shape) -> FrameMemory:
         try:

@@ -20,6 +20,8 @@ from service.decode.rates import MOST_KINDS
 # A packet larger than this is no answer. Room for the times of some two thousand frames.
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FRAMES_PER_JOB = 2000
+# More threads gain little: eight key frames are eight pieces of work.
+MOST_THREADS = 4
 
 # How a measure of confinement came out that could be taken.
 YES = "yes"
@@ -75,9 +77,9 @@ class Job(Message):
     """One clip. Two descriptors come along: the upload (read-only) and memory for the frames.
 
     `ticket` is drawn for this job and comes back with its answer: an answer that comes
-    twice, late or ahead of time is then no answer to somebody else's clip. By `frame_rule` auto the
-    exact rule holds where it takes no more than `budget_s` of processor time by the learned
-    `rates`.
+    twice, late or ahead of time is then no answer to somebody else's clip. Up to `threads` threads
+    decode it. By `frame_rule` auto the exact rule holds where it takes no more than `budget_s` of
+    processor time by the learned `rates`.
     """
 
     ticket: Ticket
@@ -86,6 +88,7 @@ class Job(Message):
     start: float | None
     end: float | None
     frame_rule: FrameChoice
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 1
     budget_s: Rate
     rates: Annotated[dict[Name, Rate], Field(max_length=MOST_KINDS)]
 

@@ -52,6 +52,8 @@ SOCKET, STDERR = 0, 2
 # before; smaller ones, and the same pages are cleared again and again within a clip.
 M_MMAP_THRESHOLD, MAPPED_FROM_BYTES = -3, 512 << 10
 M_TRIM_THRESHOLD, TRIMMED_FROM_BYTES = -1, 4 << 20
+# Threads share one arena: one for each would take 64 MiB of address space.
+M_ARENA_MAX = -8
 FILES_PER_JOB = 2
 # PyAV's command line, and its downloader of sample files.
 NOT_FOR_DECODING = ("av.__main__", "av.datasets")
@@ -62,7 +64,19 @@ REST_MS = 300
 
 
 def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
-    """Decode the clip of a job."""
+    """Decode the clip of a job, by one thread where there is no memory for more."""
+    if job.threads > 1:
+        try:
+            return decode_by(job.threads, source, job, setup)
+        except (MemoryError, VideoError, RuntimeError) as error:
+            if not (wants_memory(error) or isinstance(error, RuntimeError)):  # no thread to be had
+                raise
+        gc.collect()
+    return decode_by(1, source, job, setup)
+
+
+def decode_by(threads: int, source: BinaryIO, job: Job, setup: Setup) -> Clip:
+    """Decode the clip of a job by so many threads."""
 
     def by_cost(exact: Work) -> FrameRule:
         fits = estimated_s(exact, job.rates) <= job.budget_s
@@ -77,7 +91,13 @@ def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
         end=job.end,
         limits=setup.limits,
         frame_rule=by_cost if job.frame_rule == "auto" else FrameRule(job.frame_rule),
+        threads=threads,
     )
+
+
+def wants_memory(error: BaseException) -> bool:
+    """Tell whether an error comes from want of memory."""
+    return isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
 
 
 def run(decode: Decode = decode_upload) -> None:
@@ -114,6 +134,7 @@ def fix_allocator() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
     libc.mallopt(M_TRIM_THRESHOLD, TRIMMED_FROM_BYTES)
+    libc.mallopt(M_ARENA_MAX, 1)
 
 
 def warm_up() -> None:
@@ -211,7 +232,7 @@ def decoded(job: Job, clip: Clip) -> Decoded:
 
 def refused(job: Job, error: VideoError) -> Refused:
     """Make the answer for a video that cannot be used."""
-    if isinstance(error.__cause__, MemoryError):
+    if wants_memory(error):
         error = TooDemanding()
     return Refused(ticket=job.ticket, error=type(error).__name__, facts=error.facts)
 

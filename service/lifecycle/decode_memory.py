@@ -6,10 +6,10 @@ import structlog
 
 from service.settings import MIB, Settings
 
-# What a decoder keeps for each pixel of a picture: some eight pictures to refer to, of 4:2:0 at two
-# bytes a sample (3 bytes a pixel), and one as RGB. Ten-bit HEVC with B-frames needs 27, with eight
-# views up to 30; eight-bit video needs half.
-BYTES_PER_PIXEL = 28
+# What a decoder keeps for each pixel of a picture, at most: ten-bit 4:4:4 (6 bytes a pixel) H.264
+# with 16 pictures to refer to takes 82 (`python -m benchmarks.decode_memory`). AV1 of ten bits with
+# film grain takes 33, eight-bit H.264 with 16 references and PNG of 16 bits 26, ProRes 4444 21.
+BYTES_PER_PIXEL = 88
 
 
 def memory_for_largest_picture(settings: Settings) -> int:

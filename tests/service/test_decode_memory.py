@@ -71,25 +71,41 @@ def test_pictures_decode_when_the_line_is_followed(tmp_path: Path) -> None:
     assert clip.frames.shape[-3:] == (32, 32, 3)
 
 
-async def decoded(path: Path, limits: VideoLimits, options: PoolOptions) -> Clip:
+def test_the_largest_pictures_that_are_accepted_decode_with_the_defaults(tmp_path: Path) -> None:
+    """As many and as deep ones as H.264 keeps: sixteen of 4:4:4 at ten bits, and eight views."""
+    options = {"preset": "ultrafast", "x264-params": "ref=16:bframes=3:b-pyramid=normal:keyint=99"}
+    clip = pictures(4096, 2304, 20, "yuv444p10le", options)
+    (tmp_path / "4k.mp4").write_bytes(clip)
+    settings = Settings()
+    patient = settings.pool_options.model_copy(update={"max_decode_s": 300.0})
+    asyncio.run(decoded(tmp_path / "4k.mp4", settings.video_limits, patient, views=8))
+
+
+async def decoded(path: Path, limits: VideoLimits, options: PoolOptions, views: int = 1) -> Clip:
     pool = DecodePool(1, SPEC, limits, options)
     await pool.start()
     try:
-        return await pool.decode(path)
+        return await pool.decode(path, views=views)
     finally:
         await pool.stop()
 
 
 def two_pictures(width: int, height: int) -> bytes:
     """Grey H.264 of the given size."""
+    return pictures(width, height, 2, "yuv420p", {"preset": "ultrafast"})
+
+
+def pictures(width: int, height: int, count: int, pixels: str, options: dict[str, str]) -> bytes:
+    """Grey H.264 in the given form."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for _ in range(2):
-            frame = av.VideoFrame(width, height, "yuv420p")
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        frame = av.VideoFrame(width, height, pixels)
+        for number in range(count):
             for plane in frame.planes:
-                plane.update(bytes([128]) * plane.buffer_size)
+                plane.update(bytes([0, 2]) * (plane.buffer_size // 2))
+            frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return file.getvalue()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from model.inputs.clip import Pixels, VideoInfo
 from model.inputs.errors import ShownTooLarge
 from model.inputs.limits import VideoLimits
 from model.inputs.sampling import FrameRule, Indices, Segment, choose_frames
 from model.inputs.spec import PixelAspect
-from model.inputs.video.container import OpenVideo, check_picture, open_video
+from model.inputs.video.container import DESCRIBED, OpenVideo, check_picture, open_video
 from model.inputs.video.packets import PacketList, list_packets
 from model.inputs.video.picture import displayed_size, upright_rgb
 from model.inputs.video.source import SharedFile
@@ -25,6 +26,8 @@ Size = tuple[int, int]
 Finish = Callable[[Pixels, Size], Pixels]
 Sampler = Callable[[int, FrameRule], list[Segment]]
 Take = Callable[[Any], "Taken"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class NotAsPlanned(Exception):
@@ -107,16 +110,19 @@ class Sampled:
 class ClipReader:
     """One clip and what is asked of it; use as a context, the files are closed after."""
 
-    def __init__(self, source: SharedFile, request: Request, threads: int) -> None:
+    def __init__(
+        self, source: SharedFile, request: Request, threads: int, probe: bool = True
+    ) -> None:
         self.request = request
         self.threads = threads
         self._source = source
         self._files = ExitStack()
         self._is_unread = True
+        self._probe = probe
 
     def __enter__(self) -> Self:
         self.video = self._files.enter_context(
-            open_video(self._source, self.request.limits, self.threads)
+            open_video(self._source, self.request.limits, self.threads, probe=self._probe)
         )
         return self
 
@@ -128,9 +134,15 @@ class ClipReader:
     ) -> None:
         self._files.__exit__(kind, error, traceback)
 
+    @property
+    def is_probed(self) -> bool:
+        """Whether all is known of the stream that decoding its first pictures tells."""
+        return self._probe or self.video.demuxer not in DESCRIBED
+
     def opened(self) -> AbstractContextManager[OpenVideo]:
         """Return the file opened once more."""
-        return open_video(self._source, self.request.limits, self.threads, self.video.choice)
+        limits, choice = self.request.limits, self.video.choice
+        return open_video(self._source, limits, self.threads, choice, probe=self._probe)
 
     def rewound(self) -> OpenVideo:
         """Return the file at its first packet, with a decoder that has decoded nothing."""
@@ -138,6 +150,28 @@ class ClipReader:
             self._is_unread = False
             return self.video
         return self._files.enter_context(self.opened())
+
+    def in_shares(
+        self,
+        video: OpenVideo,
+        items: Sequence[Item],
+        decode: Callable[[OpenVideo, Sequence[Item]], Result],
+    ) -> list[Result]:
+        """Divide `items` among the threads, in order: the first share is decoded in `video`, each
+        other one in a file of its own, all by decoders of one thread.
+        """
+        size = max(-(-len(items) // self.threads), 1)
+        shares = [items[i : i + size] for i in range(0, len(items), size)]
+
+        def decode_share(share: Sequence[Item]) -> Result:
+            with nullcontext(video) if share is shares[0] else self.opened() as own:
+                own.context.thread_count = 1
+                return decode(own, share)
+
+        if len(shares) == 1:
+            return [decode_share(shares[0])]
+        with ThreadPoolExecutor(len(shares)) as pool:
+            return list(pool.map(decode_share, shares))
 
     @cached_property
     def listing(self) -> tuple[OpenVideo, PacketList]:
@@ -150,10 +184,9 @@ class ClipReader:
     def work(self, pictures: int) -> Work:
         """Describe the work of decoding so many pictures of this clip."""
         context = self.video.context
-        depths = [c.bits for c in context.format.components] if context.format else []
         return Work(
             codec=context.name,
-            depth=max(depths, default=0),
+            depth=self.video.depth,
             pixels=max(context.width, 0) * max(context.height, 0),
             pictures=pictures,
         )

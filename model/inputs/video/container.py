@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -26,10 +26,23 @@ import av.video.stream
 from av.stream import Discard
 
 from model.inputs.clip import VideoWarning
-from model.inputs.errors import TooLarge, Undecodable, Unreadable
+from model.inputs.errors import (
+    Encrypted,
+    NoVideoStream,
+    TooLarge,
+    Undecodable,
+    Unreadable,
+    UnsupportedCodec,
+)
 from model.inputs.limits import VideoLimits
 from model.inputs.video.container_sniffer import sniff_demuxer
-from model.inputs.video.mov_boxes import check_not_a_picture, explain_failure, is_cut_off
+from model.inputs.video.encryption import is_encrypted
+from model.inputs.video.file_end import End, end_of
+from model.inputs.video.mov_boxes import (
+    check_not_a_picture,
+    explain_failure,
+    is_sequence_beside_picture,
+)
 from model.inputs.video.source import FileView, SharedFile
 from model.inputs.video.streams import (
     DECODERS,
@@ -51,6 +64,11 @@ OPENING_ERRORS = (*LIBRARY_ERRORS, ValueError, LookupError)
 
 # A camera that is switched on late: sound alone for so long (microseconds).
 PROBING = {"flv": {"analyzeduration": str(1800 * 1_000_000)}}
+# Containers that describe their streams fully: what is missing is read off the first pictures'
+# headers, without decoding them.
+DESCRIBED = ("mov",)
+# Of these a file is encrypted that says so; of others one that cannot be decoded and looks like it.
+DECLARING_ENCRYPTION = ("matroska", "asf")
 # Broadcasts and their recordings have no pauses: a longer step is a programme that changed.
 LONGEST_PAUSE_S = {"mpegts": 10.0, "mpeg": 10.0}
 
@@ -74,13 +92,21 @@ class OpenVideo:
         return name
 
     @property
+    def depth(self) -> int:
+        """Bits of a sample, by the profile where the file does not tell before pictures decode."""
+        if self.context.format is not None:
+            return max(component.bits for component in self.context.format.components)
+        return 10 if "10" in (self.context.profile or "") else 8
+
+    @property
     def warnings(self) -> tuple[VideoWarning, ...]:
         """What the client is told of this file."""
-        cut_off = self.demuxer == "mov" and is_cut_off(self.source)
+        end = end_of(self.demuxer, self.source)
         return (
             *self.choice.warnings,
             *colour_warnings(self.context),
-            *((VideoWarning.CUT_OFF,) if cut_off else ()),
+            *((VideoWarning.CUT_OFF,) if end is End.CUT_OFF else ()),
+            *((VideoWarning.JOINED,) if end is End.JOINED else ()),
         )
 
     @property
@@ -106,10 +132,21 @@ def open_video(
     limits: VideoLimits,
     threads: int = 1,
     choice: Choice | None = None,
+    *,
+    probe: bool = False,
 ) -> Iterator[OpenVideo]:
-    """Open `source` and its film; `choice` is that of an earlier opening.
+    """Open `source` and its film.
 
-    Raises a VideoError; library errors inside the block become one too.
+    Args:
+        source: The file.
+        limits: How large the clip may be.
+        threads: Threads of the decoder.
+        choice: That of an earlier opening.
+        probe: Decode the first pictures where the container describes its streams, too: what the
+            codec's own headers leave open is learned from these alone.
+
+    Raises:
+        VideoError: The file cannot be used; library errors inside the block become one too.
     """
     shared = source if isinstance(source, SharedFile) else SharedFile(source)
     demuxer = sniff_demuxer(shared)
@@ -117,17 +154,21 @@ def open_video(
         check_not_a_picture(shared)
     try:
         if choice is None:
-            with _opened(shared, demuxer, limits) as container:
+            with _opened(shared, demuxer, limits, probe) as container:
                 candidates = films(container, limits)
                 if len(candidates) == 1:
                     choice = Choice((candidates[0].index,))
                     yield _prepared(shared, demuxer, container, choice, limits, threads)
                     return
-                choice = _choose(container, demuxer, candidates, limits)
-        with _opened(shared, demuxer, limits) as container:
+                choice = _choose(container, shared, demuxer, candidates, limits)
+        with _opened(shared, demuxer, limits, probe) as container:
             yield _prepared(shared, demuxer, container, choice, limits, threads)
     except LIBRARY_ERRORS as error:
         raise Undecodable from error
+    except (Undecodable, NoVideoStream, UnsupportedCodec) as error:
+        if is_encrypted(demuxer, shared):
+            raise Encrypted from error
+        raise
 
 
 def packets_of(video: OpenVideo) -> Iterator[Any]:
@@ -138,7 +179,7 @@ def packets_of(video: OpenVideo) -> Iterator[Any]:
     """
     yield from _packets(video.container, [video.stream])
     for number in video.choice.streams[1:]:
-        with _opened(video.source, video.demuxer, video.limits) as container:
+        with _opened(video.source, video.demuxer, video.limits, probe=False) as container:
             stream = container.streams[number]
             _discard_others(container, [stream])
             yield from _packets(container, [stream])
@@ -156,13 +197,13 @@ def _packets(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
             continue
 
 
-def _opened(file: SharedFile, demuxer: str, limits: VideoLimits) -> Any:
+def _opened(file: SharedFile, demuxer: str, limits: VideoLimits, probe: bool) -> Any:
     try:
         return av.open(
             FileView(file),
             mode="r",
             format=demuxer,
-            options=_open_options(demuxer, limits),
+            options=_open_options(demuxer, limits, probe),
             metadata_errors="replace",
             buffer_size=READ_BYTES,
         )
@@ -173,11 +214,20 @@ def _opened(file: SharedFile, demuxer: str, limits: VideoLimits) -> Any:
         raise Unreadable from error
 
 
-def _choose(container: Any, demuxer: str, candidates: Sequence[Any], limits: VideoLimits) -> Choice:
+def _choose(
+    container: Any,
+    file: SharedFile,
+    demuxer: str,
+    candidates: Sequence[Any],
+    limits: VideoLimits,
+) -> Choice:
     _discard_others(container, candidates)
-    return choose(
+    choice = choose(
         container, demuxer, candidates, lambda streams: _packets(container, streams), limits
     )
+    if demuxer == "mov" and is_sequence_beside_picture(file):
+        return replace(choice, warnings=())  # what is left out is a still of the same
+    return choice
 
 
 def check_picture(width: int, height: int, limits: VideoLimits) -> None:
@@ -188,7 +238,8 @@ def check_picture(width: int, height: int, limits: VideoLimits) -> None:
         )
 
 
-def _open_options(demuxer: str, limits: VideoLimits) -> dict[str, str]:
+def _open_options(demuxer: str, limits: VideoLimits, probe: bool) -> dict[str, str]:
+    undecoded = {} if probe or demuxer not in DESCRIBED else {"skip_frame": "all"}
     return {
         "protocol_whitelist": "",
         "format_whitelist": demuxer,
@@ -197,7 +248,9 @@ def _open_options(demuxer: str, limits: VideoLimits) -> dict[str, str]:
         # One more than allowed, so that the surplus stream can be named.
         "max_streams": str(limits.max_streams + 1),
         "threads": "1",
-    } | PROBING.get(demuxer, {})
+        **undecoded,
+        **PROBING.get(demuxer, {}),
+    }
 
 
 def _prepared(
@@ -211,6 +264,8 @@ def _prepared(
     streams = [container.streams[i] for i in choice.streams]
     stream, context = streams[0], streams[0].codec_context
     check_codec(stream, container)
+    if demuxer in DECLARING_ENCRYPTION and is_encrypted(demuxer, file):
+        raise Encrypted
     check_picture(context.width, context.height, limits)
     _discard_others(container, streams)
     context.options = {"max_pixels": str(limits.max_pixels)}

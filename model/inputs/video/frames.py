@@ -71,12 +71,14 @@ def decode_all(
     """Decode everything, passing over what cannot be decoded.
 
     Returns the time in ticks of every frame in the order shown, and what `take` makes of the
-    frames with these `numbers`.
+    frames with these `numbers`. Raises NotAsPlanned where the threads of a decoder meet damage.
     """
     ticks: list[int | None] = []
     taken: dict[int, Taken] = {}
     for frame in _decode_leniently(video.context, coded):
         check_picture(frame.width, frame.height, limits)
+        if frame.is_corrupt and video.context.thread_count > 1:
+            raise NotAsPlanned
         number = len(ticks)
         if number >= limits.max_frames:
             raise TooManyFrames(max_frames=limits.max_frames)
@@ -93,5 +95,6 @@ def _decode_leniently(context: Any, coded: Iterable[Any]) -> Iterator[Any]:
             yield from context.decode(packet)
         except MemoryError:  # FFmpeg's is one, too: another picture would be shown in its place
             raise
-        except av.FFmpegError:
-            continue
+        except av.FFmpegError as error:
+            if context.thread_count > 1:
+                raise NotAsPlanned from error

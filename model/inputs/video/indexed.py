@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -160,8 +158,8 @@ class Decoded:
 def decode_indexed(
     clip: ClipReader, video: OpenVideo, index: Index, segments: Sequence[Segment]
 ) -> Decoded:
-    """Decode one frame of each segment; the clip's threads share the groups, the first of them in
-    `video`, the others in files of their own.
+    """Decode one frame of each segment; the clip's threads share the groups. These are short:
+    starting and draining the threads of a decoder for each would cost more.
 
     Raises NotAsPlanned where a group is not what the index promised.
     """
@@ -170,24 +168,14 @@ def decode_indexed(
     groups: dict[int, list[Segment]] = {0: [], last: []}
     for segment in sorted(set(narrowed)):
         groups.setdefault(bisect_right(index.groups, segment.first) - 1, []).append(segment)
-    order = sorted(groups)
-    share = -(-len(order) // clip.threads)
-    shares = [order[i : i + share] for i in range(0, len(order), share)]
 
-    def decode(part: list[int]) -> GroupReader:
-        with nullcontext(video) if part is shares[0] else clip.opened() as own:
-            # Groups are short: starting and draining decoder threads for each would cost more.
-            own.context.thread_count = 1
-            reader = GroupReader(own, index, clip.taker(own))
-            for group in part:
-                reader.decode(group, groups[group])
-            return reader
+    def decode(own: OpenVideo, share: Sequence[int]) -> GroupReader:
+        reader = GroupReader(own, index, clip.taker(own))
+        for group in share:
+            reader.decode(group, groups[group])
+        return reader
 
-    if len(shares) == 1:
-        readers = [decode(shares[0])]
-    else:
-        with ThreadPoolExecutor(len(shares)) as pool:
-            readers = list(pool.map(decode, shares))
+    readers = clip.in_shares(video, sorted(groups), decode)
     chosen = {s: n for reader in readers for s, n in reader.chosen.items()}
     taken = {n: frame for reader in readers for n, frame in reader.taken.items()}
     ticks = {n: tick for reader in readers for n, tick in reader.ticks.items()}

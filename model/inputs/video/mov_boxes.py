@@ -47,9 +47,20 @@ def explain_failure(file: SharedFile, limits: VideoLimits) -> VideoError | None:
 
 
 def is_cut_off(file: SharedFile) -> bool:
-    """Return whether a file ends within its first box of pictures: a transfer broke off."""
-    contents = (end for kind, _, end in _boxes(file, 0, file.size) if kind == "mdat")
-    return next(contents, 0) > file.size
+    """Return whether a file ends within a box of pictures or a fragment: a transfer broke off."""
+    return any(
+        kind in ("mdat", "moof") and end > file.size for kind, _, end in _boxes(file, 0, file.size)
+    )
+
+
+def has_second_movie(file: SharedFile) -> bool:
+    """Return whether a second index follows: of another file that was joined to this one."""
+    return sum(kind == "moov" for kind, _, _ in _boxes(file, 0, file.size)) > 1
+
+
+def is_sequence_beside_picture(file: SharedFile) -> bool:
+    """Return whether a file has items and an index: an animation beside a still of it."""
+    return {"meta", "moov"} <= {kind for kind, _, _ in _boxes(file, 0, file.size)}
 
 
 def _kinds(file: SharedFile) -> set[str]:

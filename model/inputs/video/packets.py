@@ -23,6 +23,9 @@ WITHOUT_TIMES = ("avi",)
 # rate, so a loss leaves a hole in the times.
 BROADCAST = ("mpegts", "mpeg")
 
+# More of such a file without one packet of the film, in bytes and as a share, is something else.
+HOLE_BYTES, HOLE_SHARE = 4 << 20, 1 / 8
+
 # Side data of a packet that later packets are decoded with.
 CHANGES = ("param_change", "palette")
 
@@ -42,6 +45,7 @@ class PacketList:
     reorder_depth: int = 0
     guessed_times: bool = False
     even_times: bool = False
+    has_hole: bool = False
 
     @classmethod
     def empty(cls, video: OpenVideo) -> PacketList:
@@ -63,6 +67,7 @@ def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
     classify = _classifier(video)
     check_bytes = bytes_check(video)
     room = KEEP_BYTES
+    position = largest_hole = 0
     for packet in packets_of(video):
         if len(packets.pts) >= limits.max_frames:
             raise TooManyFrames(max_frames=limits.max_frames)
@@ -72,11 +77,17 @@ def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
         packets.discarded.append(packet.is_discard)
         packets.roles.append(classify(packet, packet.is_keyframe))
         packets.last_duration = packet.duration or packets.last_duration
+        if packet.pos is not None:
+            largest_hole = max(largest_hole, packet.pos - position)
+            position = packet.pos
         if packets.kept is not None:
             packets.kept.append(packet)
             room -= packet.size
             if room < 0:
                 packets.kept = None
+    if video.demuxer in BROADCAST:
+        largest_hole = max(largest_hole, video.source.size - position)
+        packets.has_hole = largest_hole > max(HOLE_BYTES, HOLE_SHARE * video.source.size)
     return packets
 
 

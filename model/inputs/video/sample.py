@@ -7,14 +7,15 @@ sampled frames are decoded. Anything else is decoded whole. All three give the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
-from model.inputs.clip import VideoInfo
+from model.inputs.clip import VideoInfo, VideoWarning
 from model.inputs.errors import NoPackets, NoPicture, VideoError
 from model.inputs.sampling import FrameRule, Indices
+from model.inputs.video.bitstream import inspector_for
 from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Request, Sampled, Taken
 from model.inputs.video.container import OpenVideo, packets_of
 from model.inputs.video.frames import decode_all, decode_runs
@@ -27,6 +28,8 @@ from model.inputs.video.timeline import check_duration, select_range
 
 # A plan that leaves out less than this share is not worth its one blind spot (see planner).
 WORTH_PLANNING = 0.9
+# In stretches of fewer pictures the threads of a decoder have no time to work side by side.
+LONG_RUN = 8
 
 Plan = Literal["auto", "full"]
 Strategy = Callable[[ClipReader], Sampled]
@@ -46,12 +49,20 @@ def sample_frames(source: BinaryIO, request: Request, threads: int, plan: Plan) 
     return sampled
 
 
-def _sample(file: SharedFile, request: Request, threads: int, plan: Plan) -> Sampled:
-    with ClipReader(file, request, threads) as reader:
-        for strategy in (sample_indexed, sample_planned) if plan == "auto" else ():
+def _sample(
+    file: SharedFile, request: Request, threads: int, plan: Plan, probe: bool = False
+) -> Sampled:
+    planned = (sample_indexed, sample_planned) if plan == "auto" else ()
+    with ClipReader(file, request, threads, probe) as reader:
+        # A plan proves itself, so it may be made of what the headers tell.
+        is_probed = reader.is_probed
+        for strategy in (*planned, sample_all) if is_probed else planned:
             with suppress(NotAsPlanned):
                 return strategy(reader)
-        return sample_all(reader)
+    if not is_probed:
+        return _sample(file, request, threads, plan, probe=True)
+    # Of damaged pictures the threads of a decoder lose others than one thread does.
+    return _sample(file, request, 1, "full", probe=True)
 
 
 def sample_indexed(reader: ClipReader) -> Sampled:
@@ -77,6 +88,9 @@ def sample_planned(reader: ClipReader) -> Sampled:
     """Sample by a list of packets that tells what each of them shows. A plan that would decode
     nearly everything is none: then everything is as good, and sure.
     """
+    context = reader.video.context
+    if inspector_for(context.name, context.extradata) is None:
+        raise NotAsPlanned
     video, packets = reader.listing
     request = reader.request
     order = schedule(packets)
@@ -96,21 +110,40 @@ def sample_planned(reader: ClipReader) -> Sampled:
     pictures = pictures_of(stretches)
     if pictures > WORTH_PLANNING * len(packets):
         raise NotAsPlanned
-    if packets.kept is not None:
-        coded = packets_from_memory(packets, stretches)
-    elif can_jump_back(video):
-        coded = packets_from_file(video, packets, stretches, position=None)
-    else:
+    if packets.kept is None and not can_jump_back(video):
         video = reader.rewound()
-        coded = packets_from_file(video, packets, stretches)
-    taken = decode_runs(video, packets, stretches, coded, reader.taker(video))
+    taken = _decoded(reader, video, packets, stretches)
     frames = [taken[order.order[i]] for i in picks]
     return _sampled_of(reader, times, picks, frames, rule, pictures)
+
+
+def _decoded(
+    reader: ClipReader, video: OpenVideo, packets: PacketList, stretches: Sequence[Run]
+) -> dict[int, Taken]:
+    """Decode all stretches, long ones by the threads of one decoder, others shared out."""
+
+    def decode(own: OpenVideo, share: Sequence[Run]) -> dict[int, Taken]:
+        coded = _coded(own, packets, share)
+        return decode_runs(own, packets, share, coded, reader.taker(own))
+
+    if max(len(run.packets) for run in stretches) >= LONG_RUN:
+        return decode(video, stretches)
+    parts = reader.in_shares(video, stretches, decode)
+    return {number: frame for part in parts for number, frame in part.items()}
+
+
+def _coded(video: OpenVideo, packets: PacketList, stretches: Sequence[Run]) -> Iterator[Any]:
+    if packets.kept is not None:
+        return packets_from_memory(packets, stretches)
+    position = None if can_jump_back(video) else 0
+    return packets_from_file(video, packets, stretches, position)
 
 
 def sample_all(reader: ClipReader) -> Sampled:
     """Decode the whole file. The frame count is known only afterwards, so the frames that the
     packet count calls for are kept on the way; a second pass is needed only where it was wrong.
+
+    Raises NotAsPlanned where threads meet damage.
     """
     video, packets = reader.listing
     request = reader.request
@@ -163,13 +196,14 @@ class Facts:
     """What is known of a clip once it is read.
 
     `counts` are the frames of the clip and those in the requested range, `last_time` is in seconds,
-    `last_duration` in ticks.
+    `last_duration` in ticks; `has_hole` where a large part of the file holds nothing of the clip.
     """
 
     counts: tuple[int, int]
     last_time: float
     last_duration: int
     rule: FrameRule
+    has_hole: bool = False
 
 
 def _sampled_of(
@@ -184,7 +218,7 @@ def _sampled_of(
     inside = len(select_range(times, request.start, request.end))
     picked = [times[i] for i in picks]
     _, packets = reader.listing
-    facts = Facts((len(times), inside), times[-1], packets.last_duration, rule)
+    facts = Facts((len(times), inside), times[-1], packets.last_duration, rule, packets.has_hole)
     return _sampled(reader, frames, picked, facts, pictures)
 
 
@@ -206,6 +240,6 @@ def _sampled(
         frames=inside,
         frame_rule=facts.rule,
         frame_times_s=tuple(times),
-        warnings=video.warnings,
+        warnings=video.warnings + ((VideoWarning.HOLE,) if facts.has_hole else ()),
     )
     return Sampled(frames, info, reader.work(pictures))

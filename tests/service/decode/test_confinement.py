@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,6 @@ REFUSED = {
     "lease": "EPERM",
     "lock": "EPERM",
     "duplicate": "EPERM",
-    "thread": "RuntimeError",
     "more": "ValueError",
 }
 
@@ -54,6 +54,17 @@ def test_what_is_refused(with_pool: WithPool, order: Order) -> None:
         for what, answer in REFUSED.items():
             assert (await told(pool, order(f"attempt {what}"))).startswith(answer), what
         assert not pool.stats.ended
+
+    with_pool(scenario)
+
+
+def test_threads_can_be_started_and_processes_cannot(with_pool: WithPool, order: Order) -> None:
+    """A decoder uses the cores that no other clip does."""
+
+    async def scenario(pool: DecodePool) -> None:
+        assert await told(pool, order("attempt thread")) == "succeeded"
+        assert await told(pool, order("attempt fork")) == "EPERM"
+        assert await told(pool, order("attempt process as a thread")) == "EPERM"
 
     with_pool(scenario)
 
@@ -99,6 +110,7 @@ def test_landlock_holds_by_itself(
     async def scenario(pool: DecodePool) -> None:
         assert pool.sandbox["seccomp"].startswith("no")
         assert pool.sandbox["landlock"] == "yes"
+        assert resource.prlimit(pool.pids[0], resource.RLIMIT_NPROC) == (0, 0)
         assert await told(pool, order("attempt open")) == "EACCES"
         assert await told(pool, order("attempt create")) == "EACCES"
         assert await told(pool, order("attempt list")) == "EACCES"

@@ -182,8 +182,9 @@ def test_limits_that_the_kernel_holds(with_pool: WithPool, order: Order) -> None
             for name in ("AS", "DATA", "NOFILE", "NPROC", "FSIZE", "CORE", "CPU")
         }
         assert limits["NOFILE"] == (16, 16)
-        assert limits["NPROC"] == limits["FSIZE"] == limits["CORE"] == (0, 0)
-        assert limits["DATA"][1] < limits["AS"][1] < 1024 * MIB
+        assert limits["NPROC"] == (4096, 4096)
+        assert limits["FSIZE"] == limits["CORE"] == (0, 0)
+        assert limits["DATA"][1] < limits["AS"][1] < 1536 * MIB
         assert limits["CPU"][0] < 700
         assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
 
