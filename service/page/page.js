@@ -11,6 +11,7 @@ const LARGEST_LIST = 4 << 20;
 const $ = (id) => document.getElementById(id);
 let guarded = false; // whether the server asks for a key
 let drawing = new AbortController();
+let asked = null; // the last question of this page, while its answer stands there
 
 function say(text, isError = false) {
   $("message").textContent = text;
@@ -66,6 +67,7 @@ async function suggestLabels() {
 // An answer is that of the clip and labels above it: it goes before another is asked for.
 function clear() {
   drawing.abort();
+  asked = null;
   $("answer").hidden = true;
   say("");
 }
@@ -121,8 +123,51 @@ function show(entry) {
   $("frames").replaceChildren(...video.frame_times_s.map((time, i) => frame(time, i, entry.frames[i])));
   $("curl").textContent = asCurl(name, labels, guarded);
   $("python").textContent = asPython(name, labels, guarded);
+  $("why").hidden = !asked;
+  explain(answer.explanation);
   $("answer").hidden = false;
   say(answer.warnings.join("; "));
+}
+
+// Under each frame: how much the best logit falls without it. What speaks against it is negative.
+function explain(found) {
+  $("because").hidden = !found;
+  if (!found) return;
+  for (const [i, { change }] of found.frames.entries()) {
+    const row = $("frames").children[i];
+    row.append(make("output", `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)}`));
+  }
+  const { label, score } = found.reversed;
+  $("because").textContent =
+    `Under each frame: how much the logit of “${found.label}” falls without it. ` +
+    `Backwards the answer is “${label}”, ${(100 * score).toFixed(1)} %.`;
+}
+
+async function askWhy() {
+  const { entry, file } = asked;
+  $("why").disabled = true;
+  try {
+    const response = await post(entry.labels, file, { explain: "frames" });
+    const answer = await response.json();
+    if (asked?.entry !== entry) return; // another question since
+    if (response.ok) {
+      entry.answer.explanation = answer.explanation;
+      explain(answer.explanation);
+      $("why").hidden = true;
+    } else say(answer.detail, true);
+  } catch {
+    say("The server cannot be reached.", true);
+  } finally {
+    $("why").disabled = false;
+  }
+}
+
+function post(labels, file, fields = {}) {
+  const form = new FormData();
+  form.append("labels", JSON.stringify(labels));
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  form.append("video", file, "clip");
+  return fetch("classify", { method: "POST", body: form, headers: headers() });
 }
 
 async function drawFilm(entry, file) {
@@ -169,19 +214,17 @@ async function classify(event) {
     say("Choose a clip first.", true);
     return;
   }
-  const form = new FormData();
   const labels = $("labels").value.split("\n").map((line) => line.trim()).filter(Boolean);
-  form.append("labels", JSON.stringify(labels));
-  form.append("video", file, "clip");
   $("go").disabled = true;
   say("Looking …");
   try {
-    const response = await fetch("classify", { method: "POST", body: form, headers: headers() });
+    const response = await post(labels, file);
     const answer = await response.json();
     if (response.status === 401) askForKey();
     if (response.ok) {
       answer.predictions = answer.predictions.slice(0, SHOWN);
       const entry = { asked: Date.now(), name: file.name, labels, answer, frames: [] };
+      asked = { entry, file };
       show(entry);
       keep(entry);
       listEarlier();
@@ -195,6 +238,7 @@ async function classify(event) {
 }
 
 $("form").addEventListener("submit", classify);
+$("why").addEventListener("click", askWhy);
 $("key").addEventListener("change", describeModel);
 $("video").addEventListener("change", () => {
   if ($("video").files[0]) preview($("video").files[0]);

@@ -182,6 +182,29 @@ def test_the_frames_that_were_looked_at_are_shown(
         assert abs(shade - GREY * 8 * float(caption.removesuffix(" s"))) < GREY / 2
 
 
+def test_the_page_says_what_the_answer_rests_on(page: Page, server: RunningServer) -> None:
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.locator("#video").set_input_files(ROOT / "docs" / "clip.mp4")
+    page.get_by_label("Labels").fill("a red circle moving left\na red circle moving right")
+    page.locator("#go").click()
+    expect(page.locator("#results li")).to_have_count(2)
+    expect(page.locator("#because")).to_be_hidden()
+    page.locator("#why").click()
+    expect(page.locator("#because")).to_contain_text(
+        "Backwards the answer is “a red circle moving r"
+    )
+    changes = page.locator("#frames output").all_inner_texts()
+    answer = server.classify(
+        (ROOT / "docs" / "clip.mp4").read_bytes(),
+        labels=["a red circle moving left", "a red circle moving right"],
+        explain="frames",
+    ).json()
+    assert [float(text.replace("−", "-")) for text in changes] == pytest.approx(
+        [frame["change"] for frame in answer["explanation"]["frames"]], abs=0.006
+    )
+    expect(page.locator("#why")).to_be_hidden()
+
+
 def test_the_times_are_shown_where_the_browser_cannot_play_the_clip(
     page: Page, server: RunningServer, tmp_path: Path
 ) -> None:
