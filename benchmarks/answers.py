@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import open_bundle
+from model.command_line import Parser
 from model.data.shapes import Subject, plain_label
 from model.data.shapes.dataset import ShapeClip, ShapesOptions, make_clip
 from model.data.shapes.drawing import draw_frames
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.answers")
+    parser = Parser(prog="python -m benchmarks.answers", description=__doc__)
     parser.add_argument("--bundle", type=Path, default=DEMO_BUNDLE, help="default: the demo")
     parser.add_argument("--clips", type=int, default=300, help="of each kind (300)")
     parser.add_argument("--seed", type=int, default=77)
