@@ -165,8 +165,18 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         None, description="file of hashed API keys; without one nobody is asked for a key"
     )
+    share_between_keys: bool = Field(
+        False,
+        description="keys find what was computed for others: clips by video_id, label vectors; and "
+        "so may learn what they asked",
+    )
     rate_limit: str | None = Field(
         None, description="requests to classify of one key or address, such as 60/minute"
+    )
+    cost_limit: str | None = Field(
+        None,
+        description="seconds of work for one key or address, of decode processes and threads, such "
+        "as 60/minute",
     )
     cors_origins: Names = Field(
         (), description="origins whose pages may ask, with commas between; default: none"
@@ -220,7 +230,12 @@ class Settings(BaseSettings):
             sandbox=self.sandbox,
         )
 
-    @field_validator("rate_limit")
+    @property
+    def keeps_clients_apart(self) -> bool:
+        """Whether what is kept for one client is found by no other."""
+        return self.api_keys_file is not None and not self.share_between_keys
+
+    @field_validator("rate_limit", "cost_limit")
     @classmethod
     def _check_rate(cls, value: str | None) -> str | None:
         if value is not None:

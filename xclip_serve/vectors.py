@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inputs import VideoInfo
+from model.inputs import VideoFacts
 from service.contract.embeddings import Embeddings
 from xclip_serve.errors import ClassifyError
 from xclip_serve.question import Options, Question, question
@@ -34,7 +34,7 @@ class ClipVector:
 
     vector: NDArray[np.float32]
     video_id: str
-    video: VideoInfo
+    video: VideoFacts
     bundle: str
 
 

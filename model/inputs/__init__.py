@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.inputs.clip import Clip, VideoInfo, VideoWarning
+    from model.inputs.clip import Clip, VideoFacts, VideoInfo, VideoWarning
     from model.inputs.errors import (
         NotAVideo,
         RangeError,
@@ -52,6 +52,7 @@ __all__ = [
     "Undecodable",
     "UnsupportedFormat",
     "VideoError",
+    "VideoFacts",
     "VideoInfo",
     "VideoLimits",
     "VideoWarning",
@@ -71,7 +72,7 @@ __all__ = [
 
 _HOMES = {
     "video.allocation": ("limit_libav_allocations",),
-    "clip": ("Clip", "VideoInfo", "VideoWarning"),
+    "clip": ("Clip", "VideoFacts", "VideoInfo", "VideoWarning"),
     "video.decode": ("decode_clip", "decode_uncropped"),
     "errors": (
         *("NotAVideo", "RangeError", "TooLarge", "TooShort"),

@@ -58,11 +58,10 @@ class VideoWarning(StrEnum):
     )
 
 
-class VideoInfo(BaseModel):
-    """Facts of a clip as it was read; one type from the decoder to the answer.
+class VideoFacts(BaseModel):
+    """Facts of a clip, as an answer has them.
 
-    Every field is bounded and nothing is converted, so JSON from a confined process or a shared
-    cache can be validated as it is.
+    Every field is bounded and nothing is converted.
 
     Attributes:
         duration_s: Seconds from the first frame to the end of the last one; None if unknown.
@@ -73,10 +72,9 @@ class VideoInfo(BaseModel):
         frames: Number of frames in the requested range, from which the sampled ones were chosen.
         frame_rule: Which frame of each segment was taken.
         frame_times_s: Seconds of each sampled frame after the first of the clip, view by view.
-        warnings: What of the file was left out or is doubtful.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     duration_s: Seconds | None
     fps: Seconds | None
@@ -86,6 +84,19 @@ class VideoInfo(BaseModel):
     frames: Annotated[int, Field(gt=0, le=2**31)]
     frame_rule: Annotated[FrameRule, Field(strict=False)] = FrameRule.EXACT
     frame_times_s: tuple[Seconds, ...]
+
+
+class VideoInfo(VideoFacts):
+    """Facts of a clip as it was read, from the decoder to the engine.
+
+    No field is unknown: JSON from a confined process or a shared cache can be validated as it is.
+
+    Attributes:
+        warnings: What of the file was left out or is doubtful; an answer has it among its own.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
     warnings: Annotated[tuple[VideoWarning, ...], Field(max_length=16)] = ()
 
 

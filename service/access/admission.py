@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Iterator
 
+from service.access.receiving import Receiving
 from service.contract.errors import ApiError
 from service.sharing.shares import Full, Shares
 
 SMOOTHING = 0.1  # weight of the newest request in the running mean
 LONGEST_RETRY_S = 60
 STUCK_AFTER_S = 10.0  # all places taken, and none of them given back
+GIVES_WAY_AFTER_S = 2.0  # until then nobody can tell how fast a body comes
 
 
 class Admission:
@@ -20,7 +22,8 @@ class Admission:
 
     A request has a place among the uploads until its body is in, then one among those that are
     being answered: slow senders never take a place from work that could be done. Each client has
-    its share of both (`service.sharing`).
+    its share of both (`service.sharing`), and where all uploads are taken the slowest gives way to
+    a client who has none.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Admission:
         self.deadline_s = deadline_s
         self.draining = False
         self._uploads = Shares(max_uploads, max_uploads_per_client)
+        self._receiving: set[Receiving] = set()
         self._work = Shares(max_in_flight)
         self._seconds_each = 0.0  # from one answer to the next while there is work
         self._last_end = 0.0
@@ -63,18 +67,41 @@ class Admission:
         return max(self._uploads.stuck_s, self._work.stuck_s) > STUCK_AFTER_S
 
     @contextlib.contextmanager
-    def upload(self, client: str) -> Iterator[None]:
+    def upload(self, client: str) -> Iterator[Receiving]:
         """Hold a place for this client to send a body; refused, too, where none could answer it."""
         if self.draining:
             raise ApiError("draining", "the server is stopping; ask again", retry_after_s=1)
         self._check_queue(client)
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(self._uploads.hold(client))
-            except Full as full:
-                whose = f"{full.held} uploads of yours" if full.own else f"{self.uploading} uploads"
-                raise self._refusal(f"{whose} are under way") from None
-            yield
+        self._make_room_for(client)
+        try:
+            self._uploads.take(client)
+        except Full as full:
+            whose = f"{full.held} uploads of yours" if full.own else f"{self.uploading} uploads"
+            raise self._refusal(f"{whose} are under way") from None
+        receiving = Receiving(client)
+        self._receiving.add(receiving)
+        try:
+            yield receiving
+        finally:
+            if not receiving.gave_way:
+                self._end(receiving)
+
+    def _make_room_for(self, client: str) -> None:
+        """Where all places are taken, have the slowest body give way to a client who has none.
+
+        Those of clients who send several go first.
+        """
+        if self.uploading < self._uploads.total or self._uploads.held_by(client):
+            return
+        known = [r for r in self._receiving if r.still_comes and r.age_s >= GIVES_WAY_AFTER_S]
+        if known:
+            slowest = min(known, key=lambda r: (self._uploads.held_by(r.client) == 1, r.pace))
+            slowest.give_way()
+            self._end(slowest)
+
+    def _end(self, receiving: Receiving) -> None:
+        self._receiving.discard(receiving)
+        self._uploads.give_back(receiving.client)
 
     @contextlib.contextmanager
     def work(self, client: str) -> Iterator[None]:

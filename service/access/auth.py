@@ -11,9 +11,11 @@ from service.access.client import client_of
 from service.access.origin import check_host, check_origin
 from service.contract.errors import ApiError
 from service.settings import Settings
+from service.sharing.costs import Charge, free
 
 if TYPE_CHECKING:
     from service.access.api_keys import KeyFile
+    from service.access.budget import Budget
     from service.access.rate_limits import RateLimiter
     from service.contract.rate import Rate
 
@@ -34,12 +36,14 @@ class Access:
         self._keys: KeyFile | None = None
         self._rate: Rate | None = None
         self._rates: RateLimiter | None = None
-        if settings.api_keys_file or settings.rate_limit:
+        self._budget: Budget | None = None
+        if settings.api_keys_file or settings.rate_limit or settings.cost_limit:
             self._open(settings)
 
     def _open(self, settings: Settings) -> None:
         """Load keys and rates, only where there are some."""
         from service.access.api_keys import KeyFile
+        from service.access.budget import Budget
         from service.access.rate_limits import RateLimiter
         from service.contract.rate import parse_rate
 
@@ -47,6 +51,8 @@ class Access:
         self._rate = parse_rate(settings.rate_limit) if settings.rate_limit else None
         url = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._rates = RateLimiter(url, settings.redis_timeout_s)
+        if settings.cost_limit:
+            self._budget = Budget(parse_rate(settings.cost_limit), self._rates)
 
     @property
     def asks_for_key(self) -> bool:
@@ -58,13 +64,22 @@ class Access:
         """Whether the key file could not be read again when it changed."""
         return self._keys is not None and self._keys.stale
 
+    @property
+    def charge(self) -> Charge:
+        """What is told, from any thread, whose work has taken how many seconds."""
+        return free if self._budget is None else self._budget.costs.charge
+
     def start(self) -> None:
         """Begin to count requests, on the event loop."""
         if self._rates is not None:
             self._rates.start()
+        if self._budget is not None:
+            self._budget.start()
 
     async def stop(self) -> None:
         """Stop counting requests."""
+        if self._budget is not None:
+            await self._budget.stop()
         if self._rates is not None:
             await self._rates.stop()
 
@@ -80,10 +95,21 @@ class Access:
         """Identify the client of a request to classify, and count the request.
 
         Raises:
-            ApiError: As `identify`; `foreign_origin`; `rate_limited` when it is one too many.
+            ApiError: As `identify`; `foreign_origin`; `rate_limited` when it is one too many, or
+                those before have cost too much.
+        """
+        check_origin(request.headers, self._origins)
+        return await self.count(request)
+
+    async def count(self, request: Request) -> str:
+        """Identify the client of any request that costs something, and count the request.
+
+        Raises:
+            ApiError: As `identify`; `rate_limited`.
         """
         client, rate = self._who(request)
-        check_origin(request.headers, self._origins)
+        if self._budget is not None:
+            await self._budget.check(client)
         if rate is not None and self._rates is not None:
             await self._rates.count(rate, client)
         return client

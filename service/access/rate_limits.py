@@ -1,4 +1,4 @@
-"""Count how often each client asks: in Redis for all servers together, or here for this one.
+"""Count what each client asks or costs: in Redis for all servers together, or here for this one.
 
 The library `limits` counts, with a sliding window. A Redis that is away costs precision, never
 an answer: until it is back each server counts for itself.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import limits
 import structlog
 from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter as Limiter
 
 from service.cache.redis.circuit_breaker import CircuitBreaker
@@ -23,6 +25,9 @@ from service.contract.rate import Rate
 
 PREFIX = "xclip-rate"
 PROBE_TIMEOUT_S = 1.0
+WITHOUT_BOUND = 1 << 50  # to count what has been used up already, however much it is
+
+Result = TypeVar("Result")
 
 
 class RateLimiter:
@@ -68,31 +73,43 @@ class RateLimiter:
             ApiError: `rate_limited`, where a part of the rate is used up.
         """
         for part in rate.parts:
-            limiter, let_in = await self._hit(part, client)
-            if not let_in:
-                raise ApiError(
-                    "rate_limited",
-                    f"the limit of {part} is reached; ask again later",
-                    retry_after_s=await self._wait_s(limiter, part, client),
-                )
+            if not await self._asked(Limiter.hit, part, client):
+                raise await self._refusal(part, client, f"the limit of {part} is reached")
 
-    async def _hit(self, part: limits.RateLimitItem, client: str) -> tuple[Limiter, bool]:
-        """Count in Redis where it can be asked, else here; say where, and whether there is room."""
+    async def check(self, rate: Rate, client: str, what: str) -> None:
+        """Refuse a client who has used up a part of a rate, without counting anything.
+
+        Raises:
+            ApiError: `rate_limited`; its detail begins with `what`.
+        """
+        for part in rate.parts:
+            if not await self._asked(Limiter.test, part, client):
+                raise await self._refusal(part, client, what)
+
+    async def charge(self, rate: Rate, client: str, amount: int) -> None:
+        """Count what a client has used up already, also where that is more than there was.
+
+        What is over counts in the next window, too, by the part of this one that it still overlaps.
+        """
+        for part in rate.parts:
+            await self._asked(_add, part, client, amount)
+
+    async def _asked(
+        self, ask: Callable[..., Coroutine[Any, Any, Result]], *what: object
+    ) -> Result:
+        """Ask the limiter of Redis where that can be asked, else the one here."""
         if self._shared is not None and self._circuit is not None and self.shared:
             try:
-                return self._shared, await within(self._timeout_s, self._shared.hit(part, client))
+                return await within(self._timeout_s, ask(self._shared, *what))
             except Exception as error:  # whatever a broken Redis brings about
                 self._circuit.trip(error_kind(error))
-        return self._own, await self._own.hit(part, client)
+        return await ask(self._own, *what)
 
-    async def _wait_s(self, limiter: Limiter, part: limits.RateLimitItem, client: str) -> int:
-        """Return the seconds until there is room again; a whole window where nobody can tell."""
-        try:
-            window = await within(self._timeout_s, limiter.get_window_stats(part, client))
-            wait_s = window.reset_time - time.time()
-        except Exception:  # as above
-            wait_s = part.get_expiry()
-        return max(1, math.ceil(wait_s))
+    async def _refusal(self, part: limits.RateLimitItem, client: str, why: str) -> ApiError:
+        wait_s = await self._asked(_wait_s, part, client)
+        return ApiError(
+            "rate_limited", f"{why}; ask again later", retry_after_s=max(1, math.ceil(wait_s))
+        )
 
     async def _probe(self) -> str | None:
         """Ask Redis, on a fresh connection; return what is wrong."""
@@ -102,6 +119,43 @@ class RateLimiter:
         except Exception as error:  # as above
             return error_kind(error)
         return None if alive else "connection"
+
+
+async def _add(limiter: Limiter, part: limits.RateLimitItem, client: str, amount: int) -> None:
+    key, window_s = part.key_for(client), part.get_expiry()
+    await _windows(limiter).acquire_sliding_window_entry(key, WITHOUT_BOUND, window_s, amount)
+
+
+async def _wait_s(limiter: Limiter, part: limits.RateLimitItem, client: str) -> float:
+    key, window_s = part.key_for(client), part.get_expiry()
+    before, before_s, now, now_s = await _windows(limiter).get_sliding_window(key, window_s)
+    return until_room_s(part.amount, window_s, before, before_s, now, now_s - window_s)
+
+
+def until_room_s(
+    amount: int, window_s: float, before: int, before_s: float, now: int, now_s: float
+) -> float:
+    """Return the seconds until a sliding window has room for one more, if nothing is added to it.
+
+    The library's own figure is when anything at all is forgotten: too soon for who is far over.
+
+    Args:
+        amount: What a window may hold.
+        window_s: Length of a window.
+        before: What was counted in the last window …
+        before_s: … and for how long a part of that still counts.
+        now: What was counted in the present window …
+        now_s: … and how long it goes on.
+    """
+    room = amount - now
+    if room > 0:
+        return max(0.0, before_s - room * window_s / before) if before else 0.0
+    return now_s + window_s * (1 - amount / now)
+
+
+def _windows(limiter: Limiter) -> SlidingWindowCounterSupport:
+    assert isinstance(limiter.storage, SlidingWindowCounterSupport)
+    return limiter.storage
 
 
 def _tell(up: bool, reason: str) -> None:

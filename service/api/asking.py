@@ -74,11 +74,13 @@ async def ask(
     client = await server.access.admit(request)
     check_address(request.query_params, limits)
     with contextlib.ExitStack() as stack:
-        with server.admission.upload(client):
-            body = await read_body(request.stream(), request.headers, limits)
+        with server.admission.upload(client) as receiving:
+            stream = receiving.counted(request.stream())
+            body = await receiving.read(read_body(stream, request.headers, limits))
             stack.callback(body.close)
             deadline = time.monotonic() + server.settings.request_timeout_s
             asked = await _parsed(request, server, partial(parse, body), client, deadline)
+            body.forget_texts()  # they are there once more, cleaned
             clip = asked.clip
             if isinstance(clip, LinkedClip):
                 assert server.fetcher is not None  # or the address would have been refused

@@ -48,6 +48,10 @@ class Form:
     fields: dict[str, list[str]] = field(default_factory=dict)
     upload: Upload | None = None
 
+    def forget_texts(self) -> None:
+        """Drop the texts, which may be megabytes."""
+        self.fields.clear()
+
     def close(self) -> None:
         """Drop the file."""
         if self.upload is not None:

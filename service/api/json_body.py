@@ -36,6 +36,10 @@ class JsonBody:
     text: bytes
     upload: Upload | None = None
 
+    def forget_texts(self) -> None:
+        """Drop the text, which may be megabytes."""
+        self.text = b""
+
     def close(self) -> None:
         """Drop the clip."""
         if self.upload is not None:

@@ -245,6 +245,8 @@ class MultipartReader:
         for name, charset, text in self._texts:
             decoded = _decoded(name, charset or self._charset, text)
             self.form.fields.setdefault(name, []).append(decoded)
+        self._texts.clear()  # they may be megabytes
+        self._part = _Part()
 
     def _no_boundary(self) -> ApiError:
         why = "the body does not begin with the boundary that its Content-Type names"

@@ -104,9 +104,12 @@ def make_routes(server: ServiceState) -> APIRouter:
         status_code=204,
         responses=problem_responses(["bad_field"]),
     )
-    async def delete_video(video_id: Annotated[str, Path(pattern=f"^{VIDEO_ID.pattern}$")]) -> None:
+    async def delete_video(
+        request: Request, video_id: Annotated[str, Path(pattern=f"^{VIDEO_ID.pattern}$")]
+    ) -> None:
         """What was kept of a clip is gone then: here, and in the Redis that servers share."""
-        await server.engine.forget(video_id)
+        client = await server.access.identify(request)
+        await server.engine.forget(video_id, client)
 
     @open_router.get(
         "/healthz", operation_id="getHealth", tags=[TAG.HEALTH], summary="The process lives"
@@ -163,8 +166,9 @@ def make_routes(server: ServiceState) -> APIRouter:
         responses={
             200: {"headers": {"ETag": {"description": "of the list", "schema": TEXT}}},
             304: {"description": "The list is still the one that If-None-Match names"},
-            **problem_responses(["unknown_label_set", "bad_field"]),
+            **problem_responses(["rate_limited", "unknown_label_set", "bad_field"]),
         },
+        dependencies=[Depends(server.access.count)],
     )
     async def label_list(name: str, request: Request) -> Response:
         """The labels of a list, in class order."""

@@ -10,13 +10,14 @@ import json
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from cachetools import TTLCache
-
 from export.runtime import Features
 from model.inputs import VideoInfo
+from service.cache.spaces import ONE_SPACE, Spaces
 from service.contract.request import Sampling
+from service.sharing.owned_cache import OwnedCache
 
-BYTES_BESIDE_FEATURES = 1024  # facts, times and bookkeeping of one clip, generously
+BYTES_BESIDE_FEATURES = 3072  # facts and bookkeeping of one clip, generously
+BYTES_PER_TIME = 40  # of one frame: a number of Python, and its place in a tuple
 
 
 @dataclass(frozen=True)
@@ -34,60 +35,72 @@ class EncodedClip:
     @property
     def nbytes(self) -> int:
         """Memory of the clip."""
-        return BYTES_BESIDE_FEATURES + sum(array.nbytes for array in self.features.values())
+        beside = BYTES_BESIDE_FEATURES + BYTES_PER_TIME * len(self.info.frame_times_s)
+        return beside + sum(array.nbytes for array in self.features.values())
 
 
 class FeatureStore(Protocol):
     """Clips that several servers share. It may forget; it never raises or blocks long."""
 
-    async def get(self, video_id: str) -> EncodedClip | None:
-        """Return the stored clip, None where there is none."""
+    async def get(self, video_id: str, space: str) -> EncodedClip | None:
+        """Return the clip that is stored in a space, None where there is none."""
 
-    async def put(self, video_id: str, clip: EncodedClip) -> None:
-        """Store a clip."""
+    async def put(self, video_id: str, clip: EncodedClip, space: str) -> None:
+        """Store a clip in a space."""
 
-    async def forget(self, video_id: str) -> bool:
-        """Drop a clip; tell whether it is certain that it is gone."""
+    async def forget(self, video_id: str, space: str) -> bool:
+        """Drop a clip of a space; tell whether it is certain that it is gone."""
 
 
 class FeatureCache:
-    """Bounded in bytes and age; what was used longest ago goes first."""
+    """Bounded in bytes and age; where it is full, the client who holds most gives way.
 
-    def __init__(self, max_bytes: int, ttl_s: float, store: FeatureStore | None = None) -> None:
-        self._store = store
-        self._clips: TTLCache[str, EncodedClip] = TTLCache(
-            max_bytes, ttl_s, getsizeof=lambda clip: clip.nbytes
+    Where `spaces` are private nobody finds the clip of another, though he knows its id.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        ttl_s: float,
+        store: FeatureStore | None = None,
+        spaces: Spaces = ONE_SPACE,
+    ) -> None:
+        self._store, self.spaces = store, spaces
+        self._clips: OwnedCache[tuple[str, str], EncodedClip] = OwnedCache(
+            max_bytes, lambda _, clip: clip.nbytes, ttl_s
         )
 
-    async def get(self, video_id: str) -> EncodedClip | None:
-        """Return the clip, if it is still held here or in the store."""
-        clip = self._clips.get(video_id)
+    async def get(self, video_id: str, client: str = "") -> EncodedClip | None:
+        """Return the clip, if it is still held for this client, here or in the store."""
+        space = self.spaces.of(client)
+        clip = self._clips.get((space, video_id))
         if clip is None and self._store is not None:
-            clip = await self._store.get(video_id)
+            clip = await self._store.get(video_id, space)
             if clip is not None:
-                self._hold(video_id, clip)
+                self._hold(video_id, clip, client)
         return clip
 
-    async def put(self, video_id: str, clip: EncodedClip) -> None:
-        """Hold a clip; one that is larger than the whole cache is not held."""
-        self._hold(video_id, clip)
+    async def put(self, video_id: str, clip: EncodedClip, client: str = "") -> None:
+        """Hold a clip of a client; one that is larger than the whole cache is not held."""
+        self._hold(video_id, clip, client)
         if self._store is not None:
-            await self._store.put(video_id, clip)
+            await self._store.put(video_id, clip, self.spaces.of(client))
 
-    async def forget(self, video_id: str) -> bool:
-        """Drop a clip, here and in the store; tell whether it is certain that it is gone."""
-        self._clips.pop(video_id, None)
-        return self._store is None or await self._store.forget(video_id)
+    async def forget(self, video_id: str, client: str = "") -> bool:
+        """Drop what this client finds, here and in the store; tell whether it is certainly gone."""
+        space = self.spaces.of(client)
+        self._clips.drop((space, video_id))
+        return self._store is None or await self._store.forget(video_id, space)
 
     @property
     def nbytes(self) -> int:
         """Memory in use."""
-        return int(self._clips.currsize)
+        return self._clips.nbytes
 
-    def _hold(self, video_id: str, clip: EncodedClip) -> None:
-        if clip.nbytes <= self._clips.maxsize:
-            # As plain arrays: fresh from a GPU, features hold memory there, too.
-            self._clips[video_id] = replace(clip, features=dict(clip.features))
+    def _hold(self, video_id: str, clip: EncodedClip, client: str) -> None:
+        # As plain arrays: fresh from a GPU, features hold memory there, too.
+        plain = replace(clip, features=dict(clip.features))
+        self._clips.put(client, (self.spaces.of(client), video_id), plain)
 
 
 def video_id(content_sha256: str, sampling: Sampling, network: str) -> str:

@@ -7,32 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from service.cache.single_flight import SingleFlight
+from service.cache.spaces import ONE_SPACE, SHARED, Spaces
+from service.sharing.owned_cache import OwnedCache
 
 Vector = NDArray[np.float32]
 PART = 512  # texts computed before they are shared and the store is asked again
 STACKED_IN_THREAD_FROM = 1000  # prompts; about a millisecond
+BYTES_BESIDE_VECTOR = 1200  # array header, key and bookkeeping of a kept label
 
 # Texts, and the client who wants them.
 EncodeTexts = Callable[[Sequence[str], str], Awaitable[NDArray[np.float32]]]
+_Key = tuple[str, str]  # space and prompt
 
 
 class LabelStore(Protocol):
     """Vectors that several servers share. It may forget; it never raises or blocks long."""
 
-    async def get_many(self, prompts: Sequence[str]) -> list[Vector | None]:
-        """Return the stored vectors, None where there is none."""
+    async def get_many(self, prompts: Sequence[str], space: str) -> list[Vector | None]:
+        """Return the vectors that are stored in a space, None where there is none."""
 
-    async def put_many(self, vectors: dict[str, Vector]) -> None:
-        """Store vectors by prompt."""
+    async def put_many(self, vectors: Mapping[str, Vector], space: str) -> None:
+        """Store vectors in a space, by prompt."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,24 @@ class LabelVectors:
 
 
 class LabelCache:
-    """Answers for prompts; what several requests miss at once is computed once."""
+    """Answers for prompts; what several requests miss at once is computed once.
+
+    Where it is full, the client who holds most gives way. Where `spaces` are private, nobody can
+    tell by it what another has asked.
+    """
 
     def __init__(
         self,
         encode: EncodeTexts,
-        entries: int,
+        max_bytes: int,
         store: LabelStore | None = None,
         check: Callable[[Sequence[str]], None] = lambda _: None,
+        spaces: Spaces = ONE_SPACE,
     ) -> None:
         self._encode, self._store, self._check = encode, store, check
-        self._known: LRUCache[str, Vector] = LRUCache(entries)
-        self._flights: SingleFlight[str, Vector] = SingleFlight()
+        self._spaces = spaces
+        self._known: OwnedCache[_Key, Vector] = OwnedCache(max_bytes, _bytes_of)
+        self._flights: SingleFlight[_Key, Vector] = SingleFlight()
         self._order = random.Random()  # noqa: S311 (no secret; another order in each process)
 
     def __len__(self) -> int:
@@ -72,7 +82,7 @@ class LabelCache:
         for number, part in enumerate(_parts(unique)):
             if number:
                 await asyncio.sleep(0)  # others go on: there may be ten thousand
-            vectors |= await self._held(part)
+            vectors |= await self._held(part, client)
         misses = [prompt for prompt in unique if prompt not in vectors]
         self._check(misses)
         vectors |= await self._encoded(misses, client)
@@ -82,16 +92,29 @@ class LabelCache:
             means = await asyncio.to_thread(_means, prompts, vectors, each)
         return LabelVectors(means, len(unique) - len(misses), len(misses))
 
-    async def _held(self, prompts: Sequence[str], *, ask_store: bool = True) -> dict[str, Vector]:
+    async def _held(
+        self, prompts: Sequence[str], client: str, *, ask_store: bool = True
+    ) -> dict[str, Vector]:
         """Return the vectors that are known here, or that other servers have computed."""
-        vectors = {p: self._known[p] for p in prompts if p in self._known}
+        space = self._spaces.of(client)
+        vectors: dict[str, Vector] = {}
+        for prompt in prompts:
+            for of_whom in dict.fromkeys((space, SHARED)):
+                vector = self._known.get((of_whom, prompt))
+                if vector is not None:
+                    vectors[prompt] = vector
         missing = [p for p in prompts if p not in vectors]
         if self._store is None or not missing or not ask_store:
             return vectors
-        stored = await self._store.get_many(missing)
+        stored = await self._store.get_many(missing, space)
         new = {p: v for p, v in zip(missing, stored, strict=True) if v is not None}
-        self._known.update(new)
+        self._keep(new, client)
         return vectors | new
+
+    def _keep(self, vectors: Mapping[str, Vector], client: str) -> None:
+        space = self._spaces.of(client)
+        for prompt, vector in vectors.items():
+            self._known.put(client, (space, prompt), vector)
 
     async def _encoded(self, prompts: Sequence[str], client: str) -> dict[str, Vector]:
         """Compute vectors a part at a time: what is done stays known if the rest is given up.
@@ -100,26 +123,33 @@ class LabelCache:
         known, so that requests and servers which were given the same new list share the work.
         """
 
-        def start(prompts: list[str]) -> asyncio.Task[Mapping[str, Vector]]:
-            return asyncio.create_task(self._encode_and_keep(prompts, client))
+        def start(keys: list[_Key]) -> asyncio.Task[Mapping[_Key, Vector]]:
+            return asyncio.create_task(self._encode_and_keep(keys, client))
 
+        space = self._spaces.of(client)
         vectors: dict[str, Vector] = {}
         parts = _parts(prompts)
         self._order.shuffle(parts)
         for number, part in enumerate(parts):
-            known = await self._held(part, ask_store=number > 0)
-            rest = [prompt for prompt in part if prompt not in known]
-            vectors |= known | await self._flights.run(rest, start)
+            vectors |= await self._held(part, client, ask_store=number > 0)
+            rest = [(space, prompt) for prompt in part if prompt not in vectors]
+            computed = await self._flights.run(rest, start, client)
+            vectors |= {prompt: vector for (_, prompt), vector in computed.items()}
         return vectors
 
-    async def _encode_and_keep(self, prompts: list[str], client: str) -> Mapping[str, Vector]:
+    async def _encode_and_keep(self, keys: list[_Key], client: str) -> Mapping[_Key, Vector]:
+        prompts = [prompt for _, prompt in keys]
         encoded = await self._encode(prompts, client)
         # copies: a kept row would keep the whole array that it was computed in
         vectors = {p: vector.copy() for p, vector in zip(prompts, encoded, strict=True)}
-        self._known.update(vectors)
+        self._keep(vectors, client)
         if self._store is not None:
-            await self._store.put_many(vectors)
-        return vectors
+            await self._store.put_many(vectors, self._spaces.of(client))
+        return {key: vectors[key[1]] for key in keys}
+
+
+def _bytes_of(key: _Key, vector: Vector) -> int:
+    return BYTES_BESIDE_VECTOR + sys.getsizeof(key[1]) + vector.nbytes
 
 
 def _parts(prompts: Sequence[str]) -> list[Sequence[str]]:

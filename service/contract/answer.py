@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from model.inputs import VideoInfo
+from model.inputs import VideoFacts
 from service.contract.errors import ErrorCode
 
 # What was not asked for is not in the answer.
@@ -111,7 +111,7 @@ class Classification(_Answer):
     model: ModelName
     video_id: str
     predictions: tuple[Prediction, ...]
-    video: VideoInfo
+    video: VideoFacts
     timing_ms: Timing
     cache: CacheUse
     shortlist: Shortlist | None = None
@@ -132,7 +132,7 @@ class StoredVideo(_Answer):
 
     model: ModelName
     video_id: str
-    video: VideoInfo
+    video: VideoFacts
     timing_ms: Timing
     cache: VideoCacheUse
     warnings: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.inputs import VideoInfo
+from model.inputs import VideoFacts
 
 _OF_CLIPS = Field(exclude_if=lambda value: value is None)
 
@@ -62,5 +62,5 @@ class Embeddings(_Answer):
     bundle: str
     usage: TokenUse
     video_id: Annotated[str | None, _OF_CLIPS] = None
-    video: Annotated[VideoInfo | None, _OF_CLIPS] = None
+    video: Annotated[VideoFacts | None, _OF_CLIPS] = None
     warnings: Annotated[tuple[str, ...] | None, _OF_CLIPS] = None

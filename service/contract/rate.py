@@ -19,6 +19,10 @@ class Rate:
     def __str__(self) -> str:
         return " and ".join(map(str, self.parts))
 
+    def in_milliseconds(self) -> Rate:
+        """Return this rate of seconds as one of milliseconds, counted apart from any other."""
+        return Rate(tuple(type(p)(1000 * p.amount, p.multiples, "COST") for p in self.parts))
+
 
 def parse_rate(text: str) -> Rate:
     """Read a rate such as 60/minute, 5 per 2 seconds, or 60/minute;2/second.

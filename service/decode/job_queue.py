@@ -10,6 +10,7 @@ from service.decode.errors import DecodeUnavailable
 from service.decode.process import WorkerProcess
 from service.decode.stats import PoolStats
 from service.decode.supervisor import Supervisor
+from service.sharing.costs import Charge, free
 from service.sharing.fair_queue import FairQueue
 
 STOPPED = "the decode workers are not running"
@@ -23,13 +24,22 @@ class JobQueue:
     client has more than half of the workers, one of somebody who has none.
     """
 
-    def __init__(self, supervisor: Supervisor, size: int, spares: int, stats: PoolStats) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        size: int,
+        spares: int,
+        stats: PoolStats,
+        charge: Charge = free,
+    ) -> None:
         self._supervisor = supervisor
         self._size = size
         self._spares = spares
         self._stats = stats
+        self._charge = charge
         self._waiting: FairQueue[asyncio.Future[WorkerProcess]] = FairQueue()
         self._client_of: dict[WorkerProcess, str] = {}
+        self._since: dict[WorkerProcess, float] = {}
         self._slow: set[WorkerProcess] = set()
         supervisor.on_change = self.dispatch
 
@@ -73,8 +83,9 @@ class JobQueue:
             raise
 
     def release(self, worker: WorkerProcess) -> None:
-        """End a job's use of its worker, dead or alive."""
-        del self._client_of[worker]
+        """End a job's use of its worker, dead or alive; its client is charged for all of it."""
+        seconds = time.monotonic() - self._since.pop(worker)
+        self._charge(self._client_of.pop(worker), seconds)
         self._slow.discard(worker)
         self._supervisor.give_back(worker)
         self.dispatch()
@@ -93,6 +104,7 @@ class JobQueue:
                 self._waiting.put(client, waiter, first=True)
                 break
             self._client_of[worker] = client
+            self._since[worker] = time.monotonic()
             waiter.set_result(worker)
         while not self._supervisor.alive and (taken := self._waiting.take()):
             if not taken[1].done():

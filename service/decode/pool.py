@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from model.inputs.clip import Clip
@@ -41,11 +42,13 @@ from service.decode.rates import LearnedRates
 from service.decode.stats import PoolStats
 from service.decode.supervisor import Supervisor
 from service.decode.syscalls import FilterUnavailable, compile_filter
+from service.sharing.costs import Charge, free
 
 log = logging.getLogger(__name__)
 
 # The sampled frames, stacked, put in order and made contiguous: that many copies at once.
 COPIES_OF_FRAMES = 3
+COPIED_IN_THREAD_FROM = 4 << 20  # bytes of frames; about a millisecond
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class DecodePool:
         limits: What a video may have; None takes the defaults.
         options: Limits of one job and the life of a worker; None takes the defaults.
         command: What starts a worker; for tests of workers that misbehave.
+        charge: Told how long each client has had a worker.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class DecodePool:
         options: PoolOptions | None = None,
         *,
         command: Sequence[str] = WORKER,
+        charge: Charge = free,
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -90,7 +95,7 @@ class DecodePool:
         self._limits = limits or VideoLimits()
         spares = self.options.spares
         self._supervisor = Supervisor(workers + spares, command, self.options, self.stats)
-        self._queue = JobQueue(self._supervisor, workers, spares, self.stats)
+        self._queue = JobQueue(self._supervisor, workers, spares, self.stats, charge)
         self._rates = LearnedRates()
         self._started = False
         # Why the last job could not be handed to a worker, where that was this system's fault.
@@ -275,7 +280,7 @@ class DecodePool:
                 if not answer.done():
                     worker.end(Ending.TIMEOUT)
                     return WorkerExit(Ending.TIMEOUT, 0)
-                return self._outcome(answer.result(), worker, task, memory)
+                return await self._outcome(answer.result(), worker, task, memory)
         finally:
             slow.cancel()
             self.stats.busy_s += time.monotonic() - began
@@ -315,13 +320,13 @@ class DecodePool:
         self.fault = fault
         return DecodeUnavailable(fault)
 
-    def _outcome(
+    async def _outcome(
         self, result: bytes | WorkerExit, worker: WorkerProcess, task: Task, memory: FrameMemory
     ) -> Clip | WorkerExit:
         if isinstance(result, WorkerExit):
             return result
         try:
-            clip = clip_from(result, task.job, memory, task.times)
+            clip = await _read_clip(result, task, memory)
         except BadAnswer as bad:
             worker.end(bad.ending)
             return WorkerExit(bad.ending, 0)
@@ -344,6 +349,18 @@ class DecodePool:
             self._queue.release(worker)
 
         answer.add_done_callback(release)
+
+
+async def _read_clip(answer: bytes, task: Task, memory: FrameMemory) -> Clip:
+    """Return the clip of an answer; copy many frames in a thread, where they hold up nobody."""
+    read = partial(clip_from, answer, task.job, memory, task.times)
+    if memory.size < COPIED_IN_THREAD_FROM:
+        return read()
+    copying = asyncio.ensure_future(asyncio.to_thread(read))
+    try:
+        return await asyncio.shield(copying)
+    finally:
+        await asyncio.wait({copying})  # also when nobody wants it any more: the memory is in use
 
 
 def _may_be_innocent(exited: WorkerExit, worker: WorkerProcess) -> bool:

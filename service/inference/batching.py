@@ -38,6 +38,7 @@ class Timed(Generic[Answer]):
 @dataclass(eq=False)
 class _Job(Generic[Work, Answer]):
     work: Work
+    client: str = ""
     answer: Future[Timed[Answer]] = field(default_factory=Future)
     asked: float = field(default_factory=time.perf_counter)
     claimed: bool = False
@@ -49,7 +50,8 @@ class Batcher(Generic[Work, Answer]):
 
     `run` answers a list of works, each with its own; `size` says how much such a list is: at most
     `limit`, unless one work alone is more. A batch that fails is run again in parts, so that one
-    bad work fails alone; after one that did not fit the device's memory the limit is lower.
+    bad work fails alone; after one that did not fit the device's memory the limit is lower. Each
+    client is charged for its part of a batch, by size.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Batcher(Generic[Work, Answer]):
 
         A caller who leaves takes along what has not begun.
         """
-        job = _Job[Work, Answer](work)
+        job = _Job[Work, Answer](work, client)
         self._waiting.append(job)
         # By the end of its own turn at the latest a job has been taken. A turn whose caller has
         # left is let run: it may serve others, and costs nothing when there are none.
@@ -113,9 +115,8 @@ class Batcher(Generic[Work, Answer]):
 
     def _run(self, jobs: list[_Job[Work, Answer]]) -> None:
         started = time.perf_counter()
-        works = [job.work for job in jobs]
         try:
-            answers = self._call(works)
+            answers = self._charged(jobs)
         except Exception as error:
             if len(jobs) == 1:
                 jobs[0].answer.set_exception(error)
@@ -127,6 +128,16 @@ class Batcher(Generic[Work, Answer]):
         ran = time.perf_counter() - started
         for job, answer in zip(jobs, answers, strict=True):
             job.answer.set_result(Timed(answer, started - job.asked, ran))
+
+    def _charged(self, jobs: list[_Job[Work, Answer]]) -> Sequence[Answer]:
+        began = time.perf_counter()
+        try:
+            return self._call([job.work for job in jobs])
+        finally:
+            seconds = time.perf_counter() - began
+            sizes = [self._size([job.work]) for job in jobs]
+            for job, size in zip(jobs, sizes, strict=True):
+                self._thread.charge(job.client, seconds * size / sum(sizes))
 
     def _parts(
         self, jobs: list[_Job[Work, Answer]], error: Exception

@@ -23,6 +23,7 @@ from service.inference.doubts import clip_doubts
 from service.inference.stage_timer import StageTimer
 
 CacheResult = Literal["hit", "miss"]
+_Key = tuple[str, str]  # space and id
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ClipPipeline:
         self, network: str, pool: DecodePool, batcher: VideoBatcher, cache: FeatureCache
     ) -> None:
         self._network, self._pool, self._batcher, self._cache = network, pool, batcher, cache
-        self._flights: SingleFlight[str, IdentifiedClip] = SingleFlight()
+        self._flights: SingleFlight[_Key, IdentifiedClip] = SingleFlight()
 
     async def encoded(
         self, clip: UploadedClip | KnownClip, timer: StageTimer, client: str = ""
@@ -53,21 +54,21 @@ class ClipPipeline:
             ApiError: `unknown_video_id`, or `not_ready` where no decode worker can be had.
         """
         if isinstance(clip, KnownClip):
-            return await self._known(clip.video_id)
+            return await self._known(clip.video_id, client)
         upload, sampling = clip.upload, clip.sampling
-        identity = video_id(upload.sha256, sampling, self._network)
+        key = self._key(upload, sampling, client)
 
-        def start(_: list[str]) -> asyncio.Task[Mapping[str, IdentifiedClip]]:
+        def start(_: list[_Key]) -> asyncio.Task[Mapping[_Key, IdentifiedClip]]:
             source = upload.duplicate()  # others may wait for this clip longer than its sender
             encode = self._encode(upload, source.fileno(), sampling, timer, client)
             task = asyncio.create_task(encode)
             task.add_done_callback(lambda _: source.close())
             return task
 
-        return (await self._flights.run([identity], start))[identity]
+        return (await self._flights.run([key], start, client))[key]
 
-    async def _known(self, identity: str) -> IdentifiedClip:
-        clip = await self._cache.get(identity)
+    async def _known(self, identity: str, client: str) -> IdentifiedClip:
+        clip = await self._cache.get(identity, client)
         if clip is None:
             raise ApiError(
                 "unknown_video_id", "this video_id is no longer held; upload the clip again"
@@ -76,19 +77,20 @@ class ClipPipeline:
 
     async def _encode(
         self, upload: Upload, source: int, sampling: Sampling, timer: StageTimer, client: str
-    ) -> Mapping[str, IdentifiedClip]:
-        asked = video_id(upload.sha256, sampling, self._network)
+    ) -> Mapping[_Key, IdentifiedClip]:
+        key = self._key(upload, sampling, client)
+        asked = key[1]
         exact = video_id(upload.sha256, replace(sampling, frame_rule="exact"), self._network)
         ids = [exact, asked] if sampling.frame_rule == "auto" else [asked]
-        for identity, known in zip(ids, await self._held(ids), strict=True):
+        for identity, known in zip(ids, await self._held(ids, client), strict=True):
             if known is not None:
-                return {asked: IdentifiedClip(identity, known, "hit")}
+                return {key: IdentifiedClip(identity, known, "hit")}
         decoded = await self._decode(source, sampling, timer, client)
         features = await self.encode(decoded.frames, timer, client)
         clip = EncodedClip(features, _info(decoded, sampling))
         identity = exact if decoded.info.frame_rule is FrameRule.EXACT else asked
-        await self._cache.put(identity, clip)
-        return {asked: IdentifiedClip(identity, clip, "miss")}
+        await self._cache.put(identity, clip, client)
+        return {key: IdentifiedClip(identity, clip, "miss")}
 
     async def frames(
         self, clip: UploadedClip, rule: FrameRule, timer: StageTimer, client: str = ""
@@ -126,8 +128,11 @@ class ClipPipeline:
                 "not_ready", "no decode worker can be had; ask again", retry_after_s=5
             ) from None
 
-    async def _held(self, ids: Sequence[str]) -> list[EncodedClip | None]:
-        return await asyncio.gather(*(self._cache.get(identity) for identity in ids))
+    def _key(self, upload: Upload, sampling: Sampling, client: str) -> _Key:
+        return self._cache.spaces.of(client), video_id(upload.sha256, sampling, self._network)
+
+    async def _held(self, ids: Sequence[str], client: str) -> list[EncodedClip | None]:
+        return await asyncio.gather(*(self._cache.get(identity, client) for identity in ids))
 
 
 def _info(clip: Clip, sampling: Sampling) -> VideoInfo:

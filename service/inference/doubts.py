@@ -38,6 +38,7 @@ def clip_doubts(clip: Clip) -> tuple[VideoWarning, ...]:
     doubts = []
     if clip.info.frames == 1:
         doubts.append(VideoWarning.ONE_FRAME)
-    if clip.frames.max() <= BLACK:
+    frames = clip.frames.reshape(-1, *clip.frames.shape[-3:])
+    if all(frame.max() <= BLACK for frame in frames):  # most end at the first
         doubts.append(VideoWarning.BLACK)
     return tuple(doubts)

@@ -22,6 +22,7 @@ from model.inputs import label_prompts
 from model.inputs.text.lengths import token_lengths
 from service.cache.clips import EncodedClip, FeatureCache, FeatureStore
 from service.cache.labels import LabelStore, LabelVectors
+from service.cache.spaces import Spaces
 from service.contract.answer import (
     CacheUse,
     Classification,
@@ -52,6 +53,7 @@ from service.inference.ranking import Ranking, rank
 from service.inference.shortlist import VIDEO
 from service.inference.stage_timer import StageTimer
 from service.settings import Settings
+from service.sharing.costs import Charge, free
 from service.sharing.fair_threads import FairThreads
 from service.telemetry.engine_telemetry import EngineTelemetry
 
@@ -106,12 +108,14 @@ class Engine:
         settings: Settings,
         telemetry: EngineTelemetry,
         stores: Stores = Stores(),
+        charge: Charge = free,
     ) -> None:
         manifest = bundle.manifest
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
-        self.thread = InferenceThread()
+        self.thread = InferenceThread(charge)
+        spaces = Spaces(settings.keeps_clients_apart)
         self.features = FeatureCache(
-            settings.video_cache_bytes, settings.video_cache_ttl_s, stores.clips
+            settings.video_cache_bytes, settings.video_cache_ttl_s, stores.clips, spaces
         )
         together = runtime.prefers_batches
         max_clips = settings.max_batch_clips or (GPU_BATCH if together else ALONE)
@@ -119,7 +123,7 @@ class Engine:
         self._clips = ClipPipeline(
             f"{bundle.hash} {runtime.precision}", pool, batcher, self.features
         )
-        self._beside = FairThreads(THREADS_BESIDE, "beside")
+        self._beside = FairThreads(THREADS_BESIDE, "beside", charge)
         self.labels = LabelScorer(
             bundle, runtime, settings, self.thread, self._beside, stores.labels
         )
@@ -257,13 +261,13 @@ class Engine:
             warnings=(*self.bundle.manifest.warnings, *encoded.clip.info.warnings),
         )
 
-    async def forget(self, video_id: str) -> None:
-        """Have nothing of a clip be held any more, here or in what servers share.
+    async def forget(self, video_id: str, client: str = "") -> None:
+        """Have nothing of a client's clip be held any more, here or in what servers share.
 
         Raises:
             ApiError: `not_ready`, where what servers share cannot be asked now.
         """
-        if not await self.features.forget(video_id):
+        if not await self.features.forget(video_id, client):
             raise ApiError(
                 "not_ready", "Redis may still hold the clip, and does not answer", retry_after_s=5
             )
@@ -296,6 +300,7 @@ class Engine:
     async def warm_up(self) -> None:
         """Run every graph once, which is the first probe, too; raises what is wrong."""
         await self._run_finite(self.runtime.warm_up)
+        await self.labels.measure()
 
     async def probe(self) -> None:
         """Run a real, tiny inference through thread and runtime; raises what is wrong."""

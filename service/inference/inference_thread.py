@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from service.sharing.costs import Charge, free
 from service.sharing.fair_threads import FairThreads
 
 Result = TypeVar("Result")
@@ -18,9 +19,11 @@ class InferenceThread:
     """Runs calls one after another. A call whose waiter has left is dropped unless it runs.
 
     `waiting` counts the calls that wait or run, `failing` those that failed since one went well.
+    `charge` is for whoever knows whose work a call does: it may be that of several clients.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, charge: Charge = free) -> None:
+        self.charge = charge
         self._thread = FairThreads(1, "inference")
         self._running_since: float | None = None
         self.waiting = 0

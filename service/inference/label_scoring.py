@@ -17,6 +17,7 @@ from export.runtime.contract import PAIRS_PER_RUN
 from model.inputs import label_prompts
 from service.cache.clips import EncodedClip
 from service.cache.labels import LabelCache, LabelStore, LabelVectors
+from service.cache.spaces import Spaces
 from service.contract.errors import ApiError
 from service.contract.request import Question
 from service.inference.inference_thread import InferenceThread
@@ -30,7 +31,6 @@ from service.sharing.fair_threads import FairThreads
 
 ALONE = 1  # the size of a batch that nothing else fits into
 PROMPTED_IN_THREAD_FROM = 1000  # prompts; about a millisecond
-BYTES_BESIDE_VECTOR = 400  # prompt, array header and bookkeeping of a kept label
 
 
 class LabelScorer:
@@ -57,7 +57,7 @@ class LabelScorer:
     ) -> None:
         manifest = bundle.manifest
         self._templates, self._beside = manifest.templates, beside
-        encoder = TextEncoder(
+        self._texts = encoder = TextEncoder(
             runtime,
             bundle.tokenizer(),
             manifest.inputs,
@@ -69,10 +69,19 @@ class LabelScorer:
         self._max_prompt_chars = settings.max_text_bytes
         together = PAIRS_PER_RUN if runtime.prefers_batches else ALONE
         self._scores = ScoreBatcher(thread, runtime, together)
-        entries = settings.label_cache_bytes // (4 * manifest.text_dim + BYTES_BESIDE_VECTOR)
-        self.known = LabelCache(encoder.encode, max(1, entries), store, encoder.check_time)
+        self.known = LabelCache(
+            encoder.encode,
+            settings.label_cache_bytes,
+            store,
+            encoder.check_time,
+            Spaces(settings.keeps_clients_apart),
+        )
         self._sets = {name: bundle.label_set(name) for name in manifest.labels}
         self._negatives: NegativeLabels | None = None  # once they are needed
+
+    async def measure(self) -> None:
+        """Learn what texts cost here, before anybody asks."""
+        await self._texts.measure()
 
     def label_set(self, name: str) -> LabelSet:
         """Return a stored list; ApiError `unknown_label_set` where there is none."""

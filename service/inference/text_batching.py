@@ -21,6 +21,8 @@ TOKENS_PER_RUN = 512
 GPU_TOKENS_PER_RUN = 4096
 IN_THREAD_FROM = 64  # texts; tokenizing more would hold up the event loop
 CHARS_PER_TOKEN = 4  # of English, rounded down
+# Of the run that is measured at the start: its part of a full one, and tokens of a text.
+MEASURED_PART, MEASURED_LENGTH = 4, 8
 
 
 class TextEncoder:
@@ -43,7 +45,8 @@ class TextEncoder:
         self._limit_s, self._beside = limit_s, beside
         self._tokens_per_run = GPU_TOKENS_PER_RUN if together else TOKENS_PER_RUN
         self._runs = Batcher(thread, self._run, _tokens, self._tokens_per_run if together else 1)
-        self._seconds_per_token = 0.0  # of the fastest run so far
+        self._seconds_per_token = 0.0  # of the fastest run of requests so far
+        self._at_start = 0.0  # a guess, until there was one
 
     def check_time(self, prompts: Sequence[str]) -> None:
         """Refuse what would take too long even on a machine with nothing else to do."""
@@ -51,7 +54,7 @@ class TextEncoder:
             tokens = len(prompts) * self._spec.context_length
         else:
             tokens = sum(2 + len(prompt) // CHARS_PER_TOKEN for prompt in prompts)
-        need_s = tokens * self._seconds_per_token
+        need_s = tokens * (self._seconds_per_token or self._at_start)
         if need_s > self._limit_s:
             raise ApiError(
                 "too_many_labels",
@@ -59,6 +62,19 @@ class TextEncoder:
                 f"request may take {self._limit_s:g} s; send them in several requests: what has "
                 "been computed is kept",
             )
+
+    async def measure(self) -> None:
+        """Learn from a small run what texts cost here at the least, before anybody has asked.
+
+        The figure is halved: a start has other work as well, and only what is hopeless is refused.
+        """
+        length = (
+            self._spec.context_length if self._spec.tokenizer.pad == "fixed" else MEASURED_LENGTH
+        )
+        rows = max(1, self._tokens_per_run // MEASURED_PART // length)
+        ids = np.ones((rows, length), np.int64)
+        runs = [await self._runs.submit(ids) for _ in range(2)]  # the first makes ready as well
+        self._at_start = min(run.ran_s for run in runs) / ids.size / 2
 
     async def encode(self, prompts: Sequence[str], client: str = "") -> NDArray[np.float32]:
         """Encode K texts: vectors (K,D). ApiError `label_too_long` names one that is too long."""

@@ -18,6 +18,7 @@ from service.lifecycle.decode_trial import try_decoding
 from service.lifecycle.detached import run_detached
 from service.lifecycle.warm_labels import read_warm_labels
 from service.settings import Settings
+from service.sharing.costs import Charge, free
 from service.telemetry.engine_telemetry import EngineTelemetry
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class EngineLoader:
     telemetry: EngineTelemetry
     cache: SharedCache | None = None
     given_runtime: Runtime | None = None
+    charge: Charge = free
 
     async def read_bundle(self) -> Bundle:
         """Open what the settings name now, by its manifest; its files are checked by `load`."""
@@ -120,7 +122,7 @@ class EngineLoader:
 
     def _make_engine(self, bundle: Bundle, runtime: Runtime, pool: DecodePool) -> Engine:
         stores = self._stores(bundle, runtime)
-        return Engine(bundle, runtime, pool, self.settings, self.telemetry, stores)
+        return Engine(bundle, runtime, pool, self.settings, self.telemetry, stores, self.charge)
 
     def _stores(self, bundle: Bundle, runtime: Runtime) -> Stores:
         """Make what is shared through Redis, loaded only where there is one."""
@@ -139,7 +141,7 @@ class EngineLoader:
     def _make_pool(self, inputs: InputSpec) -> DecodePool:
         s = self.settings
         workers = s.decode_workers or available_cpus()
-        return DecodePool(workers, inputs, s.video_limits, s.pool_options)
+        return DecodePool(workers, inputs, s.video_limits, s.pool_options, charge=self.charge)
 
 
 async def _close(making: asyncio.Task[Engine]) -> None:

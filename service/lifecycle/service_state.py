@@ -49,7 +49,7 @@ class ServiceState:
             settings.max_uploads_per_client,
         )
         self.access = Access(settings)
-        self.parsing = FairThreads(PARSING_THREADS, "parsing")
+        self.parsing = FairThreads(PARSING_THREADS, "parsing", self.access.charge)
         self.fetcher = _fetcher(settings)
         self.readiness = Readiness(settings.upload_dir)
         self.failure: str | None = None  # why loading failed, for the operator: it may name paths
@@ -59,7 +59,11 @@ class ServiceState:
         self.cache = _shared_cache(settings)
         self.tracing = open_tracing()
         self.loader = EngineLoader(
-            settings, EngineTelemetry(self.metrics, self.tracing), self.cache, runtime
+            settings,
+            EngineTelemetry(self.metrics, self.tracing),
+            self.cache,
+            runtime,
+            self.access.charge,
         )
         self._engine: Engine | None = None
         self._starting: asyncio.Task[None] | None = None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from service.sharing.costs import Charge, free
 from service.sharing.fair_queue import FairQueue
 
 Result = TypeVar("Result")
@@ -32,17 +34,18 @@ class _Call:
 class FairThreads:
     """Runs calls on `count` threads, those of each client in order and the clients in turn.
 
-    A call whose waiter has left is dropped unless it runs.
+    A call whose waiter has left is dropped unless it runs. `charge` is told what each has taken.
     """
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, count: int, name: str, charge: Charge = free) -> None:
+        self._charge = charge
         self._threads = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._waiting: FairQueue[_Call] = FairQueue()
         self._lock = threading.Lock()
 
     async def run(self, call: Callable[[], Result], client: str = "") -> Result:
         """Return what the call returns, once it has had its turn."""
-        made = _Call(self._in_context(call))
+        made = _Call(self._in_context(lambda: self._charged(call, client)))
         with self._lock:
             self._waiting.put(client, made)
         try:
@@ -64,6 +67,13 @@ class FairThreads:
     def _in_context(self, call: Callable[[], Result]) -> Callable[[], Result]:
         context = contextvars.copy_context()
         return lambda: context.run(call)
+
+    def _charged(self, call: Callable[[], Result], client: str) -> Result:
+        began = time.perf_counter()
+        try:
+            return call()
+        finally:
+            self._charge(client, time.perf_counter() - began)
 
     def _take_turn(self) -> None:
         if taken := self._next():

@@ -77,9 +77,8 @@ class Shares:
         if held >= self.share_of(client):
             raise Full(held, own=True)
 
-    @contextlib.contextmanager
-    def hold(self, client: str) -> Iterator[None]:
-        """Hold a place for the length of a block.
+    def take(self, client: str) -> None:
+        """Take a place until it is given back.
 
         Raises:
             Full: The client may not take one now.
@@ -87,10 +86,19 @@ class Shares:
         self.check(client)
         self._held[client] += 1
         self._changed = time.monotonic()
+
+    def give_back(self, client: str) -> None:
+        """Give back a place that was taken."""
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
+        self._changed = time.monotonic()
+
+    @contextlib.contextmanager
+    def hold(self, client: str) -> Iterator[None]:
+        """Hold a place for the length of a block; raises Full as `take`."""
+        self.take(client)
         try:
             yield
         finally:
-            self._held[client] -= 1
-            if not self._held[client]:
-                del self._held[client]
-            self._changed = time.monotonic()
+            self.give_back(client)

@@ -207,6 +207,13 @@ def test_too_many_requests_of_one_key_wait(key_file: Path, clip: bytes) -> None:
         assert server.client.get("/model", headers={"X-API-Key": BOB}).status_code == 200
 
 
+def test_a_stored_list_is_counted_too() -> None:
+    with running(fake_runtime(), rate_limit="2/hour") as server:
+        asked = [server.client.get("/labels/labels") for _ in range(3)]
+        assert [answer.status_code for answer in asked] == [200, 200, 429]
+        assert server.client.get("/labels").status_code == 200
+
+
 def test_without_keys_addresses_are_counted(clip: bytes) -> None:
     with running(fake_runtime(), rate_limit="1/hour") as server:
         told = {"X-Forwarded-For": "203.0.113.7"}  # from a proxy that is believed: loopback

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
 from service.access import admission as under_test
+from service.access import receiving
 from service.access.admission import LONGEST_RETRY_S, Admission
 from service.contract.errors import ApiError
 from service.sharing import shares
@@ -25,7 +29,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(under_test, "time", made)
-    monkeypatch.setattr(shares, "time", made)
+    for module in (shares, receiving):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
@@ -160,3 +165,94 @@ def test_a_draining_server_takes_nothing_new_and_finishes_what_it_has() -> None:
     assert refusal.value.code == "draining"
     with admission.work("somebody"):  # its upload was accepted before
         pass
+
+
+def sent_at(admission: Admission, client: str, sizes: Sequence[int]) -> Coroutine[Any, Any, int]:
+    """One upload that sends pieces of these sizes at once and then stays open."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for size in sizes:
+            yield bytes(size)
+        await asyncio.Event().wait()
+
+    async def upload() -> int:
+        with admission.upload(client) as body:
+            return await body.read(total(body.counted(pieces())))
+        raise AssertionError
+
+    return upload()
+
+
+async def total(stream: AsyncIterator[bytes]) -> int:
+    return sum([len(chunk) async for chunk in stream])
+
+
+async def gave_way(upload: asyncio.Task[int]) -> None:
+    with pytest.raises(ApiError, match="given way; send it again") as refusal:
+        await upload
+    assert refusal.value.code == "queue_full"
+    assert refusal.value.retry_after_s
+
+
+async def begun(*uploads: Coroutine[Any, Any, int]) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.create_task(upload) for upload in uploads]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return tasks
+
+
+def test_the_slowest_upload_gives_way_to_who_has_none(clock: Clock) -> None:
+    async def run() -> None:
+        admission = Admission(9, 4, 60)
+        tasks = await begun(
+            *(sent_at(admission, "one", [size, size]) for size in (100, 200)),
+            sent_at(admission, "other", [50]),
+            sent_at(admission, "third", [300]),
+        )
+        assert admission.uploading == 4
+        clock.now += under_test.GIVES_WAY_AFTER_S
+        # Of who sends several the slower one, though another's alone is slower still.
+        tasks += await begun(sent_at(admission, "stranger", [400]))
+        await gave_way(tasks[0])
+        assert admission.uploading == 4
+        # Who has one already gets no further one so.
+        with pytest.raises(ApiError, match="4 uploads are under way"), admission.upload("one"):
+            pass
+        # Among those who have one each, the slowest of all.
+        clock.now += under_test.GIVES_WAY_AFTER_S
+        tasks += await begun(sent_at(admission, "fifth", [500]))
+        await gave_way(tasks[2])
+        assert not any(tasks[index].done() for index in (1, 3, 4, 5))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert admission.in_flight == 0
+
+    asyncio.run(run())
+
+
+def test_an_upload_that_has_just_begun_does_not_give_way(clock: Clock) -> None:
+    async def run() -> None:
+        admission = Admission(9, 1, 60)
+        tasks = await begun(sent_at(admission, "one", [1]))
+        with pytest.raises(ApiError, match="1 uploads"), admission.upload("stranger"):
+            pass
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_body_that_is_in_does_not_give_way(clock: Clock) -> None:
+    async def run() -> None:
+        admission = Admission(9, 1, 60)
+        with admission.upload("one") as body:
+            assert await body.read(asyncio.sleep(0, 7)) == 7
+            clock.now += under_test.GIVES_WAY_AFTER_S
+            with pytest.raises(ApiError, match="1 uploads"), admission.upload("stranger"):
+                pass
+            with pytest.raises(TimeoutError):  # its own time-outs are what they were
+                await body.read(asyncio.wait_for(asyncio.Event().wait(), 0))
+        assert admission.in_flight == 0
+
+    asyncio.run(run())

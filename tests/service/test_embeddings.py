@@ -64,7 +64,9 @@ def test_texts_have_the_form_that_clients_of_openai_read(server: RunningServer) 
 
 def test_a_clip_has_the_vector_that_the_encoder_gave(server: RunningServer) -> None:
     answer = of_clip(server, normalize="false")
-    held = server.server.engine.features._clips[answer["video_id"]].features["video"]
+    held = server.server.engine.features._clips._entries[("", answer["video_id"])].value.features[
+        "video"
+    ]
     assert (vectors(answer) == held).all()
     assert answer["video"]["codec"] == "h264"
     unit = held[0] / np.linalg.norm(held[0])
@@ -78,7 +80,9 @@ def test_a_clip_has_the_vector_that_the_encoder_gave(server: RunningServer) -> N
 
 def test_several_views_have_one_vector(server: RunningServer) -> None:
     answer = of_clip(server, views="3")
-    held = server.server.engine.features._clips[answer["video_id"]].features["video"]
+    held = server.server.engine.features._clips._entries[("", answer["video_id"])].value.features[
+        "video"
+    ]
     assert len(held) == 3
     mean = (held / np.linalg.norm(held, axis=1, keepdims=True)).mean(axis=0)
     assert vectors(answer)[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)

@@ -225,7 +225,7 @@ def test_others_have_their_turns_while_known_labels_are_gathered() -> None:
         return np.zeros((len(prompts), 4), np.float32)
 
     async def scenario() -> None:
-        cache = LabelCache(encode, MANY)
+        cache = LabelCache(encode, 64 << 20)
         await cache.get(labels_of(MANY))
         assert await turns_of_others(cache.get(labels_of(MANY))) >= MANY // PART
 
@@ -278,7 +278,7 @@ def test_means_of_templates_are_those_of_one_by_one() -> None:
         return np.stack([vectors[p] for p in prompts])
 
     async def scenario() -> None:
-        cache = LabelCache(encode, 100)
+        cache = LabelCache(encode, 1 << 20)
         prompts = list(vectors) * 100  # enough to be put together in a thread
         found = await cache.get(prompts, each=4)
         few = await cache.get(list(vectors), each=4)

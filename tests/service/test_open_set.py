@@ -116,7 +116,7 @@ def test_without_calibration_it_is_one_softmax_over_labels_and_negatives(
     stored = engine.labels.label_set("labels")
     vectors = dict(zip(stored.labels, stored.vectors, strict=True))
     far = engine.labels._negatives.far_from(LABELS, np.stack([vectors[label] for label in LABELS]))
-    held = engine.features._clips[answer["video_id"]]
+    held = engine.features._clips._entries[("", answer["video_id"])].value
     negatives = engine.runtime.score(held.features, far[None]).astype(float)[0]
     logits = np.array([p["logit"] for p in answer["predictions"]])
     exponentials = np.exp(np.concatenate([logits, negatives]) - logits.max())

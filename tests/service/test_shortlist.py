@@ -57,7 +57,8 @@ def test_the_nearest_are_scored_as_ever_and_share_the_score(
     assert short["shortlist"] == {"compared": count, "scored": 20}
 
     engine = server.server.engine
-    (held,) = [held for held in engine.features._clips.values() if len(held.features[VIDEO]) == 1]
+    entries = [entry.value for entry in engine.features._clips._entries.values()]
+    (held,) = [held for held in entries if len(held.features[VIDEO]) == 1]
     stored = engine.labels.label_set("labels")
     near = np.argsort(-cosines(held.features[VIDEO], stored.vectors))[:20]
     given = {p["label"]: p for p in short["predictions"]}

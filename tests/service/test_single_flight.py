@@ -184,3 +184,77 @@ def test_whoever_comes_in_the_moment_of_somebody_elses_failure_begins_anew() -> 
             await first
 
     asyncio.run(run())
+
+
+def test_who_waits_for_another_client_computes_for_himself_after_a_while() -> None:
+    async def run() -> None:
+        flight: Flight = SingleFlight(patience_s=0)
+        slow, own = Work(), Work()
+        first = asyncio.create_task(flight.run(["a", "b"], slow.start, "alice"))
+        await settle()
+        second = asyncio.create_task(flight.run(["b"], own.start, "bob"))
+        while not own.started:
+            await asyncio.sleep(0)
+        third = asyncio.create_task(flight.run(["b"], own.start, "bob"))  # joins his own
+        await settle()
+        own.result.set_result(7)
+        assert await second == await third == {"b": 7}
+        assert not first.done()
+        slow.result.set_result(8)
+        assert await first == {"a": 8, "b": 8}
+        assert (slow.started, own.started) == ([["a", "b"]], [["b"]])
+        assert not flight._flights
+
+    asyncio.run(run())
+
+
+def test_whichever_is_done_first_is_the_answer_and_the_other_is_given_up() -> None:
+    async def run() -> None:
+        flight: Flight = SingleFlight(patience_s=0)
+        first_work, own = Work(), Work()
+        first = asyncio.create_task(flight.run(["a"], first_work.start, "alice"))
+        await settle()
+        second = asyncio.create_task(flight.run(["a"], own.start, "bob"))
+        while not own.started:
+            await asyncio.sleep(0)
+        first_work.result.set_result(7)
+        assert await first == await second == {"a": 7}
+        await settle()
+        assert own.cancelled == 1
+        assert not flight._flights
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("patience_s", [0, 3600])
+def test_who_waits_does_not_fall_with_the_other(patience_s: float) -> None:
+    """Another client's task was cancelled, or failed for what was his alone."""
+
+    async def run() -> None:
+        flight: Flight = SingleFlight(patience_s)
+        bad, good = Work(), Work()
+        first = asyncio.create_task(flight.run(["a", "b"], bad.start, "alice"))
+        await settle()
+        second = asyncio.create_task(flight.run(["b"], good.start, "bob"))
+        await settle()
+        flight._flights["a"].task.cancel()
+        good.result.set_result(7)
+        assert await second == {"b": 7}
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_one_clients_requests_wait_for_each_other_however_long() -> None:
+    async def run() -> None:
+        flight: Flight = SingleFlight(patience_s=0)
+        work = Work()
+        waiters = [asyncio.create_task(flight.run(["a"], work.start, "alice")) for _ in range(3)]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        work.result.set_result(7)
+        assert await asyncio.gather(*waiters) == [{"a": 7}] * 3
+        assert work.started == [["a"]]
+
+    asyncio.run(run())

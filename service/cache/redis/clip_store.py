@@ -16,6 +16,8 @@ from export.runtime import Runtime
 from service.cache.clips import EncodedClip
 from service.cache.redis.client import SharedCache
 from service.cache.redis.records import UNSIGNED, VERSION, BadRecord, ClipForm, Records, Verdict
+from service.cache.redis.spaces import in_space
+from service.cache.spaces import SHARED
 
 # At a gigabit a second this is read in 35 ms, within the time-out; X-CLIP L/14 has 0.8 MB a view.
 MAX_CLIP_BYTES = 4 << 20
@@ -38,9 +40,9 @@ class SharedClips:
         namespace = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
         self._prefix = f"xclip:clip:{VERSION}:{namespace}:".encode()
 
-    async def get(self, video_id: str) -> EncodedClip | None:
-        """Return the stored clip, None where there is none that can be trusted."""
-        key = self._prefix + video_id.encode()
+    async def get(self, video_id: str, space: str = SHARED) -> EncodedClip | None:
+        """Return the clip stored in a space, None where there is none that can be trusted."""
+        key = self._prefix + in_space(space, video_id)
         (record,) = await self._cache.get_many([key])
         if record is None:
             return None
@@ -53,18 +55,18 @@ class SharedClips:
         self._cache.stats.clips[Verdict.GOOD] += 1
         return clip
 
-    async def put(self, video_id: str, clip: EncodedClip) -> None:
-        """Have the clip stored soon; one that is too large, or not of this bundle, is not."""
+    async def put(self, video_id: str, clip: EncodedClip, space: str = SHARED) -> None:
+        """Have a clip of a space stored soon; none that is too large, or not of this bundle."""
         if clip.nbytes > MAX_CLIP_BYTES or not self._cache.writable:
             return
-        key = self._prefix + video_id.encode()
+        key = self._prefix + in_space(space, video_id)
         with contextlib.suppress(ValueError):  # not what the manifest says: it stays here
             record = await asyncio.to_thread(self._records.pack_clip, key, clip, self._form)
             self._cache.put_many({key: record}, self._ttl_s)
 
-    async def forget(self, video_id: str) -> bool:
+    async def forget(self, video_id: str, space: str = SHARED) -> bool:
         """Drop a clip, also one that waits to be written; tell whether it is certainly gone."""
-        return await self._cache.delete(self._prefix + video_id.encode())
+        return await self._cache.delete(self._prefix + in_space(space, video_id))
 
 
 def _form(bundle: Bundle) -> ClipForm:

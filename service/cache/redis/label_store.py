@@ -16,6 +16,8 @@ from export.bundle import Bundle
 from export.runtime import Runtime
 from service.cache.redis.client import KEYS_PER_READ, SharedCache
 from service.cache.redis.records import UNSIGNED, VERSION, BadRecord, Records, Vector, Verdict
+from service.cache.redis.spaces import in_space
+from service.cache.spaces import SHARED
 
 MAX_VECTOR_BYTES = 64 << 10  # no known network comes near; a wrong one shall not fill the Redis
 
@@ -30,24 +32,24 @@ class SharedLabels:
         self._dim = bundle.manifest.text_dim
         self._prefix = f"xclip:label:{VERSION}:{_namespace(bundle, runtime)}:".encode()
 
-    async def get_many(self, prompts: Sequence[str]) -> list[Vector | None]:
-        """Return the stored vectors, None where there is none that can be trusted."""
+    async def get_many(self, prompts: Sequence[str], space: str = SHARED) -> list[Vector | None]:
+        """Return the vectors stored in a space, None where there is none that can be trusted."""
         vectors: list[Vector | None] = []
         for first in range(0, len(prompts), KEYS_PER_READ):
-            keys = [self._key(prompt) for prompt in prompts[first : first + KEYS_PER_READ]]
+            keys = [self._key(prompt, space) for prompt in prompts[first : first + KEYS_PER_READ]]
             records = await self._cache.get_many(keys)
             vectors += [self._read(key, record) for key, record in zip(keys, records, strict=True)]
         return vectors
 
-    async def put_many(self, vectors: Mapping[str, Vector]) -> None:
-        """Have the vectors stored soon."""
+    async def put_many(self, vectors: Mapping[str, Vector], space: str = SHARED) -> None:
+        """Have the vectors stored soon, for those who ask in this space."""
         if 4 * self._dim > MAX_VECTOR_BYTES or not self._cache.writable:
             return
-        keyed = {self._key(p): v for p, v in vectors.items() if np.isfinite(v).all()}
+        keyed = {self._key(p, space): v for p, v in vectors.items() if np.isfinite(v).all()}
         self._cache.put_many({k: self._records.pack_vector(k, v) for k, v in keyed.items()})
 
-    def _key(self, prompt: str) -> bytes:
-        return self._prefix + hashlib.sha256(prompt.encode()).hexdigest().encode()
+    def _key(self, prompt: str, space: str) -> bytes:
+        return self._prefix + in_space(space, hashlib.sha256(prompt.encode()).hexdigest())
 
     def _read(self, key: bytes, record: bytes | None) -> Vector | None:
         if record is None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 ENTRIES_PER_WRITE = 256
 BYTES_PER_WRITE = 4 << 20  # reads of requests wait behind a write in Redis itself
 MAX_WAITING_BYTES = 32 << 20
+BYTES_BESIDE_VALUE = 400  # of an entry that waits: its key, its objects, its place
 PAUSE_S = 5.0
 STOP_TIMEOUT_S = 1.0
 
@@ -67,18 +68,18 @@ class WriteBehind:
         for key, entry in entries.items():
             if key in self._waiting:
                 continue
-            if self._waiting_bytes + len(entry.value) > MAX_WAITING_BYTES:
+            if self._waiting_bytes + _bytes_of(entry) > MAX_WAITING_BYTES:
                 dropped += 1
                 continue
             self._waiting[key] = entry
-            self._waiting_bytes += len(entry.value)
+            self._waiting_bytes += _bytes_of(entry)
         self._wake.set()
         return dropped
 
     def discard(self, key: bytes) -> None:
         """Do not write an entry that waits."""
         if (entry := self._waiting.pop(key, None)) is not None:
-            self._waiting_bytes -= len(entry.value)
+            self._waiting_bytes -= _bytes_of(entry)
 
     async def _run(self) -> None:
         while True:
@@ -106,5 +107,9 @@ class WriteBehind:
             batch[key] = entry
         for key, entry in batch.items():
             del self._waiting[key]
-            self._waiting_bytes -= len(entry.value)
+            self._waiting_bytes -= _bytes_of(entry)
         return batch
+
+
+def _bytes_of(entry: Entry) -> int:
+    return BYTES_BESIDE_VALUE + len(entry.value)

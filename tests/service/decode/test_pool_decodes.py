@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from model.inputs import (
     decode_clip,
 )
 from service.decode import DecodePool, PoolOptions
+from service.decode import pool as pool_module
+from service.decode.frame_memory import FrameMemory
+from tests.service.conftest import clip_bytes
 from tests.service.decode.conftest import PATIENCE, Order, WithPool, open_files
 
 SPEC = InputSpec.official(8, 112)
@@ -192,3 +197,62 @@ def test_by_auto_the_exact_rule_holds_where_its_estimated_cost_fits(
         assert clip.work.pictures == expected.work.pictures
 
     with_pool(scenario, command=None, spec=SPEC, options={"budget_s": budget_s})
+
+
+def test_many_frames_are_copied_beside_the_event_loop(
+    with_pool: WithPool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip that is given up meanwhile leaves its memory alone until the copy is made."""
+    monkeypatch.setattr(pool_module, "COPIED_IN_THREAD_FROM", 1)
+    copy = FrameMemory.frames
+    began, go_on = threading.Event(), threading.Event()
+    made_in: list[threading.Thread] = []
+
+    def held(self: FrameMemory) -> Any:
+        made_in.append(threading.current_thread())
+        began.set()
+        go_on.wait()
+        os.fstat(self.fd)  # still open
+        return copy(self)
+
+    monkeypatch.setattr(FrameMemory, "frames", held)
+
+    async def scenario(pool: DecodePool) -> None:
+        upload = order("fine")
+        given_up = asyncio.create_task(pool.decode(upload))
+        await asyncio.to_thread(began.wait)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        assert not given_up.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        clip = await pool.decode(upload)
+        assert set(clip.frames.ravel()) == {7}
+        assert threading.main_thread() not in made_in
+
+    with_pool(scenario)
+
+
+def test_a_worker_is_paid_for_as_long_as_a_client_has_it(tmp_path: Path) -> None:
+    upload = tmp_path / "clip.mp4"
+    upload.write_bytes(clip_bytes())
+    paid: list[tuple[str, float]] = []
+
+    async def main() -> None:
+        pool = DecodePool(
+            1,
+            SPEC,
+            options=PoolOptions(spares=0, **PATIENCE),
+            charge=lambda client, seconds: paid.append((client, seconds)),
+        )
+        await pool.start()
+        began = time.monotonic()
+        await pool.decode(upload, client="alice")
+        lasted = time.monotonic() - began
+        await pool.stop()
+        ((client, seconds),) = paid
+        assert client == "alice"
+        assert 0 < seconds <= lasted
+
+    asyncio.run(main())

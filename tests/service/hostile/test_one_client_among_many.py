@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.access import admission as admission_module
 from service.access.admission import Admission
 from service.api import body as body_module
 from service.transport import connection_limits
@@ -45,13 +46,15 @@ def server() -> Iterator[RunningServer]:
 
 
 @contextlib.contextmanager
-def attackers(server: RunningServer, count: int, data: bytes) -> Iterator[list[socket.socket]]:
+def attackers(
+    server: RunningServer, count: int, data: bytes, address: str = ATTACKER
+) -> Iterator[list[socket.socket]]:
     """So many connections of one address that have sent this, and have not read a byte."""
     with contextlib.ExitStack() as stack:
         connections = []
         for _ in range(count):
             connection = socket.create_connection(
-                ("127.0.0.1", server.port), source_address=(ATTACKER, 0)
+                ("127.0.0.1", server.port), source_address=(address, 0)
             )
             connections.append(stack.enter_context(connection))
             with contextlib.suppress(ConnectionError):  # refused before all was sent
@@ -181,6 +184,20 @@ def test_slow_uploads(server: RunningServer, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(body_module, "LEAST_BYTES_PER_S", 1e9)
     with attackers(server, 1, HEAD + b"--b\r\n") as connections:
         assert b"upload_timeout" in answer_of(connections[0])
+
+
+def test_uploads_of_three_addresses_that_take_every_place(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No share is used up, and no place is free: the slowest give way to who has none."""
+    monkeypatch.setattr(admission_module, "GIVES_WAY_AFTER_S", 0)
+    with contextlib.ExitStack() as stack:
+        for number, address in enumerate(("127.0.0.4", "127.0.0.5", "127.0.0.6"), start=1):
+            stack.enter_context(attackers(server, 4, HEAD + b"--b\r\n", address))
+            until(lambda taken=4 + 2 * (number - 1): admission_of(server).uploading == taken)  # type: ignore[misc]
+        assert admission_of(server).uploading == server.settings.max_uploads
+        assert good_answers(server) == ANSWERED
+    until(lambda: admission_of(server).uploading == 0)
 
 
 def test_answers_that_nobody_reads(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,25 @@ def test_two_servers_count_together(redis_server: RedisServer) -> None:
     run(with_limiters(redis_server.url, 2, work))
 
 
+def test_two_servers_add_up_costs(redis_server: RedisServer) -> None:
+    async def work(one: RateLimiter, other: RateLimiter) -> None:
+        await one.charge(RATE, "alice", 2)
+        await other.check(RATE, "alice", "used up")
+        await one.charge(RATE, "alice", 50)
+        with pytest.raises(ApiError, match="used up") as refused:
+            await other.check(RATE, "alice", "used up")
+        # 52 of 3 in an hour: forgotten but for 2 when the next hour is nearly over.
+        assert 3600 < (refused.value.retry_after_s or 0) <= 7200
+        await other.check(RATE, "bob", "used up")
+        redis_server.stop()
+        await one.check(RATE, "alice", "used up")  # by what it counts itself
+        await one.charge(RATE, "alice", 3)
+        with pytest.raises(ApiError, match="used up"):
+            await one.check(RATE, "alice", "used up")
+
+    run(with_limiters(redis_server.url, 2, work))
+
+
 def test_a_server_alone_counts_too() -> None:
     async def work(one: RateLimiter) -> None:
         assert await counted(one, "alice", 5) == 3

@@ -273,7 +273,7 @@ def test_tls_of_an_unknown_authority_is_refused(
 def test_no_room_for_waiting_writes_drops_them(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_behind, "MAX_WAITING_BYTES", 1000)
+    monkeypatch.setattr(write_behind, "MAX_WAITING_BYTES", 1800)
 
     async def scenario() -> None:
         async with shared_cache(redis_server.url) as cache:

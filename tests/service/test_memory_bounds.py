@@ -1,0 +1,276 @@
+"""Each term of the formula of memory (docs/reliability.md), driven to its bound: bytes counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import random
+import socket
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.bundle import LabelSet, open_bundle
+from model.inputs import Tokenizer, VideoInfo, label_key, label_prompts
+from service.api.asking import body_limits
+from service.api.body import read_body
+from service.api.json_stream import write_answer
+from service.api.request import parse_classify
+from service.cache.clips import EncodedClip, FeatureCache
+from service.cache.labels import LabelCache
+from service.cache.redis.write_behind import (
+    ENTRIES_PER_WRITE,
+    MAX_WAITING_BYTES,
+    Entry,
+    WriteBehind,
+)
+from service.contract.answer import CacheUse, Classification, ModelName, Timing
+from service.contract.body import ClassifyBody
+from service.contract.request import Question
+from service.inference.ranking import rank
+from service.settings import DEMO_BUNDLE, Settings
+from tests.service.conftest import RunningServer, fake_runtime, running, until
+from tests.service.memory_formula import MemoryFormula
+
+WIDE = "\U0001f600"  # makes every character of its text take four bytes
+SETTINGS = Settings(max_text_bytes=256 << 10, max_labels=1000, max_views=4)
+FORMULA = MemoryFormula(SETTINGS, open_bundle(DEMO_BUNDLE).manifest)
+INFO = VideoInfo(
+    duration_s=1.0, fps=1.0, width=64, height=64, codec="h264", frames=8, frame_times_s=(0.5,) * 8
+)
+
+# Texts that take most, of those that a request may have: short ones, wide ones and long ones.
+LISTS = {
+    "short": [f"{n:x}" for n in range(1000)],
+    "wide": [f"{WIDE}{n} " + "a" * 240 for n in range(1000)],
+    "wide throughout": [WIDE * 60 + f"{n}" for n in range(1000)],
+    "plain": [f"{n} " + "a" * 240 for n in range(1000)],
+}
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Callable[[], tuple[int, int]]]:
+    """Count bytes: what is held beside before, and the most there was."""
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    try:
+        yield lambda: _beside(before)
+    finally:
+        tracemalloc.stop()
+
+
+def _beside(before: int) -> tuple[int, int]:
+    held, most = tracemalloc.get_traced_memory()
+    return held - before, most - before
+
+
+def form_of(labels: Sequence[str]) -> bytes:
+    text = json.dumps(labels, ensure_ascii=False).encode()
+    assert len(text) <= SETTINGS.max_text_bytes
+    head = b'--b\r\nContent-Disposition: form-data; name="'
+    return (
+        b"".join([head, b'video_id"\r\n\r\n', b"0" * 32, b"\r\n", head, b'labels"\r\n\r\n', text])
+        + b"\r\n--b--\r\n"
+    )
+
+
+async def in_pieces(body: bytes) -> Any:
+    for first in range(0, len(body), 60_000):
+        yield body[first : first + 60_000]
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_texts_of_a_request(kind: str) -> None:
+    label_prompts([WIDE])  # what is loaded for such texts is no text
+    label_key(WIDE)
+    body, limits = form_of(LISTS[kind]), body_limits(SETTINGS, ClassifyBody)
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+
+    async def scenario() -> None:
+        with counted() as count:
+            form = await read_body(in_pieces(body), headers, limits)
+            gc.collect()
+            held, _ = count()
+            assert held <= FORMULA.texts
+            request = parse_classify(form, SETTINGS, lambda: False)
+            _, most = count()
+            assert most <= FORMULA.texts + FORMULA.parsing
+            form.forget_texts()
+            gc.collect()
+            held, _ = count()
+            assert held <= FORMULA.texts
+            assert len(request.question.labels) == 1000
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("templates", [(), ("a photo of {} here",)])
+@pytest.mark.parametrize("kind", LISTS)
+def test_prompts_and_vectors_of_a_request(kind: str, templates: tuple[str, ...]) -> None:
+    labels, dim = LISTS[kind], FORMULA.manifest.text_dim
+    if templates:
+        labels = labels[: SETTINGS.max_text_bytes // 400]
+
+    async def encode(prompts: Sequence[str], client: str) -> Any:
+        return np.zeros((len(prompts), dim), np.float32)
+
+    async def scenario() -> None:
+        cache = LabelCache(encode, 1)  # what is kept has a term of its own
+        with counted() as count:
+            vectors = await cache.get(label_prompts(labels, templates))
+            _, most = count()
+        assert len(vectors.vectors) == len(labels)
+        assert most <= FORMULA.prompts
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_an_answer(kind: str) -> None:
+    labels = LISTS[kind]
+    logits = np.random.default_rng(0).standard_normal((SETTINGS.max_views, len(labels)), np.float32)
+    with counted() as count:
+        answer = Classification(
+            model=ModelName(name="n", bundle="b", precision="p", runtime="r"),
+            video_id="v",
+            predictions=rank(labels, logits, Question(labels=()), FORMULA.manifest).predictions,
+            video=INFO,
+            timing_ms=Timing(),
+            cache=CacheUse(video="hit", text_hits=1, text_misses=0),
+        )
+        written = asyncio.run(write_answer(answer))
+        _, most = count()
+    assert len(written) > 100 * len(labels)
+    assert most <= FORMULA.answer
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_kept_labels(kind: str) -> None:
+    bound = 2 << 20
+
+    async def encode(prompts: Sequence[str], client: str) -> Any:
+        return np.zeros((len(prompts), 64), np.float32)
+
+    async def scenario() -> None:
+        with counted() as count:
+            cache = LabelCache(encode, bound)
+            for number in range(5):
+                await cache.get([f"{number}{label}" for label in LISTS[kind]], client=f"{number}")
+            gc.collect()
+            held, _ = count()
+            assert cache._known.nbytes > 0.9 * bound
+        assert held <= bound
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_kept_clips(size: int) -> None:
+    bound = 1 << 20
+
+    async def scenario() -> None:
+        with counted() as count:
+            cache = FeatureCache(bound, 3600)
+            for number in range(bound // (1000 + 4 * size)):
+                info = VideoInfo.model_validate_json(INFO.model_dump_json())
+                features = {
+                    name: np.zeros((1, length), np.float32)
+                    for name, length in (("video", size), ("context", 2))
+                }
+                await cache.put(f"{number:032}", EncodedClip(features, info), f"{number % 7}")
+            gc.collect()
+            held, _ = count()
+            assert cache.nbytes > 0.9 * bound
+        assert held <= bound
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("size", [200, 2000])
+def test_what_waits_for_redis(size: int) -> None:
+    async def never(_: Any) -> str | None:
+        raise AssertionError
+
+    async def scenario() -> None:
+        with counted() as count:
+            queue = WriteBehind(never)
+            for number in range(0, 10**6, ENTRIES_PER_WRITE):
+                keys = range(number, number + ENTRIES_PER_WRITE)
+                entries = {b"xclip:label:%080d" % key: Entry(bytes(size), 60) for key in keys}
+                if queue.add(entries):
+                    break
+            else:
+                raise AssertionError("without bound")
+            del entries
+            held, _ = count()
+        assert held <= MAX_WAITING_BYTES
+
+    asyncio.run(scenario())
+
+
+def test_kept_words_of_the_tokenizer() -> None:
+    """Words of letters that no vocabulary puts together: hardly a token has two of them."""
+    tokenizer, draw = Tokenizer.clip(), random.Random(0)
+    kept = tokenizer._kept_ids.cache_parameters()["maxsize"]
+    words = ["".join(draw.choices("qxzjvkwh", k=40)) for _ in range(1000)]
+    with counted() as count:
+        tokens = sum(len(tokenizer._word_ids(word)) for word in words)
+        held, _ = count()
+    assert tokens > 20 * len(words)
+    assert tokenizer._kept_ids.cache_info().currsize == len(words)
+    assert kept * held / len(words) <= 100 << 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running(fake_runtime(), max_connections=60) as started:
+        yield started
+
+
+def test_connections(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads a byte of many answers, and sends on and on."""
+    labels = tuple(f"label {n} " + "x" * 200 for n in range(20_000))
+    vectors = np.zeros((len(labels), 1), np.float32)
+    large = LabelSet(labels, labels, vectors)
+    monkeypatch.setattr(server.server.engine.labels, "_sets", {"big": large})
+    ask = b"GET /labels/big HTTP/1.1\r\nHost: x\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(2000):
+                    one.send(ask)
+        connections: Any = server.web.server_state.connections
+        until(lambda: len(connections) >= 20)
+        until(lambda: all(c.transport.get_write_buffer_size() for c in list(connections)))
+        assert all(c.transport.get_write_buffer_size() <= 128 << 10 for c in list(connections))
+
+
+def test_frames_and_features(server: RunningServer, clip: bytes) -> None:
+    seen: list[int] = []
+    made: list[int] = []
+    engine = server.server.engine
+    encode = engine._clips._batcher._encode
+    formula = MemoryFormula(server.settings, engine.bundle.manifest)
+
+    def look(frames: Any) -> Any:
+        seen.append(frames.nbytes)
+        features = encode(frames)
+        made.append(sum(array.nbytes for array in features.values()))
+        return features
+
+    engine._clips._batcher._encode = look
+    try:
+        asked = server.classify(clip, labels=["a"], views=str(server.settings.max_views))
+    finally:
+        engine._clips._batcher._encode = encode
+    assert asked.status_code == 200
+    assert seen == [formula.frames]
+    assert 0 < made[0] <= formula.features
