@@ -44,7 +44,7 @@ class MemoryFormula:
         """One answer, from the logits to its last byte."""
         stored = [info.count for info in self.manifest.labels.values()]
         labels = max([self.settings.max_labels, *stored])
-        return 4 * self.settings.max_text_bytes + (600 + 50 * self.settings.max_views) * labels
+        return 4 * self.settings.max_text_bytes + (800 + 50 * self.settings.max_views) * labels
 
     @property
     def frames(self) -> int:
