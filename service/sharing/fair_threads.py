@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,12 +35,15 @@ class _Call:
 class FairThreads:
     """Runs calls on `count` threads, those of each client in order and the clients in turn.
 
-    A call whose waiter has left is dropped unless it runs. `charge` is told what each has taken.
+    A client alone may have half of the threads, and one in any case: calls cannot be interrupted.
+    One whose waiter has left is dropped unless it runs. `charge` is told what each has taken.
     """
 
     def __init__(self, count: int, name: str, charge: Charge = free) -> None:
         self._charge = charge
         self._threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._share = max(1, count // 2)
+        self._running: Counter[str] = Counter()
         self._waiting: FairQueue[_Call] = FairQueue()
         self._lock = threading.Lock()
 
@@ -60,9 +64,14 @@ class FairThreads:
 
     def close(self) -> None:
         """Drop what waits and end the threads."""
+        self._drop()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        while taken := self._next():
-            taken.result.cancel()
+        self._drop()  # what came in between
+
+    def _drop(self) -> None:
+        with self._lock:
+            while taken := self._waiting.take():
+                taken[1].result.cancel()
 
     def _in_context(self, call: Callable[[], Result]) -> Callable[[], Result]:
         context = contextvars.copy_context()
@@ -76,10 +85,18 @@ class FairThreads:
             self._charge(client, time.perf_counter() - began)
 
     def _take_turn(self) -> None:
-        if taken := self._next():
-            taken.run()
+        # Not one turn alone: a turn for which the client had too many running is made up for here.
+        while taken := self._next():
+            client, call = taken
+            try:
+                call.run()
+            finally:
+                with self._lock:
+                    self._running -= Counter((client,))
 
-    def _next(self) -> _Call | None:
+    def _next(self) -> tuple[str, _Call] | None:
         with self._lock:
-            taken = self._waiting.take()
-        return None if taken is None else taken[1]
+            taken = self._waiting.take(lambda client: self._running[client] < self._share)
+            if taken is not None:
+                self._running[taken[0]] += 1
+        return taken

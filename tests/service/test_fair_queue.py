@@ -91,3 +91,23 @@ def test_what_waits_when_the_threads_end_is_cancelled() -> None:
         assert waiting.done()
 
     asyncio.run(run())
+
+
+def test_a_client_alone_leaves_half_of_the_threads_to_others() -> None:
+    async def scenario() -> None:
+        threads, held, started = FairThreads(2, "test"), threading.Event(), list[int]()
+
+        def long(number: int) -> None:
+            started.append(number)
+            held.wait()
+
+        own = [asyncio.create_task(threads.run(partial(long, n), "much")) for n in range(3)]
+        for n in range(3):  # each finds a thread free of what the other client holds
+            assert await threads.run(partial(int, n), "little") == n
+        assert started == [0]
+        held.set()
+        await asyncio.gather(*own)
+        assert started == [0, 1, 2]
+        threads.close()
+
+    asyncio.run(scenario())

@@ -43,7 +43,7 @@ GOOD, GOOD_PAUSE_S, HEALTH_EVERY_S = "127.0.0.3", 0.1, 0.2
 LEAST_ANSWERED, MOST_TIMES_SLOWER, HEALTH_WITHIN_S = 0.95, 5, 1.0
 MIB = 1 << 20
 PREFIX = "2001:db8:0:1:"
-MANY_LABELS = 100_000
+MANY_LABELS, BEGINS_ANEW_S = 100_000, 1.0
 HANGUL = range(0xAC00, 0xD7A4)
 
 
@@ -87,7 +87,7 @@ class Target:
             while True:
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
                     await one()
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(BEGINS_ANEW_S)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
@@ -104,8 +104,6 @@ class Target:
             status = (await reader.readuntil(b"\r\n")).split()[1].decode()
             self.answers[status] += 1
             await reader.read(-1)
-            if status == "429":
-                await asyncio.sleep(1)
 
 
 Attack = Callable[[Target], Coroutine[Any, Any, None]]
