@@ -1,9 +1,13 @@
-"""What the documents name exists: links, files, modules of commands, targets of make."""
+"""What the documents name exists: links, files, modules, targets of make, options; commands run."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +69,71 @@ def test_what_is_named_is_there(page: Path) -> None:
     assert not [name for name in modules if importlib.util.find_spec(name.rstrip(".")) is None]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(TARGET.findall(text)) <= targets
+
+
+# What a reader may run; other blocks show what came out, or a picture.
+COMMANDS = ("sh", "bash", "python", "nginx")
+BLOCK = re.compile(
+    r"^(?P<before>[^\n]*)\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+RUNS_IN = re.compile(r"<!-- runs in (tests/[\w/]+\.py)::(test_\w+) -->")
+NOT_RUN = re.compile(r"<!-- not run: \S.{15,} -->")
+OURS = re.compile(
+    r"(?:^|\s|/)(?:python3? -m (?P<module>(?:export|model|service)[\w.]*(?: verify| inspect)?)"
+    r"|xclip-serve (?P<verb>\w+))"
+)
+PUBLIC = [page for page in NAMES_FILES if page.parent != ROOT or page.name == "README.md"]
+
+
+def blocks() -> list[tuple[Path, re.Match[str]]]:
+    return [
+        (page, match)
+        for page in PUBLIC
+        for match in BLOCK.finditer(page.read_text())
+        if match["language"] in COMMANDS
+    ]
+
+
+def test_each_command_runs_in_a_test_or_says_why_not() -> None:
+    """A comment before the block says which; it does not show on the page."""
+    for page, block in blocks():
+        where = f"{page.relative_to(ROOT)}: {block['text'].splitlines()[0]}"
+        named = RUNS_IN.fullmatch(block["before"])
+        assert named or NOT_RUN.fullmatch(block["before"]), f"{where}: runs in which test?"
+        if named:
+            test = (ROOT / named[1]).read_text()
+            assert f"def {named[2]}(" in test, f"{where}: no such test"
+            assert page.name in test, f"{where}: {named[1]} does not read the page"
+
+
+def commands() -> list[str]:
+    """Every line of a shell block that calls a program of ours."""
+    lines = [
+        line
+        for _, block in blocks()
+        if block["language"] in ("sh", "bash")
+        for line in re.sub(r"\\\n\s*", "", block["text"]).splitlines()
+    ]
+    return sorted({line.partition(" #")[0].strip() for line in lines if OURS.search(line)})
+
+
+@functools.cache
+def help_of(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *program.split(), "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_options_of_a_command_exist(command: str) -> None:
+    """Also of those that no test runs."""
+    called = OURS.search(command)
+    assert called is not None
+    program = called["module"] or f"xclip_serve {called['verb']}"
+    if program in ("model.data", "xclip_serve data"):
+        program += f" {shlex.split(command[called.end() :])[0]}"
+    options = re.findall(r"(?<=\s)--[a-z][\w-]*", command[called.end() :])
+    known = help_of(program)
+    assert [option for option in options if not re.search(rf"{option}\b(?!-)", known)] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.service.conftest import RunningServer
 from tests.xclip_serve.conftest import CLIP, LABELS
 
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(sh|python|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -58,3 +60,22 @@ def test_the_commands_of_the_page(page: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         table = tmp_path / "table.csv"
         assert LABELS[0] in done.stdout or LABELS[0] in table.read_text()
+
+
+def test_the_question_of_the_readme(server: RunningServer) -> None:
+    """Its curl, at the port of a test, gives the answer that stands below it."""
+    question = next(block for block in blocks("README.md", "sh") if block.startswith("curl"))
+    here = "http://127.0.0.1:8000"
+    assert here in question
+    done = subprocess.run(
+        ["bash", "-e", "-c", question.replace(here, server.base_url)],
+        cwd=ROOT, capture_output=True, check=True,
+    )  # fmt: skip
+    (shown,) = blocks("README.md", "json")
+    rows = [json.loads(row) for row in re.findall(r'\{"label".*?\}', shown)]
+    answer = json.loads(done.stdout)
+    assert f'"name": "{answer["model"]["name"]}"' in shown
+    for row, given in zip(rows, answer["predictions"], strict=True):
+        assert given["label"] == row["label"]
+        for name, places in (("score", 3), ("logit", 2), ("similarity", 3)):
+            assert given[name] == pytest.approx(row[name], abs=10**-places)
