@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from service.settings import DEMO_BUNDLE
 from tests.conftest import ROOT
 from tests.service.conftest import clip_bytes, running, until
 from xclip_serve import Client
@@ -143,7 +145,7 @@ def test_a_finished_parquet_takes_more_clips(folder: Path, whole: dict[str, Any]
     assert 0 < len(rows(folder / "more.parquet")) < COUNT
     assert batch(folder, "clips", "--output", "more.parquet")[0] == 3
     assert rows(folder / "more.parquet") == whole
-    assert not list(folder.glob("more.parquet.*"))
+    assert not list(folder.glob("more.parquet.rows*"))
 
 
 def test_several_labels_in_a_row(folder: Path) -> None:
@@ -287,3 +289,29 @@ def test_an_empty_clip_is_a_row_and_a_wrong_question_is_none(folder: Path, tmp_p
     assert status == 2
     assert "views" in said
     assert not rows(tmp_path / "u.jsonl")
+
+
+def test_another_question_or_model_does_not_go_on_with_a_table(
+    folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    assert batch(folder, "clips/01.mp4", "--output", table)[0] == 0
+    before = table.read_bytes()
+    other = shutil.copytree(DEMO_BUNDLE, tmp_path / "other")
+    manifest = json.loads((other / "bundle.json").read_text())
+    (other / "bundle.json").write_text(json.dumps({**manifest, "name": "another"}))
+    for changed, told in (
+        (("--label", "another label"), "the question (labels)"),
+        (("--template", "a video of {}", "--views", 2), "the question (template, views)"),
+        (("--model", other), "the model (shapes-demo"),
+    ):
+        status, said = batch(folder, "clips/01.mp4", "clips/02.mp4", "--output", table, *changed)
+        assert status == 2
+        assert told in said
+        assert "name another --output" in said
+        assert said.count("\n") == 1
+        assert table.read_bytes() == before
+    assert batch(folder, "clips/01.mp4", "clips/02.mp4", "--output", table)[0] == 0
+    assert len(rows(table)) == 2
+    table.unlink()  # a new table may answer another question
+    assert batch(folder, "clips/01.mp4", "--label", "more", "--output", table)[0] == 0

@@ -17,6 +17,7 @@ from model.inputs import clean_label
 from xclip_serve.clips import find_clips, shard_of
 from xclip_serve.errors import ClassifyError, cannot_open
 from xclip_serve.rows import Layout, VectorLayout, shown
+from xclip_serve.table_question import TableQuestion
 from xclip_serve.tables import Table, open_table
 from xclip_serve.verbs.asking import (
     DONE,
@@ -124,10 +125,11 @@ def _run(given: argparse.Namespace) -> int:
     table = open_table(given.output, layout.columns)
     complete = False
     try:
+        question = TableQuestion(given.output, _question(given, labels), begun=bool(table.done))
         left = [clip for clip in clips if shown(clip) not in table.done]
         started = time.monotonic()
         if left:
-            _classify(given, labels, left, table, layout)
+            _classify(given, labels, left, table, layout, question)
         complete = True
     finally:
         table.close(complete=complete)
@@ -136,6 +138,12 @@ def _run(given: argparse.Namespace) -> int:
     failed = f", {table.failed} of them failed" if table.failed else ""
     _say(f"{given.output} has {len(table.done)} clips{failed}{rate}")
     return SOME_FAILED if table.failed else DONE
+
+
+def _question(given: argparse.Namespace, labels: Sequence[str]) -> dict[str, Any]:
+    """Return all that a row's values depend on, beside its clip and the model."""
+    options = {name: value for name, value in options_of(given).items() if name != "top_k"}
+    return {"labels": list(map(clean_label, labels)), **options}
 
 
 def _layout(given: argparse.Namespace, labels: Sequence[str]) -> Layout:
@@ -153,6 +161,7 @@ def _classify(
     clips: Sequence[str],
     table: Table,
     layout: Layout | VectorLayout,
+    question: TableQuestion,
 ) -> None:
     """Add a row for each clip. ClassifyError where no other clip would be answered either."""
     at_server = given.server is not None
@@ -167,6 +176,8 @@ def _classify(
         for clip, answer in _answers(ask, given, labels, clips, layout, jobs):
             if isinstance(answer, ClassifyError) and answer.code in NOT_OF_THE_CLIP:
                 raise answer
+            if not isinstance(answer, ClassifyError):
+                question.check_model(answer.model)
             table.add(layout.row(clip, answer))
             advance(table.failed)
 
