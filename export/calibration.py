@@ -22,7 +22,7 @@ def int8_calibrated(folder: Path, fp32_file: str, clips: ClipSamples) -> Precisi
         import openvino
     except ImportError as error:
         raise ExportError(
-            f"calibration needs OpenVINO and NNCF ({error}); install xclip-serve[openvino,export]"
+            f"calibration needs OpenVINO and NNCF ({error}); install xclip-serve[cpu,export]"
         ) from error
     name = fp32_file.removesuffix(".onnx") + ".int8.xml"
     nncf.set_log_level(logging.ERROR)

@@ -51,9 +51,15 @@ class Settings(BaseSettings):
     bundle: Path = Field(DEMO_BUNDLE, description="folder of the bundle to serve")
     host: str = Field("127.0.0.1", description="address to listen on; :: takes IPv6 and IPv4")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    runtime: str = Field("auto", description="what runs the graphs, or auto for the best here")
+    runtime: str = Field(
+        "auto", description="what runs the graphs, or auto: a GPU, or else the fastest here"
+    )
     precision: str | None = Field(
-        None, description="fp32, fp16, bf16 or int8; default: the bundle's"
+        None, description="fp32, fp16, bf16, int8, or auto: the fastest; default: the bundle's"
+    )
+    cache: Path = Field(
+        Path("~/.cache/xclip-serve"),
+        description="folder for what can be found out again, such as which runtime is the fastest",
     )
     threads: Count | None = Field(None, description="inference threads; default: the machine's")
     gpu_memory_bytes: Count | None = Field(
@@ -207,6 +213,14 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON elsewhere"
     )
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """The folder `cache`; None where this user has no home."""
+        try:
+            return self.cache.expanduser()
+        except RuntimeError:
+            return None
 
     @property
     def video_limits(self) -> VideoLimits:

@@ -34,11 +34,12 @@ class ExportFailed(Exception):
         self.status = status
 
 
-def bundle_of(model: str) -> Path:
+def bundle_of(model: str, cache: Path | None = None) -> Path:
     """Return the folder of a bundle: `model` itself, or what was made of it, now or before.
 
     Args:
         model: A bundle, or anything `xclip-serve export` takes.
+        cache: Folder where bundles are kept; None for this user's.
 
     Raises:
         ExportFailed: No bundle can be made of it.
@@ -47,7 +48,7 @@ def bundle_of(model: str) -> Path:
     """
     if (Path(model) / MANIFEST).is_file():
         return Path(model)
-    bundle = cache_folder() / "bundles" / _key(model)
+    bundle = (cache or cache_folder()) / "bundles" / _key(model)
     bundle.parent.mkdir(parents=True, exist_ok=True)
     with _alone(bundle.with_name(f"{bundle.name}.lock")):  # two starts make it once
         if bundle.exists() and not _whole(bundle):
@@ -60,8 +61,7 @@ def bundle_of(model: str) -> Path:
 
 def cache_folder() -> Path:
     """Return the folder where this user's bundles are kept."""
-    given = os.environ.get(CACHE)
-    return Path(given) if given else Path.home() / ".cache" / "xclip-serve"
+    return Path(os.environ.get(CACHE) or "~/.cache/xclip-serve").expanduser()
 
 
 def _key(model: str) -> str:

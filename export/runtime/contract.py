@@ -184,7 +184,8 @@ class RuntimeOptions:
     provider keeps the engines that it builds; without one it builds them at every start.
     `cuda_graphs`: the CUDA provider captures the video encoder for one clip. In `weight_cache`
     ONNX Runtime on the processor keeps packed weights, for processes to share; `checked` comes back
-    once the bundle's files are known to be what was exported, and raises where they are not.
+    once the bundle's files are known to be what was exported, and raises where they are not. In
+    `choices` is kept which runtime was the fastest here; without, each start measures.
     """
 
     threads: int | None = None
@@ -192,4 +193,5 @@ class RuntimeOptions:
     engine_cache: Path | None = None
     cuda_graphs: bool = False
     weight_cache: Path | None = None
+    choices: Path | None = None
     checked: Callable[[], object] = already_checked

@@ -34,7 +34,7 @@ class OpenVinoCpu:
             import openvino
         except ImportError as error:
             raise RuntimeUnavailableError(
-                f"openvino is not installed ({error}); install xclip-serve[openvino]"
+                f"openvino is not installed ({error}); install xclip-serve[cpu]"
             ) from error
         self._library = openvino
         self._core = openvino.Core()

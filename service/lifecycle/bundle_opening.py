@@ -24,7 +24,9 @@ def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
     Hashing weights takes as long as loading them: both go on at once. What outlives the process
     is made of them only after that.
     """
-    precision = settings.precision or bundle.manifest.default_precision
+    # The fastest may be any: then every file is one that may be read.
+    asked = settings.precision or bundle.manifest.default_precision
+    precision = None if asked == "auto" else asked
     bundle.check_files(precision, "form")
     with ThreadPoolExecutor(2, thread_name_prefix="checking") as threads:
         checking = threads.submit(bundle.check_files, precision, "weights")
@@ -47,11 +49,13 @@ def checked_runtime(bundle: Bundle, settings: Settings) -> Runtime:
 
 def runtime_options(settings: Settings, checked: Callable[[], object]) -> RuntimeOptions:
     """Gather what the settings allow a runtime; `checked` as in RuntimeOptions."""
+    cache = settings.cache_folder
     return RuntimeOptions(
         threads=settings.threads,
         gpu_memory_bytes=settings.gpu_memory_bytes,
         engine_cache=settings.engine_cache,
         cuda_graphs=settings.cuda_graphs,
         weight_cache=settings.weight_cache,
+        choices=cache / "fastest" if cache else None,
         checked=checked,
     )

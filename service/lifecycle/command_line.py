@@ -18,7 +18,7 @@ from service.settings import Settings
 
 PROGRAM = "python -m service"
 OURS_IN_TESTS = "XCLIP_TEST_"
-OF_OTHER_COMMANDS = {"XCLIP_API_KEY", "XCLIP_CACHE"}  # of `xclip-serve`
+OF_OTHER_COMMANDS = {"XCLIP_API_KEY"}  # of `xclip-serve`
 BACKLOG = 1024
 # A client that takes nothing of what was sent to it for so long is gone.
 MAX_UNSENT_BYTES = 32 << 10  # so that it shows how fast a client reads

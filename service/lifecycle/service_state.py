@@ -128,6 +128,7 @@ class ServiceState:
             bundle=engine.bundle.hash[:12],
             runtime=engine.runtime.name,
             precision=engine.runtime.precision,
+            selection=list(engine.runtime.selection),
             seconds=round(time.perf_counter() - started, 2),
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import ROOT
@@ -55,6 +56,21 @@ def test_a_bundle_is_served_as_it_is(tmp_path: Path) -> None:
         assert name == "shapes-demo"
         assert client.classify(CLIP, LABELS).predictions[0].label == LABELS[0]
     assert not cache.exists()
+
+
+def test_the_fastest_is_measured_once_and_told(tmp_path: Path) -> None:
+    asked = ("--runtime", "auto", "--precision", "auto", "--cache", str(tmp_path / "cache"))
+    told = []
+    for _ in range(2):
+        with serving("service/demo_bundle", *asked, cache=tmp_path / "other") as (url, _name, _log):
+            told.append(httpx.get(f"{url}/readyz").json()["selection"])
+    assert told[0] == told[1]  # to the digit: nothing was measured again
+    assert len(list((tmp_path / "cache" / "fastest").iterdir())) == 1
+    assert [line.split(" takes ")[0] for line in told[0][-3:-1]] == [
+        "onnxruntime-cpu: fp32",
+        "openvino: fp32",
+    ]
+    assert told[0][-1].endswith(": taken")
 
 
 def huggingface(folder: Path) -> str:

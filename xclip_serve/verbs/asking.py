@@ -69,7 +69,10 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         help="also give the labels that hold the true one with this probability, such as 0.9",
     )
     add("--model", type=Path, metavar="BUNDLE", help="bundle to ask (default: the small demo)")
-    add("--precision", help="of the bundle: fp32, fp16, bf16 or int8 (default: the bundle's)")
+    add(
+        "--precision",
+        help="of the bundle: fp32, fp16, bf16, int8, or auto: the fastest (default: the bundle's)",
+    )
     add(
         "--server",
         metavar="URL",

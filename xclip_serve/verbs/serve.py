@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from model.command_line import one_line
 from xclip_serve.verbs.asking import DONE, INTERRUPTED, MISTAKE
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         from xclip_serve.made_bundles import ExportFailed, bundle_of
 
         try:
-            given[:1] = ["--bundle", str(bundle_of(given[0]))]
+            given[:1] = ["--bundle", str(bundle_of(given[0], _cache(given)))]
         except ExportFailed as failure:
             return failure.status  # the export has said what is wrong
         except (ValueError, OSError) as error:
@@ -38,3 +40,15 @@ def main(arguments: Sequence[str]) -> int:
     import service.__main__
 
     return service.__main__.main(given) or DONE
+
+
+def _cache(arguments: Sequence[str]) -> Path | None:
+    """Return the folder that the flag of the server names."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--cache", type=Path)
+    try:
+        known, _ = parser.parse_known_args(arguments)
+    except argparse.ArgumentError:  # the server will say so
+        return None
+    cache: Path | None = known.cache
+    return cache
