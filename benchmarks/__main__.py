@@ -17,7 +17,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 CPU = (
     "encoder", "stages", "text_length", "decode", "decode_plan", "decode_pool", "latency",
-    "profile_request", "labels", "start", "serving",
+    "profile_request", "labels", "start", "serving", "batch",
 )  # fmt: skip
 
 

@@ -27,8 +27,10 @@ from benchmarks.lib.clip import WHAT, another_file, new_labels, ten_second_clip
 from benchmarks.lib.load import under_load
 from benchmarks.lib.server_process import ROOT, ask, our_server
 from benchmarks.lib.timing import publish
+from export.bundle.manifest import PrecisionName
 
-VARIANT, PRECISION, LABELS, CLIENTS = "xclip-base-patch32", "fp32", 10, 16
+VARIANT, LABELS, CLIENTS = "xclip-base-patch32", 10, 16
+PRECISION: PrecisionName = "fp32"
 POLL_S = 0.02
 
 
@@ -97,7 +99,7 @@ def _batch_rate(
         (folder / f"{number}.mp4").write_bytes(another_file(clip))
     table, names = folder / "table.csv", folder / "labels.txt"
     names.write_text("\n".join(labels))
-    command = [
+    command: list[str | Path] = [
         *(sys.executable, "-m", "xclip_serve", "batch", folder, "--labels", names),
         *("--model", bundle, "--precision", PRECISION, "--output", table),
     ]

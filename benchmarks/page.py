@@ -30,6 +30,7 @@ TITLES = {
     "latency": "One request",
     "profile_request": "Where each millisecond goes",
     "serving": "Under load",
+    "batch": "Folders of clips",
     "labels": "Many labels",
     "start": "Start and memory",
 }
@@ -45,6 +46,8 @@ NOTES = {
     'time; "new": ten others in each request. FastAPI and LitServe run transformers\' eager model. '
     "`cpu ms`: processor time of one clip in the server, in its decode workers and in the clients, "
     "who all share the processors.",
+    "batch": "`xclip-serve batch` and the server in turns, in the same precision and runtime; "
+    "every clip is seen for the first time.",
     "labels": "One clip held by the server, fp32. `again_ms`: the whole request with labels seen "
     "before. Memory: the peak of the server process since its first ten labels.",
     "start": "Ours until `/readyz` says 200; transformers until its first answer. Memory is "

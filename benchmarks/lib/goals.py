@@ -34,7 +34,7 @@ class Goal:
 def goals(reports: Reports) -> list[Goal]:
     """Return every goal, in the order of the page; a missing report leaves its figures open."""
     listed: list[Goal] = []
-    for part in (_encoder, _latency, _decode, _labels, _serving, _start, _text):
+    for part in (_encoder, _latency, _decode, _labels, _serving, _batch, _start, _text):
         listed += part(reports)
     return listed
 
@@ -123,6 +123,12 @@ def _serving(reports: Reports) -> Iterator[Goal]:
         yield Goal(about, share, 0.90, at_least=True)
     errors = sum(row["errors"] for row in rows) if rows else None
     yield Goal("our server under load: requests without an answer", errors, 0)
+
+
+def _batch(reports: Reports) -> Iterator[Goal]:
+    of_server = reports.get("batch", {}).get("of_server")
+    about = "clips a second of `xclip-serve batch`: share of the server's with 16 clients"
+    yield Goal(about, of_server, 0.95, at_least=True)
 
 
 def _start(reports: Reports) -> Iterator[Goal]:

@@ -147,11 +147,15 @@ class _Selection:
                 self.reasons += known.lines
                 return runtime
         before = len(self.reasons)
-        runtime = self._fastest(self._working(pairs))
-        if runtime is not None and len(lines := self.reasons[before:]) > 1:
-            options.checked()  # nothing outlives the process that was made of other files
-            choices.keep(Choice(runtime.name, runtime.precision, tuple(lines)))
-        return runtime
+        best = self._fastest(self._working(pairs))
+        if best is not None and len(lines := self.reasons[before:]) > 1:
+            try:
+                options.checked()  # nothing outlives the process that was made of other files
+            except BaseException:
+                best.close()
+                raise
+            choices.keep(Choice(best.name, best.precision, tuple(lines)))
+        return best
 
     def _fastest(self, contenders: Iterable[Runtime]) -> Runtime | None:
         runtime, lines = fastest(contenders, self._bundle.manifest.inputs)
