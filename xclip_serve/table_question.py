@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.contract.answer import ModelName
-
 
 class TableQuestion:
     """The question of a table, in `TABLE.question.json`.
@@ -32,17 +30,13 @@ class TableQuestion:
             raise ValueError(self._other(f"the question ({', '.join(differing)})"))
         self._write({**self._known, **asked})
 
-    def check_model(self, model: ModelName) -> None:
-        """Take note of who answers. ValueError where the rows that are there are another's."""
-        answering = {"name": model.name, "bundle": model.bundle, "precision": model.precision}
-        known = self._known.get("model")
+    def check_bundle(self, bundle: str) -> None:
+        """Take note of which network answers. ValueError where the rows are another's."""
+        known = self._known.get("bundle")
         if known is None:
-            self._write({**self._known, "model": answering})
-        elif known != answering:
-            shown = [
-                f"{m['name']} {m['bundle'][7:19]} {m['precision']}" for m in (known, answering)
-            ]
-            raise ValueError(self._other(f"the model ({shown[0]}, not {shown[1]})"))
+            self._write({**self._known, "bundle": bundle})
+        elif known != bundle:
+            raise ValueError(self._other(f"the network ({known[:19]}…, not {bundle[:19]}…)"))
 
     def _other(self, what: str) -> str:
         return f"{what} of the rows in {self._table} was another one: name another --output"

@@ -303,7 +303,7 @@ def test_another_question_or_model_does_not_go_on_with_a_table(
     for changed, told in (
         (("--label", "another label"), "the question (labels)"),
         (("--template", "a video of {}", "--views", 2), "the question (template, views)"),
-        (("--model", other), "the model (shapes-demo"),
+        (("--model", other), "the network (sha256:"),
     ):
         status, said = batch(folder, "clips/01.mp4", "clips/02.mp4", "--output", table, *changed)
         assert status == 2

@@ -79,3 +79,15 @@ def test_the_question_of_the_readme(server: RunningServer) -> None:
         assert given["label"] == row["label"]
         for name, places in (("score", 3), ("logit", 2), ("similarity", 3)):
             assert given[name] == pytest.approx(row[name], abs=10**-places)
+
+
+def test_the_commands_of_embeddings(server: RunningServer) -> None:
+    """Those of docs/embeddings.md: a vector for a clip, and one for each text."""
+    command = blocks("docs/embeddings.md", "sh")[0].replace(
+        "http://127.0.0.1:8000", server.base_url
+    )
+    done = subprocess.run(["bash", "-e", "-c", command], cwd=ROOT, capture_output=True, check=True)
+    decoder, text = json.JSONDecoder(), done.stdout.decode()
+    clip, end = decoder.raw_decode(text)
+    texts, _ = decoder.raw_decode(text[end:].lstrip())
+    assert [len(answer["data"]) for answer in (clip, texts)] == [1, 2]

@@ -143,7 +143,7 @@ def _run(given: argparse.Namespace) -> int:
 def _question(given: argparse.Namespace, labels: Sequence[str]) -> dict[str, Any]:
     """Return all that a row's values depend on, beside its clip and the model."""
     options = {name: value for name, value in options_of(given).items() if name != "top_k"}
-    return {"labels": list(map(clean_label, labels)), **options}
+    return {"labels": list(map(clean_label, labels)), "precision": given.precision, **options}
 
 
 def _layout(given: argparse.Namespace, labels: Sequence[str]) -> Layout:
@@ -177,7 +177,8 @@ def _classify(
             if isinstance(answer, ClassifyError) and answer.code in NOT_OF_THE_CLIP:
                 raise answer
             if not isinstance(answer, ClassifyError):
-                question.check_model(answer.model)
+                vector = isinstance(layout, VectorLayout)
+                question.check_bundle(answer.bundle if vector else answer.model.bundle)
             table.add(layout.row(clip, answer))
             advance(table.failed)
 
