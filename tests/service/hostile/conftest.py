@@ -31,7 +31,12 @@ class ServerProcess:
     def __init__(self, folder: Path, before: tuple[str, ...] = (), **settings: Any) -> None:
         self.uploads = folder / "uploads"
         self.uploads.mkdir(exist_ok=True)
-        defaults: dict[str, Any] = {"decode_workers": 2, "upload_dir": self.uploads, "port": 0}
+        defaults: dict[str, Any] = {
+            "decode_workers": 2,
+            "upload_dir": self.uploads,
+            "port": 0,
+            "runtime": "onnxruntime-cpu",
+        }
         settings = defaults | settings
         environment = {k: v for k, v in os.environ.items() if not k.startswith("XCLIP_")}
         environment |= {f"XCLIP_{name.upper()}": str(v) for name, v in settings.items()}
