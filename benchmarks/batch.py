@@ -68,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         variant=VARIANT,
         precision=PRECISION,
         clip=f"{WHAT}, {len(clip) / 1e6:.2f} MB, another file each",
+        load_average=round(os.getloadavg()[2], 1),  # some 2 of it are ours, the rest is others'
         of_server=medians["batch"] / medians["server, 16 clients"],
     )
     return 0
