@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.types import Scope
 
 from service.api.addresses import VERSION, way_to_root
+from service.api.middleware import REQUEST_ID as REQUEST_ID_FORM
 from service.api.problems import PROBLEM_JSON, STATUS
 from service.api.question_schema import EXAMPLE_ID, TEXT
 from service.contract.answer import Problem
@@ -71,6 +72,13 @@ REQUEST_ID = {
         "schema": TEXT,
     }
 }
+REQUEST_ID_GIVEN = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "required": False,
+    "description": "what the log and the answer shall call this request",
+    "schema": {**TEXT, "pattern": f"^{REQUEST_ID_FORM.pattern}$"},
+}
 RETRY_AFTER = {
     "Retry-After": {
         "description": "seconds after which asking again may help; left out where it will not",
@@ -110,6 +118,8 @@ DESCRIPTION = (
 def below_version(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document of bare addresses as that of the same ones below `/v1`."""
     operations = [one for methods in document["paths"].values() for one in methods.values()]
+    for one in operations:
+        one["parameters"] = [*one.get("parameters", []), REQUEST_ID_GIVEN]
     for response in (answer for one in operations for answer in one["responses"].values()):
         response["headers"] = {**response.get("headers", {}), **REQUEST_ID}
     paths = {f"/{VERSION}{path}": methods for path, methods in document["paths"].items()}

@@ -43,7 +43,7 @@ def body_schema(
     texts = {name: schema for name, schema in form.items() if name != "video"}
     content = {
         "multipart/form-data": _form(form, clips, rules),
-        "application/json": _json(kind.__name__, fields, rules),
+        "application/json": _json(fields, rules),
         "application/x-www-form-urlencoded": _form(texts, clips[1:], rules),
     }
     return {"requestBody": {"required": True, "content": content}}
@@ -146,9 +146,7 @@ def _kinds_of_answer() -> dict[str, dict[str, Any]]:
     }
 
 
-def _json(
-    title: str, fields: dict[str, dict[str, Any]], rules: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _json(fields: dict[str, dict[str, Any]], rules: list[dict[str, Any]]) -> dict[str, Any]:
     """Describe JSON: the fields of the form, but for the clip."""
     fields = dict(fields)
     clips = {name: fields.pop(name) for name in SOURCES if name in fields}
@@ -170,7 +168,6 @@ def _json(
         ],
     }
     schema = {
-        "title": title,
         "type": "object",
         "additionalProperties": False,
         "required": ["video"],
