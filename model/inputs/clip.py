@@ -99,6 +99,10 @@ class VideoInfo(VideoFacts):
 
     warnings: Annotated[tuple[VideoWarning, ...], Field(max_length=16)] = ()
 
+    def facts(self) -> VideoFacts:
+        """Return what an answer says of the clip."""
+        return VideoFacts(**self.model_dump(exclude={"warnings"}))
+
 
 @dataclass(frozen=True)
 class Clip:

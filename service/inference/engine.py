@@ -196,7 +196,7 @@ class Engine:
             model=self._name,
             video_id=encoded.video_id,
             predictions=ranking.predictions,
-            video=info,
+            video=info.facts(),
             timing_ms=timer.timing(),
             cache=CacheUse(video=encoded.cache, text_hits=vectors.hits, text_misses=vectors.misses),
             shortlist=Shortlist(compared=len(scored.asked), scored=len(scored.labels))
@@ -255,7 +255,7 @@ class Engine:
         return StoredVideo(
             model=self._name,
             video_id=encoded.video_id,
-            video=encoded.clip.info,
+            video=encoded.clip.info.facts(),
             timing_ms=timer.timing(),
             cache=VideoCacheUse(video=encoded.cache),
             warnings=(*self.bundle.manifest.warnings, *encoded.clip.info.warnings),

@@ -63,7 +63,7 @@ def test_health_model_labels_docs(server: RunningServer) -> None:
         assert "//" not in address, f"{address} is on another host"
         assert get(address).status_code == 200
     document = get("/openapi.json").json()
-    classify = document["paths"]["/classify"]["post"]
+    classify = document["paths"]["/v1/classify"]["post"]
     form = classify["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert {"video", "video_id", "labels", "label_set", "template", "top_k"} <= set(form)
     assert {"200", "404", "413", "415", "422", "429", "503", "504"} <= set(classify["responses"])
