@@ -72,7 +72,7 @@ def contact_sheet(plt: Any, wrong: Sequence[WrongClip], clips: ClipList, spec: I
             loc="left",
             fontsize=8,
         )
-    figure.tight_layout()
+    figure.subplots_adjust(hspace=0.5, wspace=0.05)
     return figure
 
 

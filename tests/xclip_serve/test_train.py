@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 import yaml
 
 from model.checkpoint import save_checkpoint
+from model.data.errors import DataError
 from model.data.lists.labels import read_labels
 from model.train.initial_model import make_initial_model
 from model.train.settings import read_config
 from tests.model.clip_sets import COLOURS, tiny_config, write_clip
 from xclip_serve import Classifier
 from xclip_serve.__main__ import main
+from xclip_serve.training.estimate import Pace
+from xclip_serve.training.folds import cross_validate
 from xclip_serve.training.label_meaning import COLOURS as COLOUR_WORDS
 from xclip_serve.training.label_meaning import SIDES, naming
 from xclip_serve.training.settings import Machine, Network, Set, as_values, choose
@@ -166,6 +170,39 @@ def test_lists_are_taken_as_well(mess: Path, start: Path, tmp_path: Path) -> Non
     assert written == ["path,label", *more]
 
 
+def test_a_budget_of_time_cuts_the_run(
+    mess: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update is said to take a second, measuring nothing."""
+    monkeypatch.setattr("xclip_serve.training.preparation.measure", lambda *_: Pace(1.0, 0.0, 4, 0))
+    run = tmp_path / "run"
+    arguments = ["train", str(mess), "--from", str(start), "--output", str(run), "--dry-run"]
+    assert main([*arguments, "--epochs", "100", "--minutes", "2"]) == 0
+    settings = read_config(["--config", str(run / "train.yaml")])
+    assert settings.schedule.epochs == 30
+    assert main([*arguments, "--epochs", "100", "--minutes", "7"]) == 0
+    assert read_config(["--config", str(run / "train.yaml")]).schedule.epochs == 100
+
+
+def test_folds_hold_back_every_clip_once_and_tell_mean_and_deviation(
+    mess: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["train", str(mess), "--from", str(start), "--output", str(run), "--dry-run"]) == 0
+    config = read_config(["--config", str(run / "train.yaml"), "--schedule.epochs", "2"])
+    capsys.readouterr()
+    said: list[str] = []
+    cross_validate(run, config, 2, 0, "stem", said.append)
+    assert re.fullmatch(r"2 folds: top-1 [\d.]+% ± [\d.]+%, macro accuracy .*", said[-1])
+    held = [(run / "folds" / n / "lists" / "val.csv").read_text().split("\n")[1:-1] for n in "12"]
+    lists = [(run / "lists" / f"{n}.csv").read_text().split("\n")[1:-1] for n in ("train", "val")]
+    assert sorted(held[0] + held[1]) == sorted(lists[0] + lists[1])
+    report = json.loads((run / "folds" / "1" / "report" / "report.json").read_text())
+    assert report["best"] is None, "the clips that it is measured on chose the network"
+    with pytest.raises(DataError, match="too few for 9 folds"):
+        cross_validate(run, config, 9, 0, "stem", said.append)
+
+
 def test_words_that_augmentation_must_leave_alone() -> None:
     texts = ["wave the LEFT hand", "lefthand drive", "copyright", "a redder sky", "Red_car", "turn"]
     assert naming(texts, SIDES) == texts[:2]
@@ -177,7 +214,7 @@ def settings(machine: Machine, network: Network, clips: Set) -> dict[str, object
 
     preset = preset_for(network, machine)
     lists = {name: Path(f"{name}.csv") for name in ("train", "val", "labels")}
-    epochs = epochs_for(preset, network, clips)
+    epochs = epochs_for(network, clips)
     root, run = Path("clips"), Path("run")
     return as_values(choose(run, lists, root, clips, network, machine, preset, epochs))
 

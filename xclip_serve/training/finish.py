@@ -33,7 +33,6 @@ def finish_run(run: Path, config: TrainConfig, say: Say) -> None:
     bundle = run / BUNDLE
     options = BundleOptions(label_files=(run / LISTS / LABELS,), overwrite=True)
     make_bundle(read_network(run / CHECKPOINT), bundle, options, Steps())
-    say(f"report: {run / REPORT / 'report.html'}")
     say(f"serve it: xclip-serve serve {bundle}")
 
 

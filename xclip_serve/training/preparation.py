@@ -109,7 +109,7 @@ def _choose(
     per_label = tuple(clips.part(split.train).per_class())
     size = Set(len(split.train), len(split.val), split.labels.texts, per_label)
     preset = request.preset or preset_for(network, machine)
-    epochs = request.epochs or epochs_for(preset, network, size)
+    epochs = request.epochs or epochs_for(network, size)
     files = {**sets.lists(run / LISTS), "labels": run / LISTS / LABELS}
 
     def chosen(epochs: int) -> Values:

@@ -67,10 +67,13 @@ def preset_for(network: Network, machine: Machine) -> Preset:
     return "full" if machine.gpu or network.width <= SMALL_NETWORK else "fast"
 
 
-def epochs_for(preset: Preset, network: Network, clips: Set) -> int:
-    """Choose the length of a run: the fewer clips, the more often each is seen."""
+def epochs_for(network: Network, clips: Set) -> int:
+    """Choose the length of a run: the fewer clips, the more often each is seen.
+
+    A small network learns what it sees from its own pictures alone, and takes longer.
+    """
     small = network.width <= SMALL_NETWORK
-    passes, most = (16_000, 200) if small or preset == "fast" else (8_000, 50)
+    passes, most = (16_000, 200) if small else (8_000, 50)
     return min(max(round(passes / clips.train), 10), most)
 
 
