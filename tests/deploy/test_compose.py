@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from service.settings import DEMO_BUNDLE, Settings
-from tests.memory_formula import most_memory
+from tests.memory_limits import most_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "docker-compose.yml"

@@ -12,7 +12,7 @@ import yaml
 
 from service.settings import DEMO_BUNDLE, Settings
 from tests.deploy.kustomize import Manifest, build
-from tests.memory_formula import most_memory, most_upload_bytes
+from tests.memory_limits import most_memory, most_upload_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"

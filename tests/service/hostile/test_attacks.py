@@ -30,7 +30,7 @@ from export.bundle.labels import LabelSet, write_label_set
 from export.bundle.manifest import MANIFEST_FILE
 from export.bundle.reading import open_bundle
 from service.settings import DEMO_BUNDLE, Settings
-from tests.memory_formula import most_memory
+from tests.memory_limits import most_memory
 from tests.service.hostile.conftest import ServerProcess, Serving
 from tests.service.hostile.load import Outcome, request, send
 from tests.service.hostile.network import in_own_network
