@@ -292,7 +292,7 @@ class Engine:
         return self._embeddings(vector[None], question, 0).model_copy(
             update={
                 "video_id": encoded.video_id,
-                "video": encoded.clip.info,
+                "video": encoded.clip.info.facts(),
                 "warnings": (*self.bundle.manifest.warnings, *encoded.clip.info.warnings),
             }
         )
