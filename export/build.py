@@ -106,6 +106,7 @@ def make_bundle(
             name=checkpoint.name,
             variant=net.variant,
             source=checkpoint.source,
+            licence=checkpoint.licence,
             trained=checkpoint.trained,
             warnings=() if checkpoint.trained else (UNTRAINED,),
             logit_scale=float(net.logit_scale.exp()),

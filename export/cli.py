@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -15,14 +16,17 @@ from export.errors import ExportError
 from export.limits import limits_text
 from export.report import print_bundle, print_parity
 from export.runtime import RuntimeUnavailableError
-from model.command_line import Parser, complaint
-from model.inputs.text.templates import TEMPLATE_LISTS
+from model.command_line import Parser, complaint, share, whole
 from model.progress import Steps
+from model.templates import TEMPLATE_NAMES, chosen_templates
+
+if TYPE_CHECKING:
+    from model.checkpoints.loaded import LoadedNetwork
 
 PROGRAM = "python -m export"
 SOURCES = (
     "anything `python -m model.convert` takes; a network of open_clip as it is: hf-hub:ORG/NAME, "
-    "local-dir:FOLDER, open_clip:MODEL/TAG"
+    "local-dir:FOLDER, open_clip:MODEL/TAG; a file of ViFi-CLIP, Open-VCLIP or FROSTER"
 )
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 EXAMPLES = """\
@@ -60,11 +64,9 @@ def _export(argv: Sequence[str]) -> int:
     check_output(options.output, overwrite=options.overwrite)
     # Torch comes in here, so that --help, inspect and typing mistakes answer at once.
     from export.build import BundleOptions, make_bundle
-    from model.checkpoint import read_network
 
     steps = Steps()
-    with steps.step(f"Loading {options.checkpoint}"):
-        checkpoint = read_network(options.checkpoint, pooling=options.pooling)
+    checkpoint = _read(options, steps)
     bundle = make_bundle(
         checkpoint,
         options.output,
@@ -77,7 +79,7 @@ def _export(argv: Sequence[str]) -> int:
             timing_cache=options.timing_cache,
             overwrite=options.overwrite,
             force=options.force,
-            templates=_templates(options),
+            templates=chosen_templates(options.templates, options.template),
         ),
         steps,
     )
@@ -117,7 +119,7 @@ def _export_parser() -> argparse.ArgumentParser:
         choices=PRECISIONS,
         help="what the video encoder may run in; the first is the default (default: fp32)",
     )
-    _add_pooling(parser)
+    _add_network(parser)
     _add_clips(parser)
     add(
         "--calibrate",
@@ -144,20 +146,14 @@ def _export_parser() -> argparse.ArgumentParser:
     )
     add(
         "--templates",
-        choices=tuple(TEMPLATE_LISTS),
+        choices=TEMPLATE_NAMES,
         help="the same with a published list: kinetics28 is CLIP's for Kinetics, ucf48 its list "
-        "for UCF101 and HMDB51; a new label takes as many times as long",
+        "for UCF101 and HMDB51, imagenet80 that for ImageNet; a new label takes as many times "
+        "as long",
     )
     add("--overwrite", action="store_true", help="replace a bundle that is there already")
     add("--force", action="store_true", help="accept what is too far from torch; it is recorded")
     return parser
-
-
-def _templates(options: argparse.Namespace) -> tuple[str, ...] | None:
-    """Return the templates that the user wants instead of the network's own; None: its own."""
-    if options.template is None and options.templates is None:
-        return None
-    return (*TEMPLATE_LISTS.get(options.templates, ()), *(options.template or ()))
 
 
 def _verify(argv: Sequence[str]) -> int:
@@ -167,17 +163,15 @@ def _verify(argv: Sequence[str]) -> int:
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=SOURCES)
-    _add_pooling(parser)
+    _add_network(parser)
     _add_clips(parser)
     options = parser.parse_args(argv)
     bundle = open_bundle(options.bundle)
 
     from export.verify import verify_bundle
-    from model.checkpoint import read_network
 
     steps = Steps()
-    with steps.step(f"Loading {options.checkpoint}"):
-        checkpoint = read_network(options.checkpoint, pooling=options.pooling)
+    checkpoint = _read(options, steps)
     measured = verify_bundle(bundle, checkpoint.net, tuple(options.clips), steps)
     for parity in measured:
         print_parity(parity, Console())
@@ -191,14 +185,41 @@ def _inspect(argv: Sequence[str]) -> int:
     return 0
 
 
-def _add_pooling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how a source becomes a network."""
+    add = parser.add_argument
+    add(
         "--pooling",
         choices=("mean", "tokens"),
         default="mean",
         help="of a network of open_clip: average the vectors of the frames (default), or let the "
         "pooler of a CoCa read the tokens of all frames at once",
     )
+    add("--frames", type=whole(1), metavar="T", help="frames of a clip (the source's own, or 8)")
+    add(
+        "--clip",
+        metavar="SOURCE",
+        help="CLIP that a file of ViFi-CLIP or Open-VCLIP was trained from: open_clip:MODEL/TAG or "
+        "a file (default: OpenAI's of the same size)",
+    )
+    add(
+        "--clip-share",
+        type=share,
+        metavar="R",
+        help="mix R times CLIP's weights into those of Open-VCLIP; published with 0.5 (0)",
+    )
+
+
+def _read(options: argparse.Namespace, steps: Steps) -> LoadedNetwork:
+    """Load the network that the options name."""
+    from model.checkpoint import ClipShare, read_network
+
+    given = options.clip is not None or options.clip_share is not None
+    clip = ClipShare(options.clip, options.clip_share or 0.0) if given else None
+    with steps.step(f"Loading {options.checkpoint}"):
+        return read_network(
+            options.checkpoint, pooling=options.pooling, num_frames=options.frames, clip=clip
+        )
 
 
 def _add_clips(parser: argparse.ArgumentParser) -> None:

@@ -63,7 +63,10 @@ def _ends(split: ir.Node) -> tuple[ir.Node, ir.Value, int, ir.Node] | None:
     if projection is None or bias is None or projection.producer() is None:
         return None
     product = projection.producer()
-    softmaxes = {node for node in _following(split) if node.op_type == "Softmax"}
+    between = set(_following(split))
+    softmaxes = {node for node in between if node.op_type == "Softmax"}
+    if any(node.op_type == "Concat" and _is_float(node.outputs[0]) for node in between):
+        return None  # keys of other frames beside the own
     if product is None or product.op_type != "MatMul" or len(softmaxes) != 1:
         return None
     softmax = softmaxes.pop()
@@ -112,3 +115,7 @@ def _following(node: ir.Node) -> Iterator[ir.Node]:
 
 def _feeds_softmax(product: ir.Node) -> bool:
     return any(use.node.op_type == "Softmax" for use in product.outputs[0].uses())
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.is_floating_point()

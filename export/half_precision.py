@@ -29,14 +29,20 @@ FUSED = ".fused"
 # The largest finite fp16 number. A weight beyond it would become infinite.
 LARGEST_FP16 = 65504.0
 # Parameters of the network whose operators, and all that follows from them, stay in fp32.
-KEPT = ("net.visual.ln_post.", "net.visual.proj", "net.mit.", "net.patch_context.")
+KEPT = (
+    *("net.visual.ln_post.", "net.visual.proj", "net.mit.", "net.patch_context."),
+    # The same of towers that are wrapped: ours, open_clip's own, and those it takes from timm.
+    *(f"net.towers.visual.{end}" for end in ("ln_post.", "proj", "attn_pool.", "head.")),
+    *(f"net.towers.visual.trunk.{end}" for end in ("norm.", "fc_norm.", "attn_pool.", "head.")),
+)
 
 
-def write_half(folder: Path, fp32_file: str, precision: str) -> tuple[str, str]:
+def write_half(folder: Path, fp32_file: str, precision: str) -> tuple[str, str | None]:
     """Write the graph in the precision twice: plain, and with its attention as one operator each.
 
     Plain is what TensorRT fuses by itself, the other is for ONNX Runtime's CUDA provider. Large
-    weights lie beside them once. Returns both names. ValueError where a weight is out of range.
+    weights lie beside them once. Returns both names; none of the second where the network's
+    attention is not of the form that can be fused. ValueError where a weight is out of range.
     """
     stem = fp32_file.removesuffix(".onnx")
     plain, fused = f"{stem}.{precision}.onnx", f"{stem}.{precision}{FUSED}.onnx"
@@ -45,7 +51,8 @@ def write_half(folder: Path, fp32_file: str, precision: str) -> tuple[str, str]:
     reduce_types(model, TYPES[precision])
     ir.save(model, folder / plain, external_data=weights_file(plain) if outside else None)
     model = ir.load(folder / plain)
-    fuse_attention(model)
+    if not fuse_attention(model):
+        return plain, None
     ir.save(model, folder / fused)
     return plain, fused
 
@@ -84,8 +91,10 @@ def _tower(model: ir.Model) -> set[ir.Node]:
         for node in model.graph
         if any(value is not None and (value.name or "").startswith(KEPT) for value in node.inputs)
     ]
-    if not patches or not kept:
-        raise ValueError("the graph has no patch embedding, or no end of the tower, to go by")
+    # A tower whose end has other names goes on to the mean over frames, which makes the output.
+    kept += [end for value in model.graph.outputs if (end := value.producer()) is not None]
+    if not patches:
+        raise ValueError("the graph has no patch embedding to go by")
     return _followers(patches) - _followers(kept)
 
 

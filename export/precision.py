@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from export.bundle import EngineInfo, GraphInfo, PrecisionBuild
-from export.bundle.manifest import PrecisionName
+from export.bundle.manifest import PrecisionName, RuntimeName
 from export.calibration import int8_calibrated
 from export.clips import ClipSamples
 from export.half_precision import write_half
@@ -62,24 +62,24 @@ def with_engines(
 
 
 def _half(folder: Path, fp32_file: str, precision: PrecisionName) -> list[PrecisionBuild]:
-    """Make both graphs of a half precision: TensorRT fuses attention itself, CUDA's is fused."""
+    """Make the graphs of a half precision: TensorRT fuses attention itself, CUDA's is fused."""
     plain, fused = write_half(folder, fp32_file, precision)
     how = f"types in the graph: tower in {precision}, LayerNorm, softmax and all after it in fp32"
+
+    def build(file: str, runtimes: tuple[RuntimeName, ...], method: str) -> PrecisionBuild:
+        return PrecisionBuild(
+            precision=precision,
+            runtimes=runtimes,
+            graphs={"video_encoder": file},
+            reduced=("video_encoder",),
+            method=method,
+        )
+
+    if fused is None:
+        return [build(plain, ("onnxruntime-tensorrt", "onnxruntime-cuda"), how)]
     return [
-        PrecisionBuild(
-            precision=precision,
-            runtimes=("onnxruntime-tensorrt",),
-            graphs={"video_encoder": plain},
-            reduced=("video_encoder",),
-            method=how,
-        ),
-        PrecisionBuild(
-            precision=precision,
-            runtimes=("onnxruntime-cuda",),
-            graphs={"video_encoder": fused},
-            reduced=("video_encoder",),
-            method=f"{how}; attention as one operator",
-        ),
+        build(plain, ("onnxruntime-tensorrt",), how),
+        build(fused, ("onnxruntime-cuda",), f"{how}; attention as one operator"),
     ]
 
 

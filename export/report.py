@@ -64,6 +64,7 @@ def _facts(bundle: Bundle) -> Table:
         "name": manifest.name,
         "variant": manifest.variant,
         "source": manifest.source,
+        "licence": manifest.licence or "not known",
         "trained": "yes" if manifest.trained else "no",
         "warnings": "; ".join(manifest.warnings) or "none",
         "format": str(manifest.format_version),

@@ -37,6 +37,12 @@ class BundleScorer:
         name = self.bundle.manifest.name
         self.name = f"{name} ({self.runtime.name}, {self.runtime.precision})"
 
+    @property
+    def bytes(self) -> int:
+        """Size of what is read for the precision it runs in: graphs with their weights."""
+        read = self.bundle.manifest.files_for(self.runtime.precision)
+        return sum(self.bundle.file(f).stat().st_size for f in read if ".onnx" in f)
+
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode K texts to vectors (K,D)."""
         spec = self.inputs

@@ -7,17 +7,28 @@ well (see `model.checkpoints.sources`).
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from model.checkpoints.clip_start import OPEN_CLIP
 from model.checkpoints.errors import CheckpointError
+from model.checkpoints.huggingface import model_type_of
+from model.checkpoints.licences import licence_of
 from model.checkpoints.loaded import LoadedNetwork
 from model.checkpoints.native import Checkpoint, is_native, read_native, save_checkpoint
-from model.checkpoints.open_clip_networks import FOLDER, HUB, SCHEMES, read_open_clip
+from model.checkpoints.open_clip_networks import SCHEMES, read_open_clip
+from model.checkpoints.pickled import read_pickled
 from model.checkpoints.sources import StartOptions, read_foreign
+from model.checkpoints.video_clips import (
+    ClipShare,
+    Form,
+    form_of,
+    read_clip_folder,
+    read_video_clip,
+)
 from model.network.config import Activation
 from model.network.frame_pooling import Pooling
 from model.network.mit import MultiframeIntegration, resample_time_positions
@@ -26,6 +37,7 @@ from model.network.xclip import XClip, assemble
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "ClipShare",
     "LoadedNetwork",
     "load_checkpoint",
     "read_checkpoint",
@@ -53,11 +65,6 @@ def read_checkpoint(
     path = Path(source)
     if path.is_dir() and is_native(path):
         checkpoint = read_native(path)
-    elif os.fspath(source).startswith((HUB, FOLDER)):
-        raise CheckpointError(
-            f"{source} is a network of open_clip, no X-CLIP: export takes it as it is; "
-            f"start training from {OPEN_CLIP}MODEL/TAG"
-        )
     else:
         options = StartOptions(num_frames, seed, activation, frame_average)
         checkpoint = read_foreign(os.fspath(source), options)
@@ -76,8 +83,8 @@ def load_checkpoint(source: str | os.PathLike[str], *, num_frames: int | None = 
 
     Args:
         source: A native folder, official `.pth`, Hugging Face folder or hub id. Also a start for
-            fine-tuning: plain CLIP as `open_clip:MODEL/TAG`, whose missing parts get their
-            published first values.
+            fine-tuning: plain CLIP as `open_clip:MODEL/TAG`, `hf-hub:ORG/NAME` or
+            `local-dir:FOLDER`, whose missing parts get their published first values.
         num_frames: Frames T of a clip; where the source has others its time table is resampled.
 
     Returns:
@@ -110,22 +117,52 @@ def resample_frames(net: XClip, num_frames: int) -> XClip:
 
 
 def read_network(
-    source: str | os.PathLike[str], *, pooling: Pooling = "mean", num_frames: int | None = None
+    source: str | os.PathLike[str],
+    *,
+    pooling: Pooling = "mean",
+    num_frames: int | None = None,
+    clip: ClipShare | None = None,
 ) -> LoadedNetwork:
-    """Read what can be served: any X-CLIP, or a network of open_clip with its frames pooled.
+    """Read what can be served: any X-CLIP, or another network of clips and texts.
 
     Args:
         source: What `read_checkpoint` takes; `hf-hub:ORG/NAME`, `local-dir:FOLDER` or
-            `open_clip:MODEL/TAG`, which are taken as they are.
+            `open_clip:MODEL/TAG`, which are taken as they are; a file of ViFi-CLIP, Open-VCLIP or
+            FROSTER; a folder of transformers' CLIP.
         pooling: How frames become one vector, for networks of open_clip.
         num_frames: Frames T of a clip; None takes the source's own, or 8.
+        clip: The CLIP that a file of ViFi-CLIP or Open-VCLIP was trained from, and its share.
 
     Raises:
         CheckpointError: What is wrong with the source.
     """
-    name = os.fspath(source)
-    if not name.startswith(SCHEMES):
-        if pooling != "mean":
-            raise CheckpointError(f"{name} has its own pooling over time: leave --pooling out")
-        return read_checkpoint(name, num_frames=num_frames)
-    return read_open_clip(name, pooling=pooling, num_frames=num_frames)
+    loaded = _read_network(os.fspath(source), pooling, num_frames, clip)
+    return loaded if loaded.licence else replace(loaded, licence=licence_of(loaded.source))
+
+
+def _read_network(
+    name: str, pooling: Pooling, num_frames: int | None, clip: ClipShare | None
+) -> LoadedNetwork:
+    found = None if name.startswith(SCHEMES) else _video_clip(Path(name))
+    if clip is not None and found is None:
+        raise CheckpointError(f"{name} takes no other CLIP: leave --clip and --clip-share out")
+    if name.startswith(SCHEMES):
+        return read_open_clip(name, pooling=pooling, num_frames=num_frames)
+    if pooling != "mean":
+        raise CheckpointError(f"{name} has its own pooling over time: leave --pooling out")
+    if found is not None:
+        tensors, form = found
+        return read_video_clip(Path(name), tensors, form, clip or ClipShare(), num_frames)
+    path = Path(name)
+    if path.is_dir() and model_type_of(path) == "clip":
+        return read_clip_folder(path, num_frames)
+    return read_checkpoint(name, num_frames=num_frames)
+
+
+def _video_clip(path: Path) -> tuple[Mapping[str, Any], Form] | None:
+    """Return the tensors of a file of CLIP's descendants for videos and its layout, else None."""
+    if not path.is_file() or path.suffix == ".safetensors":
+        return None
+    tensors = read_pickled(path)
+    form = form_of(tensors)
+    return None if form is None else (tensors, form)

@@ -9,6 +9,8 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+CACHE = "XCLIP_CACHE"  # an environment variable: a folder
+
 
 def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading without ever waiting for it.
@@ -55,3 +57,8 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def cache_folder() -> Path:
+    """Return the folder where what can be made again is kept for this user."""
+    return Path(os.environ.get(CACHE) or "~/.cache/xclip-serve").expanduser()

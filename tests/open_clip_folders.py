@@ -43,6 +43,14 @@ COCA = {
 }
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "clip": ({"vision_cfg": VISION, "text_cfg": TEXT, "quick_gelu": True}, {}),
+    "clip-64": (  # as CLIP itself: heads of width 64
+        {
+            "vision_cfg": {**VISION, "head_width": 64},
+            "text_cfg": {**TEXT, "heads": 1},
+            "quick_gelu": True,
+        },
+        {},
+    ),
     "siglip": (
         {
             "custom_text": True,

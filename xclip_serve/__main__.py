@@ -37,6 +37,9 @@ VERBS = {
     "verify": Verb("export.cli", "compare a bundle with its checkpoint", "export", ("verify",)),
     "train": Verb("xclip_serve.verbs.train", "from a folder of clips to a bundle", "train"),
     "evaluate": Verb("model.evaluate.__main__", "accuracy by the paper's protocols", "train"),
+    "compare": Verb(
+        "model.evaluate.__main__", "several networks on your clips", "train", ("compare",)
+    ),
     "convert": Verb("model.convert", "a published checkpoint to ours", "model"),
     "data": Verb("model.data.__main__", "check, make and pack lists of clips", "train"),
     "keys": Verb("service.keys", "create an API key"),

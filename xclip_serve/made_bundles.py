@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,8 +16,8 @@ from pathlib import Path
 
 from export.bundle import BundleError, open_bundle
 from export.bundle.manifest import FORMAT_VERSION
+from model.files import cache_folder
 
-CACHE = "XCLIP_CACHE"
 MANIFEST = "bundle.json"
 
 
@@ -57,11 +56,6 @@ def bundle_of(model: str, cache: Path | None = None) -> Path:
         if not bundle.exists():
             _export(model, bundle)
     return bundle
-
-
-def cache_folder() -> Path:
-    """Return the folder where this user's bundles are kept."""
-    return Path(os.environ.get(CACHE) or "~/.cache/xclip-serve").expanduser()
 
 
 def _key(model: str) -> str:

@@ -156,12 +156,14 @@ class BundleDescription(_Part):
     comes without a template is filled into each of them and compared with the mean of their
     vectors. None, as in bundles made before there was this field: the label is read as it is.
     `calibration` is what `xclip-serve calibrate` measured on clips of the user's own.
+    `licence` is that of the weights as their owner states it, where that is known.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
     name: OneLine
     variant: OneLine
     source: OneLine
+    licence: OneLine | None = None
     trained: bool
     warnings: tuple[str, ...] = ()
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -68,7 +68,19 @@ def start_from_clip(
 
 def assemble_for_clip(config: ModelConfig) -> XClip:
     """Return a network without weights whose pictures are prepared as CLIP's, not as X-CLIP's."""
-    inputs = InputSpec(
+    with torch.device("meta"):
+        return assemble(config, clip_inputs(config))
+
+
+def clip_inputs(config: ModelConfig, *, official_pixels: bool = False) -> InputSpec:
+    """Return what CLIP takes; `official_pixels` prepares pictures as X-CLIP does, but for their
+    mean and deviation.
+    """
+    statistics = {"mean": CLIP_MEAN, "std": CLIP_STD, "context_length": config.context_length}
+    if official_pixels:
+        official = InputSpec.official(config.num_frames, config.image_size)
+        return official.model_copy(update=statistics)
+    return InputSpec(
         num_frames=config.num_frames,
         image_size=config.image_size,
         resize_short_side=config.image_size,
@@ -77,8 +89,6 @@ def assemble_for_clip(config: ModelConfig) -> XClip:
         std=CLIP_STD,
         context_length=config.context_length,
     )
-    with torch.device("meta"):
-        return assemble(config, inputs)
 
 
 def with_parts(net: XClip, parts: Mapping[str, Any], seed: int) -> tuple[XClip, str]:

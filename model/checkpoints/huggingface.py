@@ -66,18 +66,28 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def architecture_of(folder: Path) -> ModelConfig:
-    """Return the network that `config.json` describes.
+def model_type_of(folder: Path) -> str | None:
+    """Return the kind of network that transformers would make of the folder; None: no such one."""
+    file = folder / CONFIG_FILE
+    kind = read_json(file).get("model_type") if file.is_file() else None
+    return kind if isinstance(kind, str) else None
+
+
+def architecture_of(folder: Path, model_type: str = "xclip") -> ModelConfig:
+    """Return the network that `config.json` describes: an X-CLIP, or the towers of a `clip`.
 
     Head counts of the integration transformer and the prompts are left aside: published large
     folders name 8, the networks were trained with width / 64 (see `odd_heads`).
     """
     file = folder / CONFIG_FILE
     config = read_json(file)
-    if config.get("model_type") != "xclip":
-        raise CheckpointError(f"{file} is for {config.get('model_type')!r}, not for 'xclip'")
+    if config.get("model_type") != model_type:
+        raise CheckpointError(f"{file} is for {config.get('model_type')!r}, not for {model_type!r}")
     text, vision = _part(config, "text"), _part(config, "vision")
     joint = DEFAULTS["joint"] | config
+    is_clip = model_type == "clip"
+    if is_clip:
+        joint |= {"prompt_layers": 0, "prompt_hidden_act": text["hidden_act"]}
     _refuse_other_networks(text, vision, file)
     try:
         return ModelConfig(
@@ -91,7 +101,8 @@ def architecture_of(folder: Path) -> ModelConfig:
             text_layers=text["num_hidden_layers"],
             vocab_size=text["vocab_size"],
             context_length=text["max_position_embeddings"],
-            mit_layers=vision["mit_num_hidden_layers"],
+            mit_layers=0 if is_clip else vision["mit_num_hidden_layers"],
+            cross_frame_messages=not is_clip,
             prompt_layers=joint["prompt_layers"],
             prompt_alpha=joint["prompt_alpha"],
             activation=_activation(text, vision, joint, file),
@@ -156,10 +167,15 @@ def odd_heads(folder: Path, config: ModelConfig) -> tuple[str, ...]:
     )
 
 
-def inputs_of(folder: Path, config: ModelConfig) -> InputSpec:
-    """Return what `preprocessor_config.json` does to pictures, its known mistakes put right."""
+def inputs_of(
+    folder: Path, config: ModelConfig, defaults: Mapping[str, Any] | None = None
+) -> InputSpec:
+    """Return what `preprocessor_config.json` does to pictures, its known mistakes put right.
+
+    `defaults` are those of the processor's class, for what the file does not say.
+    """
     file = folder / PREPROCESSOR_FILE
-    described = read_json(file) if file.exists() else {}
+    described = dict(defaults or {}) | (read_json(file) if file.exists() else {})
     try:
         spec = InputSpec.from_huggingface(described, config.num_frames, config.image_size)
     except (ValueError, TypeError, ArithmeticError) as error:

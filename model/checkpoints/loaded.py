@@ -14,6 +14,7 @@ class LoadedNetwork:
 
     `tokenizer` is None for CLIP's own. `notes` says what a person should know about the loading.
     `templates` are the prompts that it was trained with, each with one `{}`; none: bare labels.
+    `licence` is that of the weights as their owner states it, where that is known.
     """
 
     net: VideoTextNetwork
@@ -23,3 +24,4 @@ class LoadedNetwork:
     tokenizer: Tokenizer | None = None
     notes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    licence: str | None = None

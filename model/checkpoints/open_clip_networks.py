@@ -12,19 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import tokenizers
-
 from model.checkpoints.clip_start import OPEN_CLIP
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.huggingface import JSON_BYTES
 from model.checkpoints.loaded import LoadedNetwork
+from model.checkpoints.open_clip_tokenizers import FOLDER, tokenizer_of
 from model.files import check_regular, read_bounded
-from model.inputs import InputSpec, Tokenizer, TokenizerSpec
+from model.inputs import InputSpec, TokenizerSpec
 from model.inputs.spec import CropRule, ResizeRule
-from model.network.config import ModelConfig
+from model.network.config import HEAD_WIDTH, Activation, ModelConfig
 from model.network.frame_pooling import FramePooledClip, Pooling
 
-HUB, FOLDER = "hf-hub:", "local-dir:"
+HUB = "hf-hub:"
 SCHEMES = (HUB, FOLDER, OPEN_CLIP)
 # One text a label: more are better, and take that many times as long for every new label.
 TEMPLATES = ("a video of {}.",)
@@ -33,6 +32,9 @@ RESIZE_RULES: Mapping[str, ResizeRule] = {
     "bicubic": "bicubic-antialias",
     "random": "bicubic-antialias",  # in training; what open_clip takes then
 }
+# What the configuration of a network of CLIP's own shape says.
+PLAIN_VISION = {"image_size", "layers", "width", "patch_size", "head_width"}
+PLAIN_TEXT = {"context_length", "vocab_size", "width", "heads", "layers"}
 CROP_RULES: Mapping[str, CropRule] = {"shortest": "center-rounded", "squash": "squash"}
 # Far above any network there is; what the description asks for is built before weights are read.
 LARGEST = 10_000_000
@@ -60,6 +62,71 @@ def read_open_clip(
     Raises:
         CheckpointError: The source cannot be read, or needs what is not supported.
     """
+    config, towers = _built(source)
+    with _one_line_errors(source):
+        tokenizer, pad_id = tokenizer_of(_name_and_tag(source)[0], config["text_cfg"])
+    frames = num_frames or ModelConfig().num_frames
+    inputs = input_spec(towers.visual.preprocess_cfg, config, tokenizer.spec, pad_id, frames)
+    try:
+        net = FramePooledClip(
+            towers,
+            inputs,
+            embed_dim=config["embed_dim"],
+            variant=f"{_architecture(config)}, {inputs.image_size} pixels, {frames} frames, "
+            f"{'mean of frames' if pooling == 'mean' else 'tokens of all frames'}",
+            pooling=pooling,
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    note = (
+        f"labels are read as {TEMPLATES[0]!r}; more templates are more accurate and slower for "
+        "labels that are new: --templates kinetics28"
+    )
+    return LoadedNetwork(
+        net.eval(),
+        short_name(source),
+        source,
+        tokenizer=tokenizer,
+        notes=(note,),
+        templates=TEMPLATES,
+    )
+
+
+def short_name(source: str) -> str:
+    """Return what a network of open_clip is called."""
+    model_name, tag = _name_and_tag(source)
+    return (source.removeprefix(OPEN_CLIP) if tag else Path(model_name).name).replace("/", "-")
+
+
+def clip_weights(source: str) -> tuple[dict[str, Any], Activation]:
+    """Read a network whose towers have CLIP's own shape, as `open_clip_weights` does.
+
+    Raises:
+        CheckpointError: The source cannot be read, or has other towers; says in what.
+    """
+    config, towers = _built(source)
+    parts = {"vision_cfg": PLAIN_VISION, "text_cfg": PLAIN_TEXT}
+    odd = [
+        f"{key} {value!r}"
+        for part, plain in parts.items()
+        for key, value in config[part].items()
+        if value and key not in plain
+    ]
+    odd += ["a ResNet"] * isinstance(config["vision_cfg"].get("layers"), list)
+    odd += ["a text tower of its own"] * bool(config.get("custom_text"))
+    widths = {config["vision_cfg"].get("head_width", HEAD_WIDTH)}
+    widths |= {config["text_cfg"]["width"] // config["text_cfg"]["heads"]}
+    odd += [f"heads of width {width}" for width in sorted(widths - {HEAD_WIDTH})]
+    if odd:
+        raise CheckpointError(
+            f"{source} has other towers than CLIP's ViT ({', '.join(odd)}): X-CLIP's parts cannot "
+            "be added to it; export takes it as it is"
+        )
+    return towers.state_dict(), "quick_gelu" if config.get("quick_gelu") else "gelu"
+
+
+def _built(source: str) -> tuple[dict[str, Any], Any]:
+    """Return the configuration of a network, and the network with its weights, in eval mode."""
     import model.torchvision_schemas  # noqa: F401, I001  (before torchvision)
     import open_clip
 
@@ -80,29 +147,8 @@ def read_open_clip(
             require_pretrained=True,
             # The activation belongs to the tag, not to the model of the same name.
             force_quick_gelu=bool(published.get("quick_gelu", False)),
-        ).eval()
-        tokenizer, pad_id = _tokenizer_of(open_clip.get_tokenizer(model_name), config["text_cfg"])
-    frames = num_frames or ModelConfig().num_frames
-    inputs = input_spec(towers.visual.preprocess_cfg, config, tokenizer.spec, pad_id, frames)
-    name = (source.removeprefix(OPEN_CLIP) if tag else Path(model_name).name).replace("/", "-")
-    try:
-        net = FramePooledClip(
-            towers,
-            inputs,
-            embed_dim=config["embed_dim"],
-            variant=f"{_architecture(config)}, {inputs.image_size} pixels, {frames} frames, "
-            f"{'mean of frames' if pooling == 'mean' else 'tokens of all frames'}",
-            pooling=pooling,
         )
-    except ValueError as error:
-        raise CheckpointError(f"{source}: {error}") from None
-    note = (
-        f"labels are read as {TEMPLATES[0]!r}; more templates are more accurate and slower for "
-        "labels that are new: --templates kinetics28"
-    )
-    return LoadedNetwork(
-        net.eval(), name, source, tokenizer=tokenizer, notes=(note,), templates=TEMPLATES
-    )
+    return config, towers.eval()
 
 
 def _check_folder(folder: Path) -> None:
@@ -193,32 +239,6 @@ def _architecture(config: Mapping[str, Any]) -> str:
     if isinstance(layers, int):
         return f"{kind} ViT of {layers} layers, width {width}, patch {vision.get('patch_size')}"
     return f"{kind} ResNet of {layers} layers, width {width}"
-
-
-def _tokenizer_of(theirs: Any, text: Mapping[str, Any]) -> tuple[Tokenizer, int]:
-    """Return our tokenizer for open_clip's, and the id that its texts are filled up with."""
-    kwargs = dict(text.get("tokenizer_kwargs", {}))
-    # What keeps texts of any length is without effect here: a text too long is refused.
-    odd = {k: v for k, v in kwargs.items() if k not in ("clean", "reduction_mask") and v}
-    if kwargs.get("reduction_mask") == "syntax":
-        odd["reduction_mask"] = "syntax"
-    if mode := text.get("tokenizer_mode"):
-        odd["tokenizer_mode"] = mode
-    if odd:
-        raise CheckpointError(f"the tokenizer's settings {odd} are not supported")
-    kind = type(theirs).__name__
-    if kind == "SimpleTokenizer":
-        spec = TokenizerSpec(pad="fixed", clean=kwargs.get("clean", "lower"))
-        return Tokenizer.clip(spec), 0
-    clean = "canonicalize" if kind == "SigLipTokenizer" else kwargs.get("clean", "whitespace")
-    wrapped = theirs.tokenizer
-    if getattr(wrapped, "backend_tokenizer", None) is None:
-        raise CheckpointError("the tokenizer has no tokenizer.json: give one beside the weights")
-    if wrapped.padding_side != "right":
-        raise CheckpointError("the tokenizer pads on the left, which is not supported")
-    core = tokenizers.Tokenizer.from_str(wrapped.backend_tokenizer.to_str())
-    spec = TokenizerSpec(kind="tokenizer.json", pad="fixed", clean=clean)
-    return Tokenizer(core, spec), wrapped.pad_token_id
 
 
 @contextmanager

@@ -29,8 +29,8 @@ PICKLE_BYTES = 64 << 20  # names and sizes alone; each byte may become an object
 def read_pickled(path: Path) -> dict[str, Any]:
     """Read the named tensors of a file.
 
-    They are those under `model` or `state_dict`, or at the top; values that are no tensors come
-    along, so that a strict reader can name them.
+    They are those under `model`, `state_dict` or `model_state`, or at the top; values that are no
+    tensors come along, so that a strict reader can name them.
 
     Raises:
         CheckpointError: The file cannot be read, and why.
@@ -81,7 +81,7 @@ def _check_entries(archive: zipfile.ZipFile) -> None:
 def _named(content: Any) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"it holds a {type(content).__name__}, not named tensors")
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break

@@ -19,7 +19,10 @@ from model.checkpoints.huggingface import (
     tensors_of,
 )
 from model.checkpoints.native import Checkpoint, network_of, read_tokenizer
+from model.checkpoints.open_clip_networks import HUB, clip_weights, short_name
+from model.checkpoints.open_clip_tokenizers import FOLDER
 from model.checkpoints.pickled import read_pickled
+from model.checkpoints.video_clips import form_of
 from model.network.config import Activation, ModelConfig
 
 # Scalars that only OpenAI's own networks carry, all of them trained with QuickGELU.
@@ -42,6 +45,9 @@ def read_foreign(source: str, options: StartOptions) -> Checkpoint:
         state, activation = open_clip_weights(source.removeprefix(OPEN_CLIP))
         name = source.removeprefix(OPEN_CLIP).replace("/", "-")
         return _start(state, options.activation or activation, name, source, options)
+    if source.startswith((HUB, FOLDER)):
+        state, activation = clip_weights(source)
+        return _start(state, activation, short_name(source), source, options)
     path = Path(source)
     if path.is_dir():
         return read_huggingface(path, path.name)
@@ -76,6 +82,10 @@ def read_huggingface(folder: Path, name: str) -> Checkpoint:
 def _read_file(path: Path, options: StartOptions) -> Checkpoint:
     """Read an official `.pth`, or CLIP's tensors in a `.pt`, `.bin` or safetensors file."""
     state = read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
+    if form := form_of(state):
+        raise CheckpointError(
+            f"{path} is {form.name}, no X-CLIP: export and model.evaluate take it as it is"
+        )
     if is_clip(state):
         openai: Activation | None = "quick_gelu" if state.keys() >= OPENAI_MARKS else None
         activation = options.activation or openai

@@ -8,7 +8,7 @@ is wanted, or on the list of those left aside, and each misfit is named as the f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -185,18 +185,25 @@ def to_layout(native: Mapping[str, Tensor], layout: Layout) -> State:
 
 
 def from_layout(
-    foreign: Mapping[str, Any], shapes: Mapping[str, Shape], layout: Layout, where: str
+    foreign: Mapping[str, Any],
+    shapes: Mapping[str, Shape],
+    layout: Layout,
+    where: str,
+    called: Callable[[str], str] = str,
 ) -> State:
     """Read the tensors of a file as ours, in fp32; `shapes` are those that the network wants.
 
-    Raises CheckpointError naming, as the file does, each tensor that is missing, of another shape
-    or type, or not wanted.
+    `called` gives what the file calls a tensor, where that is not its name in the layout. Raises
+    CheckpointError naming, as the file does, each tensor that is missing, of another shape or type,
+    or not wanted.
     """
     rules = [rule_for(name, layout) for name in shapes]
     expected = {f: r.shape_there(shapes[r.native]) for r in rules for f in r.foreign}
-    problems = [p for name, shape in expected.items() if (p := _misfit(foreign, name, shape))]
+    problems = [
+        p for name, shape in expected.items() if (p := _misfit(foreign, name, shape, called))
+    ]
     problems += [
-        f"unexpected {name}{_shape_of(tensor)}"
+        f"unexpected {called(name)}{_shape_of(tensor)}"
         for name, tensor in foreign.items()
         if name not in expected and not IGNORED.fullmatch(name)
     ]
@@ -205,16 +212,19 @@ def from_layout(
     return {r.native: r.read([foreign[f].to(torch.float32) for f in r.foreign]) for r in rules}
 
 
-def _misfit(foreign: Mapping[str, Any], name: str, shape: Shape) -> str | None:
+def _misfit(
+    foreign: Mapping[str, Any], name: str, shape: Shape, called: Callable[[str], str]
+) -> str | None:
     if name not in foreign:
-        return f"missing {name} {shape}"
+        return f"missing {called(name)} {shape}"
     tensor = foreign[name]
     if not isinstance(tensor, Tensor):
-        return f"{name} is a {type(tensor).__name__}, should be a tensor {shape}"
+        return f"{called(name)} is a {type(tensor).__name__}, should be a tensor {shape}"
     if not tensor.is_floating_point():
-        return f"{name} is {str(tensor.dtype).removeprefix('torch.')}, should be floating point"
+        kind = str(tensor.dtype).removeprefix("torch.")
+        return f"{called(name)} is {kind}, should be floating point"
     if tuple(tensor.shape) != shape:
-        return f"{name} is {tuple(tensor.shape)}, should be {shape}"
+        return f"{called(name)} is {tuple(tensor.shape)}, should be {shape}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""`python -m model.evaluate CHECKPOINT --protocol NAME --list … --labels …`."""
+"""`python -m model.evaluate CHECKPOINT --protocol NAME --list … --labels …`, `… compare …`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.command_line import Parser, complaint, new_file, share, sleep_while_waiting, whole
+from model.evaluate.comparison.command import main as compare
 from model.evaluate.paper import DATASETS, PROTOCOLS
 from model.inputs.sampling import FrameRule
 
 PROGRAM = "python -m model.evaluate"
 EXAMPLES = """\
+another command:
+  python -m model.evaluate compare SOURCE…     several networks on the same clips, side by side
+
 examples:
   python -m model.evaluate k400_32_8.pth --protocol supervised --dataset k400 \\
       --list k400/val.txt --labels k400/labels.csv --root k400/videos
@@ -77,6 +81,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 with one line on a mistake."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["compare"]:
+        return compare(arguments[1:])
     options = parser().parse_args(arguments)
     sleep_while_waiting()
     try:
@@ -88,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measured = measure(options)
         print_result(measured)
         if options.json:
-            text = json.dumps(as_json(measured, sys.argv[1:]), indent=1)
+            text = json.dumps(as_json(measured, arguments), indent=1)
             options.json.write_text(text + "\n", encoding="utf-8")
         if options.output:
             parts = measured.result.parts

@@ -18,12 +18,29 @@ from model.processes import allow_tf32, pick_device
 BUNDLE_SCORER = "export.scoring:BundleScorer"
 
 
+MANIFEST = "bundle.json"
+
+
 @dataclass(frozen=True)
 class Source:
-    """A scorer and the name of its network: the paper's own for an X-CLIP."""
+    """A scorer, the name of its network (the paper's own for an X-CLIP), and what is known of it.
+
+    `name` is the scorer's without what it runs in, `bytes` the size of its weights.
+    """
 
     scorer: Scorer
     network: str
+    name: str
+    runs_in: str
+    bytes: int
+    licence: str | None
+
+
+def open_source(source: str, device: str, templates: Sequence[str] | None = None) -> Source:
+    """Open a bundle on the runtime that serves here, or a checkpoint in torch, fp32."""
+    if (Path(source) / MANIFEST).is_file():
+        return from_bundle(Path(source), "auto", None, templates)
+    return from_checkpoint(source, device, "fp32", None, templates)
 
 
 def from_checkpoint(
@@ -45,7 +62,15 @@ def from_checkpoint(
         precision=precision,
         templates=loaded.templates if templates is None else templates,
     )
-    return Source(scorer, loaded.net.variant)
+    weights = [*loaded.net.parameters(), *loaded.net.buffers()]
+    return Source(
+        scorer,
+        loaded.net.variant,
+        loaded.name,
+        f"torch {mine.type} {precision}",
+        sum(tensor.nbytes for tensor in weights),
+        loaded.licence,
+    )
 
 
 def from_bundle(
@@ -57,4 +82,11 @@ def from_bundle(
     except ImportError as error:
         raise EvaluateError(f"scoring with a bundle needs the export package: {error}") from None
     scorer = open_scorer(path, runtime, precision, templates)
-    return Source(scorer, scorer.variant)
+    return Source(
+        scorer,
+        scorer.variant,
+        scorer.bundle.manifest.name,
+        f"{scorer.runtime.name} {scorer.runtime.precision}",
+        scorer.bytes,
+        scorer.bundle.manifest.licence,
+    )

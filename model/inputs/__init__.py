@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from model.inputs.text.tokenizer import LabelTooLong, Tokenizer
     from model.inputs.video.allocation import limit_libav_allocations
-    from model.inputs.video.decode import decode_clip, decode_uncropped
+    from model.inputs.video.decode import decode_clip, decode_for_several, decode_uncropped
 
 __all__ = [
     "Clip",
@@ -61,6 +61,7 @@ __all__ = [
     "clean_label",
     "crop_frame",
     "decode_clip",
+    "decode_for_several",
     "decode_uncropped",
     "fill_template",
     "label_key",
@@ -73,7 +74,7 @@ __all__ = [
 _HOMES = {
     "video.allocation": ("limit_libav_allocations",),
     "clip": ("Clip", "VideoFacts", "VideoInfo", "VideoWarning"),
-    "video.decode": ("decode_clip", "decode_uncropped"),
+    "video.decode": ("decode_clip", "decode_for_several", "decode_uncropped"),
     "errors": (
         *("NotAVideo", "RangeError", "TooLarge", "TooShort"),
         *("Undecodable", "UnsupportedFormat", "VideoError"),

@@ -23,7 +23,11 @@ Tokens = Annotated[int, Field(gt=0, le=4096)]
 # ImageNet, not CLIP: what every published X-CLIP was trained with. RGB, 0-255 scale.
 IMAGENET_MEAN: Statistics = (123.675, 116.28, 103.53)
 IMAGENET_STD: Statistics = (58.395, 57.12, 57.375)
-PIL_BILINEAR = 2
+PIL_BILINEAR, PIL_BICUBIC = 2, 3
+PIL_RULES: Mapping[int, ResizeRule] = {
+    PIL_BILINEAR: "bilinear-antialias",
+    PIL_BICUBIC: "bicubic-antialias",
+}
 
 
 class TokenizerSpec(BaseModel):
@@ -101,10 +105,11 @@ class InputSpec(BaseModel):
         wrong in published files of the 336 model. Statistics missing in the file are ImageNet's:
         the processor class's own default of 0.5 belongs to no published X-CLIP.
         """
-        if preprocessor.get("resample", PIL_BILINEAR) != PIL_BILINEAR:
+        resample = preprocessor.get("resample", PIL_BILINEAR)
+        if resample not in PIL_RULES:
             raise ValueError(
-                f"preprocessor resample={preprocessor['resample']} is not supported; "
-                f"use {PIL_BILINEAR} (bilinear)"
+                f"preprocessor resample={resample} is not supported; use {PIL_BILINEAR} (bilinear) "
+                f"or {PIL_BICUBIC} (bicubic)"
             )
         scale = preprocessor.get("rescale_factor", 1 / 255) if _on(preprocessor, "rescale") else 1.0
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -115,7 +120,7 @@ class InputSpec(BaseModel):
             num_frames=num_frames,
             image_size=image_size,
             resize_short_side=max(_shortest_edge(preprocessor, image_size), image_size),
-            resize_rule="bilinear-antialias",
+            resize_rule=PIL_RULES[resample],
             mean=_scaled(mean, scale),
             std=_scaled(std, scale),
         )

@@ -26,6 +26,13 @@ def folder(tiny_bundle: Bundle, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def write_both(folder: Path, precision: str) -> tuple[str, str]:
+    """Both graphs of a network whose attention can be fused."""
+    plain, fused = write_half(folder, "video_encoder.onnx", precision)
+    assert fused is not None
+    return plain, fused
+
+
 def run(file: Path, frames: np.ndarray) -> dict[str, np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -44,7 +51,7 @@ def clips(bundle: Bundle, count: int) -> np.ndarray:
 def test_the_tower_is_half_and_all_before_and_after_is_fp32(
     folder: Path, precision: str, dtype: ir.DataType
 ) -> None:
-    plain, fused = write_half(folder, "video_encoder.onnx", precision)
+    plain, fused = write_both(folder, precision)
     for name in (plain, fused):
         onnx.checker.check_model(str(folder / name), full_check=True)
         graph = ir.load(folder / name).graph
@@ -68,7 +75,7 @@ def test_the_tower_is_half_and_all_before_and_after_is_fp32(
 def test_fp16_is_near_fp32_for_any_batch(
     folder: Path, tiny_bundle: Bundle, which: int, count: int
 ) -> None:
-    file = write_half(folder, "video_encoder.onnx", "fp16")[which]
+    file = write_both(folder, "fp16")[which]
     frames = clips(tiny_bundle, count)
     expected, got = run(folder / "video_encoder.onnx", frames), run(folder / file, frames)
     for name, value in got.items():
@@ -119,7 +126,7 @@ def test_a_weight_beyond_fp16_is_refused(folder: Path) -> None:
 def test_large_weights_lie_beside_both_graphs_once(folder: Path, tiny_bundle: Bundle) -> None:
     model = ir.load(folder / "video_encoder.onnx")
     ir.save(model, folder / "video_encoder.onnx", external_data="video_encoder.onnx.data")
-    plain, fused = write_half(folder, "video_encoder.onnx", "fp16")
+    plain, fused = write_both(folder, "fp16")
     weights = folder / "video_encoder.fp16.onnx.data"
     assert weights.is_file()
     assert (folder / fused).stat().st_size < weights.stat().st_size / 2

@@ -16,6 +16,7 @@ from model.checkpoints import clip_start
 from model.network.config import Activation
 from model.network.xclip import XClip
 from tests.model.conftest import SMALL, random_inputs, randomise, same_weights
+from tests.open_clip_folders import open_clip_folder
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +202,31 @@ def test_parts_are_added_and_left_out(small_net: XClip) -> None:
     other, _ = clip_start.with_parts(bare, back, seed=2)
     assert same_weights(full.text, other.text)
     assert not same_weights(full.mit, other.mit)
+
+
+@torch.no_grad()
+def test_a_folder_of_open_clip_is_a_start_where_its_towers_have_clips_shape(tmp_path: Path) -> None:
+    import open_clip
+
+    source = f"local-dir:{open_clip_folder('clip-64', tmp_path / 'net')}"
+    read = read_checkpoint(source, num_frames=2)
+    assert (read.name, read.trained, read.net.config.mit_layers) == ("net", False, 1)
+    theirs = open_clip.create_model(source).eval()
+    pixels = torch.randn(1, 2, 3, 32, 32)
+    plain = read_checkpoint(source, num_frames=2, frame_average=True).net
+    features, _ = plain.visual(pixels)
+    torch.testing.assert_close(features[0], theirs.encode_image(pixels[0]), atol=1e-5, rtol=0)
+    ids = open_clip.get_tokenizer(source)(["a dog", "two people riding"])
+    torch.testing.assert_close(plain.encode_text(ids), theirs.encode_text(ids), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("siglip", "a text tower of its own"), ("clip", "heads of width 32")],
+)
+def test_towers_of_another_shape_are_refused_in_a_line(
+    kind: str, reason: str, tmp_path: Path
+) -> None:
+    source = f"local-dir:{open_clip_folder(kind, tmp_path / 'net')}"
+    with pytest.raises(CheckpointError, match=f"other towers.*{reason}.*export takes it"):
+        load_checkpoint(source)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.checkpoint import CheckpointError, read_checkpoint, read_network
+from model.checkpoints import open_clip_tokenizers
 from model.network.video_text import VideoTextNetwork
 from tests.open_clip_folders import SIDE, open_clip_folder
 
@@ -134,3 +135,18 @@ def test_a_tensor_that_does_not_fit_is_named(
 def test_training_says_which_commands_take_such_a_source(clip_folder: Path) -> None:
     with pytest.raises(CheckpointError, match="export"):
         read_checkpoint(f"local-dir:{clip_folder}")
+
+
+def test_a_tokenizer_file_is_read_without_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"local-dir:{open_clip_folder('siglip', tmp_path / 'net')}"
+    expected = read_network(source)
+    monkeypatch.setattr(open_clip_tokenizers, "_has_transformers", lambda: False)
+    found = read_network(source)
+    assert found.net.inputs == expected.net.inputs
+    assert found.tokenizer is not None
+    assert expected.tokenizer is not None
+    assert found.tokenizer.hash == expected.tokenizer.hash
+    texts = ["Riding a Bike!", "juggling balls, two people", "schön 🙂"]
+    assert (found.tokenizer.encode(texts, 64) == expected.tokenizer.encode(texts, 64)).all()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import BinaryIO, Literal
 
 import numpy as np
 
-from model.inputs.clip import Clip
+from model.inputs.clip import Clip, Pixels
 from model.inputs.limits import VideoLimits
 from model.inputs.pixels.crop import crop_frame, resize_short_side
 from model.inputs.sampling import FrameRule, Segment, sample_segments
 from model.inputs.spec import InputSpec
-from model.inputs.video.clip_reader import Request, Sampler
+from model.inputs.video.clip_reader import Request, Sampler, Size
 from model.inputs.video.sample import Plan, sample_frames
 from model.inputs.work import RuleByWork
 
@@ -115,6 +116,59 @@ def decode_uncropped(
     sampled = sample_frames(source, request, threads, "auto")
     frames = np.stack([taken.pixels for taken in sampled.frames])
     return Clip(frames[None], sampled.info, sampled.work)
+
+
+def decode_for_several(
+    source: BinaryIO,
+    specs: Sequence[InputSpec],
+    *,
+    limits: VideoLimits | None = None,
+    frame_rule: FrameRule = FrameRule.EXACT,
+) -> list[Pixels]:
+    """Sample and crop a clip for several networks, decoding it once.
+
+    Args:
+        source: Seekable binary file; its name, if it has one, is never looked at.
+        specs: What each network expects.
+        limits: How large the clip may be; None for the defaults.
+        frame_rule: Which frame of each segment is taken.
+
+    Returns:
+        For each spec what `decode_clip` gives: uint8 RGB (1, T, H, H, 3).
+
+    Raises:
+        VideoError: The clip cannot be used; `code` and `detail` say why.
+    """
+    if len({spec.pixel_aspect for spec in specs}) > 1:  # the frames themselves would differ
+        return [
+            decode_clip(source, spec, limits=limits, frame_rule=frame_rule).frames for spec in specs
+        ]
+    samplers = [_sampler(spec, 1, "test", None) for spec in specs]
+    sizes = np.cumsum([spec.image_size**2 * 3 for spec in specs])[:-1]
+
+    def finish(image: Pixels, shown_at: Size) -> Pixels:
+        return np.concatenate([crop_frame(image, s, 1, shown_at).ravel() for s in specs])
+
+    def sampler(count: int, rule: FrameRule) -> list[Segment]:
+        return [segment for sample in samplers for segment in sample(count, rule)]
+
+    request = Request(
+        None,
+        None,
+        sampler,
+        finish,
+        specs[0].pixel_aspect,
+        limits or VideoLimits(),
+        frame_rule,
+    )
+    rows = [np.split(t.pixels, sizes) for t in sample_frames(source, request, 1, "auto").frames]
+    frames, first = [], 0
+    for place, spec in enumerate(specs):
+        own = [row[place] for row in rows[first : first + spec.num_frames]]
+        first += spec.num_frames
+        side = spec.image_size
+        frames.append(np.stack(own).reshape(1, spec.num_frames, side, side, 3))
+    return frames
 
 
 def _sampler(
