@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 # Our programs that are verbs of `xclip-serve`; `model.train` and `model.data.shapes` are none.
 PROGRAM = re.compile(
-    r"python -m (export(?: verify| inspect)?|model\.(?:evaluate(?: compare)?|convert|data)|service(?:\.keys)?)"
+    r"python -m (export(?: verify| inspect)?"
+    r"|model\.(?:evaluate(?: compare)?|convert|data)|service(?:\.keys)?)"
     r"(?![\w.]*\w)"
 )
 
