@@ -175,7 +175,8 @@ def test_a_server_that_refuses_everything_ends_the_run(folder: Path, tmp_path: P
     assert status == 2
     assert "run the command again" in said
     assert len(rows(table)) == 5
-    status, said = batch(folder, "clips", "--label", "a red  Circle moving left", "--output", table)
+    doubled = ("--label", "a red  Circle moving left")
+    status, said = batch(folder, "clips", *doubled, "--output", tmp_path / "other.csv")
     assert status == 2
     assert "same" in said
 
