@@ -21,6 +21,7 @@ from export.bundle.manifest import GraphName, PrecisionName
 from export.bundle.writing import hash_files, new_bundle_folder, write_manifest
 from export.clips import load_clips
 from export.engines import build_engines, find_tensorrt
+from export.errors import ExportError
 from export.graphs import graphs_of
 from export.half_precision import weights_file
 from export.precision import make_builds, with_engines
@@ -31,6 +32,7 @@ from model.checkpoints.loaded import LoadedNetwork
 from model.data.lists.labels import LabelList, read_labels
 from model.evaluate.scorer import TorchScorer, label_vectors
 from model.inputs import Tokenizer, check_templates, label_prompts
+from model.network.frame_pooling import FramePooledClip
 from model.network.video_text import VideoTextNetwork
 from model.progress import Steps
 
@@ -78,6 +80,7 @@ def make_bundle(
     net = checkpoint.net.eval().requires_grad_(requires_grad=False)
     tokenizer = checkpoint.tokenizer or Tokenizer.clip()
     # What the user named is read first: a mistake is told before the long work, not after it.
+    _check_precisions(net, options.precisions)
     if options.tensorrt:
         find_tensorrt()
     templates = check_templates(
@@ -129,6 +132,16 @@ def make_bundle(
         written = open_bundle(folder, check_files=False)
         write_manifest(folder, _measured(written, expected, steps, force=options.force))
     return open_bundle(output)
+
+
+def _check_precisions(net: VideoTextNetwork, precisions: tuple[PrecisionName, ...]) -> None:
+    """Refuse half precision where its graph ends ONNX Runtime's process as it is opened."""
+    half = [precision for precision in precisions if precision in ("fp16", "bf16")]
+    if half and isinstance(net, FramePooledClip) and net.pooling == "tokens":
+        raise ExportError(
+            f"{' and '.join(half)} cannot be had with --pooling tokens: leave the precision out, "
+            "or pool by the mean"
+        )
 
 
 def _write_graphs(net: VideoTextNetwork, folder: Path, steps: Steps) -> dict[GraphName, GraphInfo]:

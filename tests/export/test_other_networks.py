@@ -9,6 +9,8 @@ import torch
 from rich.console import Console
 
 from export.build import BundleOptions, make_bundle
+from export.bundle.manifest import PrecisionName
+from export.errors import ExportError
 from model.checkpoint import LoadedNetwork, read_network
 from model.checkpoints.clip_start import BARE
 from model.checkpoints.weights import to_layout
@@ -38,7 +40,7 @@ def check_precisions(loaded: LoadedNetwork, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "pooling"),
     [
-        pytest.param("coca", "tokens", marks=LONG),
+        pytest.param("coca", "mean", marks=LONG),
         pytest.param("siglip", "mean", marks=LONG),
         pytest.param("pe-core", "mean", marks=LONG),
         pytest.param("mobileclip2", "mean", marks=LONG),
@@ -50,6 +52,17 @@ def test_networks_of_open_clip_stay_within_the_limits(
 ) -> None:
     source = f"local-dir:{open_clip_folder(kind, tmp_path / kind)}"
     check_precisions(read_network(source, pooling=pooling), tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_of_pooling_over_tokens_is_refused(
+    precision: PrecisionName, tmp_path: Path
+) -> None:
+    source = f"local-dir:{open_clip_folder('coca', tmp_path / 'coca')}"
+    loaded = read_network(source, pooling="tokens")
+    with pytest.raises(ExportError, match="cannot be had with --pooling tokens"):
+        make_bundle(loaded, tmp_path / "bundle", BundleOptions(precisions=(precision,)), QUIET)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_frames_that_attend_to_their_neighbours_stay_within_the_limits(tmp_path: Path) -> None:
