@@ -3,6 +3,7 @@
 # takes the same bytes until this is run again. Needs docker with buildx, and a network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+test -z "$(tail -c 1 .env)" || echo >> .env
 files=(docker-compose.yml deploy/docker-compose.monitoring.yml)
 grep -ohE '\$\{(BASE|REDIS|PROMETHEUS|GRAFANA)_IMAGE:-[^}]+' "${files[@]}" | sort -u |
   while IFS= read -r found; do

@@ -148,7 +148,9 @@ class _Selection:
                 return runtime
         before = len(self.reasons)
         best = self._fastest(self._working(pairs))
-        if best is not None and len(lines := self.reasons[before:]) > 1:
+        lines = self.reasons[before:]
+        failed = any(NOT_HERE in line for line in lines)  # which may pass: nothing to keep
+        if best is not None and len(lines) > 1 and not failed:
             try:
                 options.checked()  # nothing outlives the process that was made of other files
             except BaseException:

@@ -165,7 +165,7 @@ class _Archive:
         return entry.header_offset + 30 + name + extra
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # its memo is a mapping; in C, as long as a file says
     """Makes tensors, plain containers and inert stand-ins; calls nothing that a file names."""
 
     def __init__(self, file: Any, archive: _Archive) -> None:

@@ -43,13 +43,13 @@ def teacher_answers(config: TrainConfig, clips: ClipList, processes: Processes) 
     asked = f"{sha256_of(bundle / MANIFEST)} {clips.labels.texts} {key_of(source)}"
     name = f"teacher-{hashlib.sha256(asked.encode()).hexdigest()[:24]}.npy"
     file = (config.data.cache.folder or config.output) / name
-    if not processes.collected(file.exists())[0]:
+    if not all(processes.collected(file.exists())):
         shown = processes.leads
         with progress("asking the teacher", len(clips), shown=shown) as on_clip:
             scores = evaluate(scorer, clips, Views(), config.data, processes, on_clip)
         answers = np.zeros((len(clips), len(clips.labels)), np.float32)
         answers[scores.indices] = scores.scores
-        if processes.leads:
+        if processes.leads_here:
             _write(file, answers)
         processes.wait()
     return torch.from_numpy(np.load(file)).to(processes.device)

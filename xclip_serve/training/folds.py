@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 from collections.abc import Callable
@@ -34,7 +35,9 @@ def cross_validate(
     top1, macro = [], []
     parts = folded(config.data.root or Path(), pairs, folds, seed, group_by)
     for number, (training, held) in enumerate(parts, start=1):
-        folder = run / FOLDER / str(number)
+        # Named by its clips, so that other folds, or another grouping, go on with nobody's network.
+        parted = hashlib.sha256(repr((training, held)).encode()).hexdigest()[:8]
+        folder = run / FOLDER / f"{number}-of-{folds}-{parted}"
         write_split(Split(labels, training, held, []), folder / "lists")
         say(f"fold {number} of {folds}: {len(training)} clips to train on, {len(held)} held back")
         train(_of_fold(config, folder))

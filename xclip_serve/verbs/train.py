@@ -108,6 +108,7 @@ def _run(options: argparse.Namespace) -> int:
     run: Path = options.output or Path("runs") / (options.data[0].resolve().stem or "training")
     settings = run / SETTINGS
     if settings.is_file() and any(run.glob(f"**/{SNAPSHOTS}/update-*")):
+        _check_same_clips(read_config(["--config", str(settings)]).data.root, options, run)
         _say(f"going on with {run} as {settings} says; delete that folder to start over")
     else:
         if options.source is None:
@@ -140,6 +141,16 @@ def _run(options: argparse.Namespace) -> int:
     train(config)
     finish_run(run, config, _say)
     return DONE
+
+
+def _check_same_clips(root: Path | None, options: argparse.Namespace, run: Path) -> None:
+    """Refuse to go on with a run on other clips, which has the same name by chance."""
+    first: Path = options.data[0]
+    asked: Path = options.root or (first if first.is_dir() else Path())
+    if root is not None and root.resolve() != asked.resolve():
+        raise ValueError(
+            f"{run} holds a run on {root}: give another --output, or delete that folder"
+        )
 
 
 def _say(line: str) -> None:

@@ -11,12 +11,12 @@ from model.data.errors import DataError
 
 STEM, FOLDER, NONE = "stem", "folder", "none"
 # What is written behind the name of a video to number its cuts: "_c01", " part 2", "-0003", " (1)",
-# "_000010_000020", ".12.5".
+# "_000010_000020", ".12.5". It never goes back (?>, ++): some names would keep it busy for ever.
 CUT = re.compile(
-    r"""(?: [ _.\-]+ (?:c|cut|clip|part|pt|seg|segment|scene|shot|take) [ _.\-]* \d+
+    r"""(?> [ _.\-]+ (?:c|cut|clip|part|pt|seg|segment|scene|shot|take) [ _.\-]* \d+
           | [ _.\-]+ copy (?:[ _.\-]* \d+)?
           | \s* \(\d+\)
-          | [ _.\-]+ \d+ (?:\.\d+)? s? )+ $""",
+          | [ _.\-]+ \d+ (?:\.\d+)? s? )++ $""",
     re.VERBOSE,
 )
 # Cameras, telephones and people number videos after these words, one video a number.
