@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 Value = TypeVar("Value")
+# While one process encodes or decodes all clips for the others; torch ends the rest where one dies.
+PATIENCE = timedelta(days=1)
 
 
 class DeviceError(ValueError):
@@ -118,7 +121,8 @@ def joined(device: str) -> Iterator[Processes]:
     if count == 1:
         yield Processes(0, 1, mine)
         return
-    dist.init_process_group("nccl" if mine.type == "cuda" else "gloo")
+    backend = "nccl" if mine.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Processes(dist.get_rank(), count, mine, local_rank)
     finally:

@@ -24,6 +24,7 @@ RUNS = 5
 MEASURE_S = 0.5  # no further run is begun then
 # What is hardly faster is not worth another runtime at every other start.
 CLEARLY = 1.1
+NOT_HERE = "does not run here"
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -73,7 +74,7 @@ def _measured(runtime: Runtime, spec: InputSpec, lines: list[str]) -> float:
     try:
         seconds = seconds_per_clip(runtime, spec)
     except Exception as error:  # each library has its own
-        lines.append(f"{runtime.name}: {runtime.precision} does not run here: {error}")
+        lines.append(f"{runtime.name}: {runtime.precision} {NOT_HERE}: {error}")
         return math.inf
     lines.append(f"{runtime.name}: {runtime.precision} takes {1000 * seconds:.3g} ms a clip")
     return seconds

@@ -11,7 +11,7 @@ from export.bundle.manifest import RuntimeName
 from export.runtime.contract import Backend, Runtime, RuntimeOptions
 from export.runtime.errors import DeviceMemoryError, RuntimeUnavailableError
 from export.runtime.fake import FakeRuntime
-from export.runtime.fastest import Choice, Choices, fastest
+from export.runtime.fastest import NOT_HERE, Choice, Choices, fastest
 from export.runtime.graph_runtime import GraphRuntime
 
 BackendMaker = Callable[[Bundle, PrecisionBuild, RuntimeOptions], Backend]

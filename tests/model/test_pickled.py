@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -180,3 +181,17 @@ def test_other_archives_and_contents_are_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="holds a list, not named tensors"):
         load_checkpoint(saved(tmp_path / "y.pth", [torch.ones(2)]))
+
+
+def test_a_file_does_not_say_how_much_is_remembered(tmp_path: Path) -> None:
+    """Twenty bytes that put one value at a far place in the unpickler's memo."""
+    path = tmp_path / "memo.pth"
+    write_archive(path, b"\x80\x02c__main__\nX\n0Nr\xff\xff\xff\x02.")
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 64 << 20

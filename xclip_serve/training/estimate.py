@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from model.data.frames.loading import training_batches
 from model.evaluate.scorer import label_vectors
 from model.processes import joined
 from model.train.config import TrainConfig
+from model.train.features import FOLDER as FEATURES
 from model.train.run import prepare
 
 TIMED = 2  # updates, after one that warms up
@@ -36,7 +38,7 @@ class Pace:
 def measure(config: TrainConfig, measured_clips: int) -> Pace:
     """Make three updates of the run that `config` describes, the last two of them timed.
 
-    Nothing of it stays but decoded frames, where they are kept: the run needs them as well.
+    Nothing of it stays but decoded frames and features: the run needs them as well.
     """
     with tempfile.TemporaryDirectory(prefix="xclip-train-") as folder:
         changes = {
@@ -59,6 +61,8 @@ def measure(config: TrainConfig, measured_clips: int) -> Pace:
             began = time.perf_counter()
             scorer.logits(frames, texts)
             clip_s = (time.perf_counter() - began) / len(frames)
+        if (features := Path(folder) / "run" / FEATURES).is_dir():
+            shutil.copytree(features, config.output / FEATURES, dirs_exist_ok=True)
     return Pace(update_s, clip_s, run.plan.updates_per_epoch, measured_clips)
 
 

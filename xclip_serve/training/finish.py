@@ -26,7 +26,11 @@ def finish_run(run: Path, config: TrainConfig, say: Say) -> None:
     """Say accuracy before and after, on the clips to test on as well, and make the bundle."""
     report = json.loads((run / REPORT / "report.json").read_text(encoding="utf-8"))
     measured = report["accuracy"]
-    before = f"{measured[0]['top1']:.0%} before training, " if measured and measured[0]["update"] == 0 else ""
+    before = (
+        f"{measured[0]['top1']:.0%} before training, "
+        if measured and measured[0]["update"] == 0
+        else ""
+    )
     say(f"top-1 of {report['clips']} clips: {before}{report['top1']:.0%} after it")
     if (run / LISTS / TEST).is_file():
         _test(run, config, say)

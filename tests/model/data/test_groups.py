@@ -78,3 +78,10 @@ def test_cuts_are_on_one_side_of_a_split(tmp_path: Path) -> None:
     assert not videos(split.train) & videos(split.val)
     assert (len(split.train), len(split.val)) == (24, 12)
     assert videos(split_folders(tmp_path, 0.3, seed=0, group_by="none").val) & videos(split.train)
+
+
+@pytest.mark.parametrize("name", ["a" + " copy 1" * 35 + "x", "a" + ".1" * 100 + "x"])
+def test_a_name_that_almost_fits_is_read_once(name: str) -> None:
+    """With a pattern that goes back it would take years."""
+    pairs = [(f"{name}.mp4", "cat"), ("dog.mp4", "dog")]
+    assert groups_of(pairs, "stem")[f"{name}.mp4"].endswith("x")
