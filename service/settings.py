@@ -177,7 +177,8 @@ class Settings(BaseSettings):
         "so may learn what they asked",
     )
     rate_limit: str | None = Field(
-        None, description="requests to classify of one key or address, such as 60/minute"
+        None,
+        description="requests about clips, texts and lists by a key or address, as 60/minute",
     )
     cost_limit: str | None = Field(
         None,

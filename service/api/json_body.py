@@ -171,7 +171,7 @@ class _Clip:
         text, self._left = text[:whole], text[whole:]
         if text and self._padded:
             raise ApiError("bad_field", NOT_BASE64)
-        self._padded = text.endswith(b"=")
+        self._padded = self._padded or text.endswith(b"=")
         try:
             self._writer.write(binascii.a2b_base64(text, strict_mode=True))
         except binascii.Error:

@@ -359,9 +359,9 @@ class Engine:
         async def encode(frames: NDArray[np.uint8]) -> Features:
             return await self._clips.encode(frames, timer, client)
 
-        async def score(features: Features) -> NDArray[np.float32]:
+        async def score(features: Features, of: slice) -> NDArray[np.float32]:
             clip = EncodedClip(features, info)
-            return await self.labels.score(clip, scored.candidates, timer, client)
+            return await self.labels.score(clip, scored.candidates[of], timer, client)
 
         return await explain_frames(
             decoded.frames, info.frame_times_s, scored.labels, scored.logits[0], encode, score

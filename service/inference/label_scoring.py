@@ -118,12 +118,13 @@ class LabelScorer:
 
     def check_prompts(self, labels: Sequence[str], templates: Sequence[str]) -> None:
         """Refuse more prompts than a request may make, before any of them is made."""
-        count = len(labels) * len(templates)
-        characters = len(templates) * sum(map(len, labels)) + len(labels) * sum(map(len, templates))
+        each = max(1, len(templates))
+        count = len(labels) * each
+        characters = each * sum(map(len, labels)) + len(labels) * sum(map(len, templates))
         if count > self._max_prompts or characters > self._max_prompt_chars:
             raise ApiError(
                 "too_many_labels",
-                f"{len(labels)} labels in {len(templates)} templates make {count} prompts of "
+                f"{len(labels)} labels in {each} templates make {count} prompts of "
                 f"{characters} characters together, the limits are {self._max_prompts} and "
                 f"{self._max_prompt_chars}; send fewer or shorter ones",
             )
@@ -163,10 +164,13 @@ class LabelScorer:
         timer: StageTimer,
         client: str,
     ) -> NDArray[np.float32]:
-        """Return the vectors of labels that the question does not mean; computed once."""
+        """Return the vectors of labels that the question does not mean; computed once, for all.
+
+        They are prompted once, however many templates the network has: some have dozens.
+        """
         with timer.stage("text"):
             if self._negatives is None:
-                own = await self.embed(package_negatives(), client=client)
+                own = await self.embed(package_negatives(), self._templates[:1])
                 self._negatives = with_stored(own.vectors, self._sets)
             far = partial(self._negatives.far_from, labels, vectors)
             return await self._beside.run(far, client)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from export.bundle import LabelSet
 from model.inputs import label_key
+from service.contract.errors import ApiError
 
 FILE = "negative_labels.json"
 STORED = 320  # labels of the bundle's own lists that join those of the package
@@ -42,9 +43,18 @@ class NegativeLabels:
 
         They are the four fifths whose largest cosine to a label is lowest; of more than COMPARED
         labels so many are looked at, evenly spaced. A negative that is one of the labels is none.
+
+        Raises:
+            ApiError: `bad_field`: every negative is one of the labels.
         """
         asked = {label_key(label) for label in labels}
         others = [i for i, name in enumerate(self.labels) if label_key(name) not in asked]
+        if not others:
+            raise ApiError(
+                "bad_field",
+                "open_set has nothing to compare with: the labels are all that stands for what is "
+                "not asked; ask about fewer",
+            )
         negatives = self.vectors[others]
         some = evenly(len(vectors), COMPARED)
         nearest = _cosines(negatives, vectors[some]).max(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
 import shutil
@@ -97,6 +98,20 @@ def test_a_body_may_be_cut_anywhere(tmp_path: Any) -> None:
             assert body.upload is not None
             assert body.upload.file.read() == base64.b64decode("QUJD/+8=")
             body.close()
+
+
+@pytest.mark.parametrize("behind", [("BBBB",), ("BB", "BB"), (" ", "BBBB"), ("", "B", "BBB")])
+def test_nothing_comes_behind_padding_however_the_body_is_cut(
+    tmp_path: Any, behind: tuple[str, ...]
+) -> None:
+    limits = replace(body_limits(Settings(), ClassifyBody), directory=tmp_path)
+
+    def read(*pieces: str) -> None:
+        for piece in pieces:
+            reader.write(piece.encode())
+
+    with contextlib.closing(JsonReader(limits)) as reader, pytest.raises(ApiError, match="base64"):
+        read('{"video":{"data":"AAA=', *behind, '"}}')
 
 
 # --- bounds -------------------------------------------------------------------------------------

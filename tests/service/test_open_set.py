@@ -262,4 +262,6 @@ def test_negatives_are_those_far_from_the_labels_and_never_one_of_them() -> None
     kept = {tuple(row) for row in far.tolist()}
     assert tuple(vectors[3].tolist()) not in kept
     assert tuple(vectors[4].tolist()) not in kept  # the nearest there is
+    with pytest.raises(ApiError, match="ask about fewer"):
+        negatives.far_from(names, vectors)
     assert len(set(package_negatives())) == len(package_negatives()) > 100
