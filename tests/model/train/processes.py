@@ -50,10 +50,11 @@ def stopped_after(
 ) -> tuple[int, str]:
     """Send a signal as soon as that update is reported; exit status and what was said after.
 
-    `group` sends it to every process of the run's group, as a closed terminal does.
+    `group` sends it to every process of the run's group, as a closed terminal does. The run heeds
+    all signals, also where this suite runs under nohup or in the background of a script.
     """
     with subprocess.Popen(
-        arguments,
+        ["env", "--default-signal", *arguments],
         cwd=ROOT,
         env=environment(),
         stderr=subprocess.PIPE,
