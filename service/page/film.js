@@ -1,6 +1,7 @@
 // The frames that the network was shown, drawn from the user's own file.
 
 const HEIGHT = 96;
+const SAME_MS = 2000;
 const INSIDE_S = 0.002; // times are rounded to a millisecond: a little later is the same frame
 
 function once(video, event, signal) {
@@ -12,6 +13,18 @@ function once(video, event, signal) {
   });
 }
 
+/** Wait for `loadeddata` or `seeked` and for the picture: both may come while the one before stands.
+ *
+ * A seek to the picture that is there already need not show another.
+ */
+function shown(video, event, signal) {
+  const come = once(video, event, signal);
+  if (!video.requestVideoFrameCallback) return come;
+  const picture = new Promise((resolve) => video.requestVideoFrameCallback(resolve));
+  const same = () => new Promise((resolve) => setTimeout(resolve, SAME_MS));
+  return come.then(() => Promise.race([picture, same()]));
+}
+
 /** Call `found(i, address)` with a picture for each of the times, as soon as it is drawn.
  *
  * Nothing is found where the browser cannot play the file, though the server can.
@@ -21,13 +34,14 @@ export async function drawFrames(file, times, found, signal) {
   const canvas = document.createElement("canvas");
   video.muted = video.playsInline = true;
   video.preload = "auto";
-  video.src = URL.createObjectURL(file);
   try {
-    await once(video, "loadeddata", signal);
+    const loaded = shown(video, "loadeddata", signal);
+    video.src = URL.createObjectURL(file);
+    await loaded;
     canvas.height = HEIGHT;
     canvas.width = Math.round((HEIGHT * video.videoWidth) / video.videoHeight);
     for (const [i, time] of times.entries()) {
-      const seeked = once(video, "seeked", signal);
+      const seeked = shown(video, "seeked", signal);
       video.currentTime = time + INSIDE_S;
       await seeked;
       canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);

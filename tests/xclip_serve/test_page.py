@@ -72,11 +72,11 @@ def test_the_question_of_the_readme(server: RunningServer) -> None:
         cwd=ROOT, capture_output=True, check=True,
     )  # fmt: skip
     (shown,) = blocks("README.md", "json")
-    rows = [json.loads(row) for row in re.findall(r'\{"label".*?\}', shown)]
+    rows = [json.loads(row) for row in re.findall(r'\{"index".*?\}', shown)]
     answer = json.loads(done.stdout)
     assert f'"name": "{answer["model"]["name"]}"' in shown
     for row, given in zip(rows, answer["predictions"], strict=True):
-        assert given["label"] == row["label"]
+        assert (given["index"], given["label"]) == (row["index"], row["label"])
         for name, places in (("score", 3), ("logit", 2), ("similarity", 3)):
             assert given[name] == pytest.approx(row[name], abs=10**-places)
 
