@@ -72,7 +72,7 @@ def test_the_question_of_the_readme(server: RunningServer) -> None:
         cwd=ROOT, capture_output=True, check=True,
     )  # fmt: skip
     (shown,) = blocks("README.md", "json")
-    rows = [json.loads(row) for row in re.findall(r'\{"index".*?\}', shown)]
+    rows = [json.loads(row) for row in re.findall(r'\{"label".*?\}', shown)]
     answer = json.loads(done.stdout)
     assert f'"name": "{answer["model"]["name"]}"' in shown
     for row, given in zip(rows, answer["predictions"], strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import pytest
+from tests.conftest import missing
 
 Result = TypeVar("Result")
 CLONE_NEWNET = 0x40000000
@@ -25,7 +25,7 @@ def in_own_network(call: Callable[[], Result]) -> Result:
 
     def run() -> Result:
         if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-            pytest.skip(f"no network can be made here: {os.strerror(ctypes.get_errno())}")
+            missing(f"a network of one's own ({os.strerror(ctypes.get_errno())})")
         for command in SETUP:
             subprocess.run(command.split(), check=True)
         return call()
