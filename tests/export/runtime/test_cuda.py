@@ -13,6 +13,7 @@ import pytest
 
 from export.bundle import Bundle, BundleError
 from export.runtime import DeviceMemoryError, RuntimeOptions, RuntimeUnavailableError, open_runtime
+from export.runtime.selection import ON_CPU
 from tests.export.runtime.gpu_standins import CPU, CUDA, STREAM, TRT, Cuda, OnnxRuntimeGpu, install
 
 UP, DOWN = 1, 2
@@ -107,7 +108,7 @@ def test_too_little_memory_to_load_says_so_and_auto_goes_on(
     library.ends = {"start": RuntimeError("CUDA failure 2: out of memory")}
     assert "too little free memory to load video_encoder.onnx" in refusal(tiny_bundle)
     runtime = open_runtime(tiny_bundle, options=RuntimeOptions(threads=1))
-    assert runtime.name == "onnxruntime-cpu"
+    assert runtime.name in ON_CPU  # which of them hangs on the moment
     assert "too little free memory" in "\n".join(runtime.selection)
     assert [line.split(":")[0] for line in runtime.selection][:3] == [
         "tensorrt",

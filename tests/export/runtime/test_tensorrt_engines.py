@@ -13,6 +13,7 @@ import pytest
 
 from export.bundle import Bundle, EngineInfo
 from export.runtime import DeviceMemoryError, RuntimeOptions, RuntimeUnavailableError, open_runtime
+from export.runtime.selection import ON_CPU
 from tests.export.runtime.gpu_standins import ARCHITECTURE, TENSORRT_VERSION, Cuda, install
 
 UP, DOWN = 1, 2
@@ -106,7 +107,7 @@ def test_engines_of_another_card_or_version_name_the_difference(
 
 def test_auto_goes_on_where_the_engines_do_not_fit(cuda: Cuda, changed: Changed) -> None:
     runtime = open_runtime(changed(gpu_architecture="sm_80"), options=RuntimeOptions(threads=1))
-    assert runtime.name == "onnxruntime-cpu"
+    assert runtime.name in ON_CPU  # which of them hangs on the moment
     assert "this is sm_90" in runtime.selection[0]
 
 

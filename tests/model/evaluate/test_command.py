@@ -56,7 +56,8 @@ def test_a_bundle_is_as_accurate_as_its_checkpoint(
 ) -> None:
     options = ("--protocol", "supervised")
     ours = measured(clip_set, tmp_path, str(checkpoint), *options)
-    theirs = measured(clip_set, tmp_path, "--bundle", str(bundle), *options)
+    runtime = ("--runtime", "onnxruntime-cpu")
+    theirs = measured(clip_set, tmp_path, "--bundle", str(bundle), *runtime, *options)
     assert ours["figures"] == theirs["figures"]
     assert ours["parts"] == theirs["parts"]
     assert (ours["views"], ours["crops"]) == (4, 3)
