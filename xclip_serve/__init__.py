@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from service.contract.answer import Classification, Prediction
+    from xclip_serve.async_client import AsyncClient
     from xclip_serve.classifier import Classifier
-    from xclip_serve.client import AsyncClient, Client
+    from xclip_serve.client import Client
     from xclip_serve.errors import ClassifyError
 
 __all__ = ["AsyncClient", "Classification", "Classifier", "ClassifyError", "Client", "Prediction"]
 
 _MODULES = {
-    "AsyncClient": "xclip_serve.client",
+    "AsyncClient": "xclip_serve.async_client",
     "Classification": "service.contract.answer",
     "Classifier": "xclip_serve.classifier",
     "ClassifyError": "xclip_serve.errors",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
@@ -16,27 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import BundleManifest
-from export.runtime import DeviceMemoryError
-from model.files import open_regular
-from model.inputs import VideoError
 from service.api.embedding_request import check_embedding
 from service.api.json_fields import body_of
 from service.api.request import check_request
 from service.contract.answer import Classification
 from service.contract.body import ClassifyBody, EmbeddingBody
 from service.contract.embeddings import Embeddings
-from service.contract.errors import ApiError
 from service.contract.request import ClassifyRequest, ClipRequest, KnownClip, UploadedClip
-from service.contract.upload import Upload, UploadWriter
-from service.inference.engine import Engine, ScoredClip
+from service.contract.upload import Upload
+from service.inference.engine import ScoredClip
 from service.inference.stage_timer import StageTimer
-from service.lifecycle.engine_loader import EngineLoader
 from service.settings import Settings
-from service.telemetry.engine_telemetry import EngineTelemetry
-from service.telemetry.metrics import Metrics
+from xclip_serve.engine_loop import EngineLoop
 from xclip_serve.errors import ClassifyError
 from xclip_serve.many import Answered, as_they_come
-from xclip_serve.question import Options, OptionsAndId, Question, Video, question
+from xclip_serve.question import (
+    Options,
+    OptionsAndId,
+    Question,
+    Video,
+    question,
+)
 from xclip_serve.vectors import (
     ClipVector,
     arrays,
@@ -45,9 +42,6 @@ from xclip_serve.vectors import (
     text_questions,
     vectors_of,
 )
-
-CHUNK_BYTES = 1 << 20
-WAITING_PER_WORKER = 2  # clips that wait while one is decoded: nobody is ever without work
 
 A = TypeVar("A")
 V = TypeVar("V", bound=Video)
@@ -72,15 +66,7 @@ class Classifier:
     def __init__(self, bundle: str | os.PathLike[str] | None = None, **settings: Any) -> None:
         if bundle is not None:
             settings["bundle"] = Path(bundle)
-        self._settings = Settings(**{**settings, "video_url_hosts": ()})
-        self._loaded: Future[tuple[Engine, asyncio.AbstractEventLoop]] = Future()
-        self._closing = asyncio.Event()
-        # The kernel ends decode workers with the thread that has started them.
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._live()), name="classifier", daemon=True
-        )
-        self._thread.start()
-        self._engine, self._loop = self._loaded.result()
+        self._loop = EngineLoop(Settings(**{**settings, "video_url_hosts": ()}))
 
     def classify(
         self,
@@ -103,7 +89,7 @@ class Classifier:
             ClassifyError: Why there is none.
             OSError: The file cannot be read.
         """
-        return _result(self._submit(video, partial(self._classify, question(labels, options))))
+        return self._loop.run(video, partial(self._classify, question(labels, options)))
 
     def classify_many(
         self,
@@ -125,9 +111,7 @@ class Classifier:
             Each clip with its answer, or with the ClassifyError that it got instead.
         """
         classify = partial(self._classify, question(labels, options))
-        return as_they_come(
-            videos, lambda video: self._submit(video, classify), at_once or self._enough
-        )
+        return self._many(videos, classify, at_once)
 
     def embed(
         self,
@@ -148,7 +132,7 @@ class Classifier:
             OSError: The file cannot be read.
         """
         asked = clip_question(options, normalize=normalize)
-        return clip_vector(_result(self._submit(video, partial(self._embed, asked))))
+        return clip_vector(self._loop.run(video, partial(self._embed, asked)))
 
     def embed_many(
         self,
@@ -160,10 +144,7 @@ class Classifier:
     ) -> Iterator[tuple[V, ClipVector | ClassifyError]]:
         """Do that for many clips; vectors come as they are there, not in order."""
         embed = partial(self._embed, clip_question(options, normalize=normalize))
-        answers = as_they_come(
-            videos, lambda video: self._submit(video, embed), at_once or self._enough
-        )
-        return vectors_of(answers)
+        return vectors_of(self._many(videos, embed, at_once))
 
     def embed_texts(
         self,
@@ -178,7 +159,7 @@ class Classifier:
             ClassifyError: A text is empty or too long.
         """
         asked = text_questions(texts, template, normalize=normalize)
-        return arrays([_result(self._submit(None, partial(self._embed, one))) for one in asked])
+        return arrays([self._loop.run(None, partial(self._embed, one)) for one in asked])
 
     def score_many(
         self, videos: Iterable[V], labels: Sequence[str]
@@ -194,18 +175,16 @@ class Classifier:
         """
         asked = question(labels, {"open_set": True, "frame_rule": "exact"})
         score = partial(self._score, asked)
-        return as_they_come(videos, lambda video: self._submit(video, score), self._enough)
+        return self._many(videos, score)
 
     @property
     def manifest(self) -> BundleManifest:
         """What the bundle says about itself."""
-        return self._engine.bundle.manifest
+        return self._loop.engine.bundle.manifest
 
     def close(self) -> None:
         """End the decode workers and the runtime; questions under way are dropped."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._closing.set)
-            self._thread.join()
+        self._loop.close()
 
     def __enter__(self) -> Self:
         return self
@@ -213,105 +192,39 @@ class Classifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _many(
+        self,
+        videos: Iterable[V],
+        answer: Callable[[Upload | None], Awaitable[A]],
+        at_once: int | None = None,
+    ) -> Iterator[tuple[V, A | ClassifyError]]:
+        return as_they_come(
+            videos,
+            lambda video: self._loop.submit(video, answer),
+            at_once or self._loop.enough,
+        )
+
     # --- on the thread of the event loop -----------------------------------------------------
-
-    async def _live(self) -> None:
-        try:
-            loader = EngineLoader(self._settings, EngineTelemetry(Metrics()))
-            engine = await loader.load(await loader.read_bundle())
-        except BaseException as error:
-            self._loaded.set_exception(error)
-            return
-        self._loaded.set_result((engine, asyncio.get_running_loop()))
-        await self._closing.wait()
-        await engine.pool.stop()
-        await asyncio.to_thread(engine.close)
-
-    @property
-    def _enough(self) -> int:
-        """Clips under way at a time that keep every core at work."""
-        return self._engine.pool.workers * (1 + WAITING_PER_WORKER)
-
-    def _submit(
-        self, video: Video | None, answer: Callable[[Upload | None], Awaitable[A]]
-    ) -> Future[A]:
-        if not self._thread.is_alive():
-            raise RuntimeError("the classifier is closed")
-        return asyncio.run_coroutine_threadsafe(self._ask(video, answer), self._loop)
-
-    async def _ask(self, video: Video | None, answer: Callable[[Upload | None], Awaitable[A]]) -> A:
-        upload: Upload | None = None
-        try:
-            if video is not None:
-                upload = await asyncio.to_thread(_open, video, self._settings.upload_dir)
-            return await answer(upload)
-        except (ApiError, VideoError, MemoryError, DeviceMemoryError) as error:
-            raise _problem(error) from error
-        finally:
-            if upload is not None:
-                upload.close()
 
     async def _classify(self, asked: Question, upload: Upload | None) -> Classification:
         request = await self._checked(asked, upload)
-        return await self._engine.classify(_clip(request), request.question)
+        return await self._loop.engine.classify(_clip(request), request.question)
 
     async def _score(self, asked: Question, upload: Upload | None) -> ScoredClip:
         request = await self._checked(asked, upload)
         timer = StageTimer(lambda *_: None)
-        return await self._engine.score(_clip(request), request.question, timer)
+        return await self._loop.engine.score(_clip(request), request.question, timer)
 
     async def _embed(self, asked: Question, upload: Upload | None) -> Embeddings:
         fields = body_of(asked, EmbeddingBody)
-        request = await asyncio.to_thread(check_embedding, fields, upload, self._settings)
-        return await self._engine.embeddings(_clip(request), request.question)
+        request = await asyncio.to_thread(check_embedding, fields, upload, self._loop.settings)
+        return await self._loop.engine.embeddings(_clip(request), request.question)
 
     async def _checked(self, asked: Question, upload: Upload | None) -> ClassifyRequest:
         fields = body_of(asked, ClassifyBody)
-        return await asyncio.to_thread(check_request, fields, upload, self._settings)
-
-
-def _result(future: Future[A]) -> A:
-    try:
-        return future.result()
-    finally:
-        future.cancel()  # where the caller was interrupted
+        return await asyncio.to_thread(check_request, fields, upload, self._loop.settings)
 
 
 def _clip(request: ClipRequest[Any]) -> UploadedClip | KnownClip:
     assert isinstance(request.clip, UploadedClip | KnownClip)  # addresses are refused
     return request.clip
-
-
-def _open(video: Video, upload_dir: Path | None) -> Upload:
-    """Make an upload of a clip; a file is read where it lies."""
-    if isinstance(video, str | os.PathLike):
-        file = open_regular(Path(video))
-        try:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            return Upload(file, os.fstat(file.fileno()).st_size, sha256)
-        except BaseException:
-            file.close()
-            raise
-    writer = UploadWriter(upload_dir)
-    try:
-        if isinstance(video, bytes):
-            writer.write(video)
-        else:
-            if video.seekable():
-                video.seek(0)
-            while chunk := video.read(CHUNK_BYTES):
-                writer.write(chunk)
-        return writer.finish()
-    except BaseException:
-        writer.close()
-        raise
-
-
-def _problem(error: BaseException) -> ClassifyError:
-    """Say what the API would answer: one table for both."""
-    from service.api.problems import as_api_error, status_of
-
-    known = as_api_error(error)
-    return ClassifyError(
-        known.code, known.detail, status=status_of(known), retry_after_s=known.retry_after_s
-    )

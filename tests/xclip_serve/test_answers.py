@@ -25,7 +25,7 @@ from tests.conftest import ROOT, missing
 from tests.service.conftest import RunningServer, running
 from tests.xclip_serve.conftest import CLIP, LABELS
 from xclip_serve import AsyncClient, Classification, Classifier, ClassifyError, Client
-from xclip_serve.client import _read
+from xclip_serve.exchange import read
 from xclip_serve.question import Options, Video, form_fields
 from xclip_serve.question import question as question_of
 
@@ -166,7 +166,7 @@ def test_every_code_becomes_an_exception(code: ErrorCode) -> None:
         request=httpx.Request("POST", "http://server/classify"),
     )  # fmt: skip
     with pytest.raises(ClassifyError, match="what to do") as caught:
-        _read(response, Classification)
+        read(response, Classification)
     error = caught.value
     assert (error.code, error.status, error.retry_after_s, error.request_id) == (
         code, STATUS[code], 7, "the-id",
@@ -211,7 +211,7 @@ def test_no_server_and_another_server_are_told_apart() -> None:
         502, content=b"<html>", request=httpx.Request("POST", "http://proxy/classify")
     )
     with pytest.raises(ClassifyError) as caught:
-        _read(response, Classification)
+        read(response, Classification)
     assert (caught.value.code, caught.value.status) == ("unexpected_answer", 502)
 
 

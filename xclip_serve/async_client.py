@@ -1,0 +1,134 @@
+"""Ask a running server from asynchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Self, TypeVar, Unpack
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from service.contract.answer import Classification
+from service.contract.embeddings import Embeddings
+from xclip_serve.exchange import (
+    CLASSIFY,
+    EMBEDDINGS,
+    NO_HEADERS,
+    Answer,
+    Remote,
+    pause_s,
+    read,
+    request,
+    unreachable,
+)
+from xclip_serve.many import Answered, as_they_come_async
+from xclip_serve.question import (
+    Options,
+    OptionsAndSource,
+    Question,
+    Video,
+    question,
+)
+from xclip_serve.vectors import ClipVector, arrays, clip_question, clip_vector, text_questions
+
+AT_ONCE = 8
+
+V = TypeVar("V", bound=Video)
+
+
+class AsyncClient(Remote[httpx.AsyncClient]):
+    """A server, asked from asynchronous code. Arguments and answers are those of `Client`."""
+
+    _make = httpx.AsyncClient
+
+    async def classify(
+        self,
+        video: Video | None = None,
+        labels: Sequence[str] = (),
+        **options: Unpack[OptionsAndSource],
+    ) -> Classification:
+        """Rank labels for a clip; see `Client.classify`."""
+        return await self._ask(CLASSIFY, video, question(labels, options), Classification)
+
+    async def embed(
+        self,
+        video: Video | None = None,
+        *,
+        normalize: bool = True,
+        **options: Unpack[OptionsAndSource],
+    ) -> ClipVector:
+        """Return the vector of a clip; see `Client.embed`."""
+        asked = clip_question(options, normalize=normalize)
+        return clip_vector(await self._ask(EMBEDDINGS, video, asked, Embeddings))
+
+    async def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        template: str | Sequence[str] | None = None,
+        normalize: bool = True,
+    ) -> NDArray[np.float32]:
+        """Return the vectors of K texts; see `Client.embed_texts`."""
+        asked = text_questions(texts, template, normalize=normalize)
+        return arrays([await self._ask(EMBEDDINGS, None, one, Embeddings) for one in asked])
+
+    async def _ask(
+        self, path: str, video: Video | None, asked: Question, kind: type[Answer]
+    ) -> Answer:
+        async with self._answered(path, video, asked) as response:
+            await response.aread()
+            return read(response, kind)
+
+    @asynccontextmanager
+    async def _answered(
+        self,
+        path: str,
+        video: Video | None,
+        asked: Question,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> AsyncIterator[httpx.Response]:
+        """Ask until the server is not busy; the body of the answer is still to be read."""
+        with request(video, asked) as sent:
+            for attempt in range(self._retries + 1):
+                message = self._http.build_request("POST", path, headers=headers, **sent.content())
+                try:
+                    response = await self._http.send(message, stream=True)
+                    try:
+                        wait_s = pause_s(response, sent, attempt, self._retries)
+                        if wait_s < 0:
+                            yield response
+                            return
+                    finally:
+                        await response.aclose()
+                except httpx.TransportError as error:
+                    raise unreachable(self._http.base_url, error) from error
+                await asyncio.sleep(wait_s)
+
+    async def classify_many(
+        self,
+        videos: Iterable[V],
+        labels: Sequence[str] = (),
+        *,
+        at_once: int = AT_ONCE,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Answered[V]]:
+        """Ask the same about many clips; see `Client.classify_many`."""
+
+        async def ask(video: V) -> Classification:
+            return await self.classify(video, labels, **options)
+
+        async for answered in as_they_come_async(videos, ask, at_once):
+            yield answered
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
