@@ -19,7 +19,11 @@ os.environ.setdefault("XCLIP_RUNTIME", "onnxruntime-cpu")
 CI = os.environ.get("CI", "").lower() == "true"
 
 # What takes a minute or more begins first, so that no core waits for it at the end.
-LONGEST = ("tests/service/test_end_to_end.py",)
+LONGEST = (
+    "tests/model/train/test_crashes.py",
+    "tests/service/test_memory_bounds.py",
+    "tests/xclip_serve/test_batch.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

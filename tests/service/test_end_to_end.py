@@ -1,4 +1,4 @@
-"""A bundle of real size behind a real server, against transformers fed with the same frames."""
+"""A bundle behind a real server, against transformers fed with the same frames."""
 
 from __future__ import annotations
 
@@ -30,9 +30,19 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def net() -> XClip:
-    built = build_xclip(VARIANTS["xclip-base-patch32"], seed=0).eval()
+BASE = VARIANTS["xclip-base-patch32"]
+SHALLOW = BASE.model_copy(
+    update={"vision_width": 128, "vision_layers": 2, "text_width": 64, "text_layers": 2}
+)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[SHALLOW, pytest.param(BASE, marks=pytest.mark.long)],
+    ids=["shallow", "real size"],
+)
+def net(request: pytest.FixtureRequest) -> XClip:
+    built = build_xclip(request.param, seed=0).eval()
     randomise(built)
     return built
 
@@ -71,7 +81,7 @@ def expected(port: Any, net: XClip, path: Path, labels: list[str]) -> np.ndarray
     return logits.softmax(dim=1)[0].numpy()
 
 
-@pytest.mark.timeout(900)  # makes and verifies a bundle of real size first
+@pytest.mark.timeout(900)  # makes and verifies a bundle first
 def test_eight_requests_in_flight_get_transformers_answers(
     server: RunningServer, port: Any, net: XClip, videos: dict[str, Path]
 ) -> None:
