@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-import torch
 from safetensors.torch import save_file
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
-from torch import nn
 
 import model.torchvision_schemas  # noqa: F401  (before torchvision)
+from benchmarks.lib.networks import randomise
 from export.reference import verification_prompts
 
 SIDE = 32
@@ -102,30 +101,9 @@ def open_clip_folder(kind: str, folder: Path) -> Path:
     if "hf_tokenizer_name" in config["text_cfg"]:
         write_unigram(folder, config["text_cfg"]["vocab_size"])
     net = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    randomise_all(net)
+    randomise(net)
     save_file(net.state_dict(), folder / "open_clip_model.safetensors")
     return folder
-
-
-def randomise_all(net: nn.Module) -> None:
-    """No bias or deviation keeps a value under which leaving it out would not be seen."""
-    generator = torch.Generator().manual_seed(1)
-    for name, value in net.state_dict().items():
-        if not value.is_floating_point():
-            continue
-        noise = torch.randn(value.shape, generator=generator)
-        if name == "logit_scale":
-            value.fill_(4.0)
-        elif name == "logit_bias":
-            value.fill_(-10.5)
-        elif name.endswith("running_var"):
-            value.copy_(1 + 0.2 * noise.abs())
-        elif value.numel() > value.shape[0]:
-            value.copy_(noise / value[0].numel() ** 0.5)
-        elif name.endswith("gamma"):  # a scale of a residual branch: at 1 the sum grows and grows
-            value.copy_(0.3 * noise)
-        else:
-            value.copy_((0.2 * noise + name.endswith("weight")).reshape(value.shape))
 
 
 def write_unigram(folder: Path, size: int) -> None:

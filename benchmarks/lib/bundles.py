@@ -32,8 +32,12 @@ def bundle_of(
     One in `build/` that has them is taken. int8 is made in both ways where OpenVINO is installed:
     calibrated, which a server then takes first, and dynamic.
     """
-    here = tuple(p for p in precisions if p != "bf16" or _has_bf16())
-    return _kept(variant, VARIANTS[variant], here, clips)
+    return _kept(variant, VARIANTS[variant], precisions_here(precisions), clips)
+
+
+def precisions_here(precisions: tuple[PrecisionName, ...]) -> tuple[PrecisionName, ...]:
+    """Return those of them that this processor has."""
+    return tuple(p for p in precisions if p != "bf16" or _has_bf16())
 
 
 def missing_from(bundle: Bundle, precisions: tuple[PrecisionName, ...]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""A process that imports transformers, loads the model and answers once; then it waits.
+"""A process that imports a library, loads a model and answers once; then it waits.
 
-    python -m benchmarks.lib.first_answer MODEL CLIP
+    python -m benchmarks.lib.first_answer transformers|open_clip MODEL CLIP
 
 Prints `answered` with the first answer's best label and stays until its input ends, so that its
 memory can be looked at.
@@ -9,17 +9,30 @@ memory can be looked at.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.lib.transformers import Pipeline
 from export.runtime.cpus import available_cpus
 
+Answer = Callable[[bytes, Sequence[str]], dict[str, float]]
 
-def main(model: str, clip: str) -> None:
+
+def pipeline_of(library: str, folder: Path) -> Answer:
+    """Load the model with the library."""
+    if library == "open_clip":
+        from benchmarks.lib import open_clip_pipeline
+
+        return open_clip_pipeline.Pipeline(folder, threads=available_cpus())
+    from benchmarks.lib import transformers
+
+    return transformers.Pipeline(folder, threads=available_cpus())
+
+
+def main(library: str, model: str, clip: str) -> None:
     """Load, answer, wait."""
-    pipeline = Pipeline(Path(model), threads=available_cpus())
-    answer = pipeline(Path(clip).read_bytes(), ["juggling balls", "riding a horse"])
-    print("answered", next(iter(answer)), flush=True)
+    answer = pipeline_of(library, Path(model))
+    best = next(iter(answer(Path(clip).read_bytes(), ["juggling balls", "riding a horse"])))
+    print("answered", best, flush=True)
     sys.stdin.read()
 
 

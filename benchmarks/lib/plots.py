@@ -14,6 +14,8 @@ OURS, PEERS, INK = "#ee6677", "#4477aa", "#222222"
 PRECISION_DASHES = {"fp32": "-", "bf16": "--", "int8": ":"}
 SERVER_COLOURS = {"xclip-serve": OURS, "fastapi": PEERS, "litserve": "#228833"}
 SIZE, DPI = (8, 4), 130
+BAR_INCHES = 0.3
+OUR_RUNTIMES = ("onnxruntime", "openvino", "our torch")
 
 Report = Mapping[str, Any]
 
@@ -43,9 +45,10 @@ def _bars(figure: Any, rows: list[tuple[str, float, bool]], unit: str, title: st
 
 def _encoder(report: Report, figure: Any) -> None:
     rows = [
-        (row["what"], row["median_ms"], row["what"].startswith(("onnx", "openvino", "our")))
+        (row["what"], row["median_ms"], any(ours in row["what"] for ours in OUR_RUNTIMES))
         for row in report["rows"]
     ]
+    figure.set_figheight(max(SIZE[1], len(rows) * BAR_INCHES))
     _bars(figure, rows, "ms, median", "Video encoder, one clip of 8 frames (ours red)")
 
 
