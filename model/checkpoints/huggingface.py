@@ -82,7 +82,9 @@ def architecture_of(folder: Path, model_type: str = "xclip") -> ModelConfig:
     file = folder / CONFIG_FILE
     config = read_json(file)
     if config.get("model_type") != model_type:
-        raise CheckpointError(f"{file} is for {config.get('model_type')!r}, not for {model_type!r}")
+        kind = str(config.get("model_type"))
+        hint = "; take it from open_clip: docs/networks.md" if kind.startswith("siglip") else ""
+        raise CheckpointError(f"{file} is for {kind!r}, not for {model_type!r}{hint}")
     text, vision = _part(config, "text"), _part(config, "vision")
     joint = DEFAULTS["joint"] | config
     is_clip = model_type == "clip"

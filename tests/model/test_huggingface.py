@@ -101,6 +101,7 @@ def test_lost_layers_at_the_end_are_named(small_net: XClip, tmp_path: Path) -> N
     ("change", "message"),
     [
         ({"model_type": "clip"}, "is for 'clip', not for 'xclip'"),
+        ({"model_type": "siglip2"}, "not for 'xclip'; take it from open_clip"),
         ({"text_config__hidden_act": "relu"}, "activations quick_gelu, relu are not supported"),
         ({"vision_config__layer_norm_eps": 1e-6}, "layer_norm_eps is 1e-06"),
         ({"vision_config__num_attention_heads": 4}, "num_attention_heads is 4"),
