@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,9 +55,9 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--frames-in",
         type=Path,
-        default=cache_folder() / "frames",
         metavar="FOLDER",
-        help="where decoded frames are kept, so that no run decodes a clip again (%(default)s)",
+        help="keep decoded frames here, so that no run decodes a clip again; without it they lie in "
+        "the cache folder until a run has come to its end",
     )
     add("--json", type=new_file, metavar="FILE", help="also write everything here, by clip")
     add("--picture", type=new_file, metavar="FILE", help="also draw it (.png, .svg, .pdf)")
@@ -73,25 +74,27 @@ def main(arguments: Sequence[str]) -> int:
 
         from model.evaluate.comparison.report import as_json, print_comparison
 
-        found = _compared(options)
-        print_comparison(found, Console(soft_wrap=True, highlight=False))
-        if options.json:
-            text = json.dumps(as_json(found, arguments), indent=1, ensure_ascii=False)
-            options.json.write_text(text + "\n", encoding="utf-8")
-        if options.picture:
-            from model.evaluate.comparison.picture import draw
+        with _compared(options) as found:
+            print_comparison(found, Console(soft_wrap=True, highlight=False))
+            if options.json:
+                text = json.dumps(as_json(found, arguments), indent=1, ensure_ascii=False)
+                options.json.write_text(text + "\n", encoding="utf-8")
+            if options.picture:
+                from model.evaluate.comparison.picture import draw
 
-            draw(found, options.picture)
+                draw(found, options.picture)
     except (ValueError, OSError) as error:
         print(complaint(PROGRAM, error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(complaint(PROGRAM, "interrupted; decoded frames are kept"), file=sys.stderr)
+        print(complaint(PROGRAM, "interrupted; decoded frames are kept: run it again to go on"), file=sys.stderr)
         return 130
     return 0
 
 
-def _compared(options: argparse.Namespace) -> Comparison:
+@contextmanager
+def _compared(options: argparse.Namespace) -> Iterator[Comparison]:
+    """Compare; frames that no folder was named for are cleared once all is told."""
     from model.data.config import DataConfig
     from model.data.lists.cliplist import read_clips
     from model.data.lists.labels import read_labels
@@ -114,11 +117,10 @@ def _compared(options: argparse.Namespace) -> Comparison:
     else:
         clips = unlabelled_clips(listed, options.root, labels)
     contenders = [Contender(s, options.device, templates) for s in options.sources]
-    return compare(
-        contenders,
-        clips,
-        KeptFrames(options.frames_in, clips, options.frame_rule),
-        DataConfig(workers=options.workers),
-        Steps(),
-        labelled=listed is None,
-    )
+    kept = KeptFrames(options.frames_in or cache_folder() / "frames", clips, options.frame_rule)
+    data = DataConfig(workers=options.workers)
+    with nullcontext() if options.frames_in else kept.in_use():
+        found = compare(contenders, clips, kept, data, Steps(), labelled=listed is None)
+        yield found
+    if not options.frames_in:
+        kept.clear([entry.facts.inputs for entry in found.entries])

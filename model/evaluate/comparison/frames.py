@@ -1,14 +1,18 @@
 """Frames of a list for several networks: each clip is decoded once for all of them, and kept.
 
 A file holds the frames of one clip as one kind of network wants them. What was decoded before a
-run was ended is there when it starts again.
+run was ended is there when it starts again; what nobody has named a folder for is cleared by the
+run that comes to its end.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +32,8 @@ PIXEL_FIELDS = {
     *("num_frames", "image_size", "resize_short_side", "frame_rule", "resize_rule"),
     *("crop", "pixel_aspect"),
 }
+LOCK = "lock"
+GIVEN_UP_S = 7 * 24 * 3600  # a run that was ended so long ago will not go on
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,30 @@ class KeptFrames:
                 broken[index] = Broken(self.clips.samples[index].name, reason)
             on_clip()
         return broken
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have no other run clear the folder meanwhile. OSError where it cannot be written to."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    def clear(self, specs: Sequence[InputSpec]) -> None:
+        """Remove the frames of this list, and those of runs that were given up.
+
+        While another run uses the folder all stays, for that run to clear.
+        """
+        with (self.folder / LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            given_up = time.time() - GIVEN_UP_S
+            files = [self.file(i, spec) for i in range(len(self.clips)) for spec in specs]
+            files += [f for f in self.folder.glob("*/*") if f.stat().st_mtime < given_up]
+            for file in files:
+                file.unlink(missing_ok=True)
 
 
 class _Decoding(Dataset[str | None]):

@@ -6,6 +6,10 @@ import csv
 import io
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +39,7 @@ from model.evaluate.sources import Source
 from model.inputs import InputSpec, decode_clip, decode_for_several
 from model.progress import Steps
 from service.settings import DEMO_BUNDLE
+from tests.conftest import ROOT
 from tests.model.clip_sets import COLOURS, write_clip, write_table
 from tests.open_clip_folders import open_clip_folder
 
@@ -289,3 +294,64 @@ def test_a_broken_clip_is_left_out_and_named(
     assert "3 clips" in printed
     assert "left out 1 of 4: broken.mp4" in printed
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+ENDED = """
+import hashlib, os, signal, sys
+from pathlib import Path
+from model.evaluate.__main__ import main
+from model.evaluate.comparison import answers, frames
+log, end_before = Path(sys.argv[1]), int(sys.argv[2])
+decode = frames.decode_for_several
+def counted(stream, *rest, **options):
+    done = log.read_text().splitlines()
+    if len(done) == end_before:
+        os.kill(os.getpid(), signal.SIGKILL)
+    clip = hashlib.sha256(stream.read()).hexdigest()
+    stream.seek(0)
+    log.write_text("\\n".join([*done, clip]))
+    return decode(stream, *rest, **options)
+frames.decode_for_several = counted
+answers._alone = lambda name, work, *arguments: work(*arguments)
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def test_a_run_that_was_killed_goes_on_and_clears_its_frames(shapes: Path, tmp_path: Path) -> None:
+    log, cache = tmp_path / "decoded", tmp_path / "cache"
+    log.touch()
+    with (shapes / "clips.csv").open() as stream:
+        write_table(tmp_path / "list.csv", list(csv.reader(stream))[1:7])
+    arguments = ["compare", str(DEMO_BUNDLE), "--list", str(tmp_path / "list.csv")]
+    arguments += ["--root", str(shapes), "--workers", "0"]
+
+    def ended_before(count: int) -> int:
+        return subprocess.run(
+            [sys.executable, "-c", ENDED, str(log), str(count), *arguments],
+            env={**os.environ, "XCLIP_CACHE": str(cache)},
+            cwd=ROOT,
+        ).returncode
+
+    assert ended_before(4) == -signal.SIGKILL
+    assert len(list(cache.rglob("*.npy"))) == 4
+    assert ended_before(-1) == 0
+    decoded = log.read_text().splitlines()
+    assert len(decoded) == len(set(decoded)) == 6
+    assert not list(cache.rglob("*.npy"))
+
+
+def test_frames_that_another_run_uses_stay(
+    clip_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = read_clips([clip_set / "val.csv"], clip_set / "clips")
+    kept = KeptFrames(tmp_path / "frames", clips)
+    with kept.in_use():
+        kept.keep(SPECS[:2], DataConfig(workers=0), lambda: None)
+        kept.clear(SPECS[:2])
+        assert kept.read(0, SPECS[0]).size
+    kept.clear(SPECS[:1])
+    assert not kept.file(0, SPECS[0]).exists()
+    assert kept.file(0, SPECS[1]).exists(), "of a run that may go on"
+    monkeypatch.setattr(frames, "GIVEN_UP_S", -60)
+    kept.clear(SPECS[:1])
+    assert not list(kept.folder.rglob("*.npy"))
