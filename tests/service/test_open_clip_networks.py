@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import av
@@ -15,7 +16,10 @@ from PIL import Image
 
 import model.torchvision_schemas  # noqa: F401  (before torchvision)
 from export.build import BundleOptions, make_bundle
+from export.bundle import open_bundle
+from export.parity import cosine
 from export.reference import verification_prompts
+from export.runtime import open_runtime
 from model.checkpoint import read_network
 from model.inputs import InputSpec
 from model.inputs.video.decode import decode_uncropped
@@ -40,6 +44,7 @@ class Served:
     tokenize: Any
     pooling: Pooling
     ends: bool
+    bundle: Path
 
 
 @pytest.fixture(
@@ -69,6 +74,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Se
             open_clip.get_tokenizer(source),
             pooling,
             kind == "pe-core",
+            place / "bundle",
         )
 
 
@@ -102,6 +108,15 @@ def every_frame(clip: bytes, count: int) -> list[Image.Image]:
     return [Image.fromarray(frame) for frame in frames]
 
 
+def pooled(served: Served, images: torch.Tensor) -> torch.Tensor:
+    """The vector of a clip whose prepared frames these are, by open_clip's own towers."""
+    visual = served.towers.visual
+    if served.pooling == "mean":
+        return served.towers.encode_image(images, normalize=False).mean(0)
+    tokens = visual.transformer(visual._embeds(images)).flatten(0, 1)[None]
+    return visual.ln_post(visual.attn_pool(tokens))[0, 0] @ visual.proj
+
+
 @torch.no_grad()
 def expected(served: Served, clip: bytes, count: int, labels: list[str]) -> np.ndarray:
     """Logits (K,) of open_clip, with its own pictures, tokens, scale and bias."""
@@ -110,15 +125,9 @@ def expected(served: Served, clip: bytes, count: int, labels: list[str]) -> np.n
     picks = steps * (count - 1) // 7 if served.ends else (2 * steps + 1) * count // 16
     images = torch.stack([served.preprocess(pictures[i]) for i in picks])
     towers = served.towers
-    if served.pooling == "mean":
-        video = towers.encode_image(images, normalize=False).mean(0)
-    else:
-        visual = towers.visual
-        tokens = visual.transformer(visual._embeds(images)).flatten(0, 1)[None]
-        video = visual.ln_post(visual.attn_pool(tokens))[0, 0] @ visual.proj
     ids = served.tokenize([f"a video of {label}." for label in labels])
     text = towers.encode_text(ids, normalize=True)
-    cosines = text @ torch.nn.functional.normalize(video, dim=0)
+    cosines = text @ torch.nn.functional.normalize(pooled(served, images), dim=0)
     bias = 0 if towers.logit_bias is None else towers.logit_bias
     return (towers.logit_scale.exp() * cosines + bias).numpy()
 
@@ -143,3 +152,38 @@ def test_answers_are_those_of_open_clip(served: Served, count: int) -> None:
     np.testing.assert_allclose(
         similarities * scale + bias, [p["logit"] for p in predictions], atol=1e-3
     )
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_encoders_are_open_clips_own_on_equal_pixels(served: Served, clips: int) -> None:
+    bundle = open_bundle(served.bundle)
+    spec = bundle.manifest.inputs
+    shape = (clips, spec.num_frames, spec.image_size, spec.image_size, 3)
+    frames = np.random.default_rng(clips).integers(0, 256, shape, np.uint8)
+    pixels = (torch.from_numpy(frames) - torch.tensor(spec.mean)) / torch.tensor(spec.std)
+    ids = served.tokenize([f"a video of {label}." for label in LABELS[: 10 * clips]])
+    runtime = open_runtime(bundle, "onnxruntime-cpu")
+    video, text = runtime.encode_video(frames)["video"], runtime.encode_text(ids.numpy())
+    runtime.close()
+    with torch.no_grad():
+        theirs = torch.stack([pooled(served, clip) for clip in pixels.permute(0, 1, 4, 2, 3)])
+        texts = served.towers.encode_text(ids, normalize=True)
+    assert len(video) == clips
+    assert cosine(video, theirs.numpy()) > 1 - 1e-5
+    assert cosine(text, texts.numpy()) > 1 - 1e-5
+
+
+def test_a_sigmoid_is_the_networks_own_where_it_was_trained_with_one(served: Served) -> None:
+    clip = moving_clip(9, seed=3)
+    response = served.server.classify(clip, labels=LABELS[:10], scores="sigmoid")
+    if served.towers.logit_bias is None:
+        assert response.json()["code"] == "not_calibrated"
+        return
+    assert response.status_code == 200, response.text
+    scores = {p["label"]: p["score"] for p in response.json()["predictions"]}
+    logits = torch.from_numpy(expected(served, clip, 9, LABELS[:10]))
+    own = torch.sigmoid(logits).numpy()
+    found = np.array([scores[label] for label in LABELS[:10]])
+    # Of a sigmoid this small the share is as far off as the logit.
+    np.testing.assert_allclose(found, own, rtol=1e-2)
+    assert list(scores) == [LABELS[i] for i in np.argsort(-found, kind="stable")]
