@@ -65,8 +65,8 @@ class Batcher(Generic[Work, Answer]):
         self.limit = limit
         self._waiting: deque[_Job[Work, Answer]] = deque()
 
-    async def submit(self, work: Work, client: str = "") -> Timed[Answer]:
-        """Return the answer to one work of a client.
+    async def submit(self, work: Work, client: str = "", *, first: bool = False) -> Timed[Answer]:
+        """Return the answer to one work of a client; `first` goes before all others.
 
         A caller who leaves takes along what has not begun.
         """
@@ -74,7 +74,9 @@ class Batcher(Generic[Work, Answer]):
         self._waiting.append(job)
         # By the end of its own turn at the latest a job has been taken. A turn whose caller has
         # left is let run: it may serve others, and costs nothing when there are none.
-        turn = asyncio.ensure_future(self._thread.run(lambda: self._take_turn(job), client))
+        turn = asyncio.ensure_future(
+            self._thread.run(lambda: self._take_turn(job), client, first=first)
+        )
         turn.add_done_callback(lambda turn: fail_job(job, turn))
         try:
             return await asyncio.wrap_future(job.answer)

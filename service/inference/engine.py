@@ -240,11 +240,14 @@ class Engine:
             )
             labels = [labels[index] for index in shortlist]
             candidates = candidates[shortlist]
-        logits = await self.labels.score(encoded.clip, candidates, timer, client)
+        # A clip just encoded is answered before others are: behind all that wait, answers would
+        # come in bursts, and so the next clips, for which the network would then have to wait.
+        first = encoded.cache == "miss"
+        logits = await self.labels.score(encoded.clip, candidates, timer, client, first=first)
         negatives = None
         if question.open_set:
             others = await self.labels.negatives(labels, candidates, timer, client)
-            negatives = await self.labels.score(encoded.clip, others, timer, client)
+            negatives = await self.labels.score(encoded.clip, others, timer, client, first=first)
         return ScoredClip(asked, labels, candidates, shortlist, logits, negatives, encoded, vectors)
 
     async def encode(self, clip: UploadedClip | KnownClip, client: str = "") -> StoredVideo:

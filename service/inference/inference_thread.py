@@ -35,8 +35,10 @@ class InferenceThread:
         since = self._running_since
         return 0.0 if since is None else time.perf_counter() - since
 
-    async def run(self, call: Callable[[], Result], client: str = "") -> Result:
-        """Return what the call returns, once it is the client's turn."""
+    async def run(
+        self, call: Callable[[], Result], client: str = "", *, first: bool = False
+    ) -> Result:
+        """Return what the call returns, once it is the client's turn; `first` goes before all."""
 
         def run() -> Result:
             self._running_since = time.perf_counter()
@@ -50,7 +52,7 @@ class InferenceThread:
 
         self.waiting += 1
         try:
-            return await self._thread.run(run, client)
+            return await self._thread.run(run, client, first=first)
         finally:
             self.waiting -= 1
 

@@ -176,18 +176,26 @@ class LabelScorer:
             return await self._beside.run(far, client)
 
     async def score(
-        self, clip: EncodedClip, vectors: NDArray[np.float32], timer: StageTimer, client: str
+        self,
+        clip: EncodedClip,
+        vectors: NDArray[np.float32],
+        timer: StageTimer,
+        client: str,
+        *,
+        first: bool = False,
     ) -> NDArray[np.float32]:
         """Score every view and label, (V,K), in one turn of the thread for each PAIRS_PER_RUN.
 
-        In between others have theirs: a hundred thousand labels do not hold up a clip.
+        In between others have theirs: a hundred thousand labels do not hold up a clip. With `first`
+        a list that one turn suffices for does not wait for them.
         """
         views = clip.views
         step = max(1, PAIRS_PER_RUN // views)  # as the runtime cuts: the result is the same
+        first = first and len(vectors) <= step
         parts: list[NDArray[np.float32]] = []
-        for first in range(0, len(vectors), step):
-            part = vectors[first : first + step]
-            scored = await self._scores.score(clip.features, views, part, client)
+        for begin in range(0, len(vectors), step):
+            part = vectors[begin : begin + step]
+            scored = await self._scores.score(clip.features, views, part, client, first=first)
             timer.add("queue", scored.queued_s)
             timer.add("score", scored.ran_s)
             parts.append(scored.answer)

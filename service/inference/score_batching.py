@@ -37,10 +37,16 @@ class ScoreBatcher:
         self._batches = Batcher(thread, self._run, _pairs, max_pairs)
 
     async def score(
-        self, features: Features, views: int, labels: NDArray[np.float32], client: str = ""
+        self,
+        features: Features,
+        views: int,
+        labels: NDArray[np.float32],
+        client: str = "",
+        *,
+        first: bool = False,
     ) -> Timed[NDArray[np.float32]]:
         """Score label vectors (K,D) against the V views of a clip: logits (V,K)."""
-        return await self._batches.submit(Pairs(features, views, labels), client)
+        return await self._batches.submit(Pairs(features, views, labels), client, first=first)
 
     def _run(self, jobs: list[Pairs]) -> list[NDArray[np.float32]]:
         if len(jobs) == 1:

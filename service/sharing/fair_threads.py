@@ -47,11 +47,13 @@ class FairThreads:
         self._waiting: FairQueue[_Call] = FairQueue()
         self._lock = threading.Lock()
 
-    async def run(self, call: Callable[[], Result], client: str = "") -> Result:
-        """Return what the call returns, once it has had its turn."""
+    async def run(
+        self, call: Callable[[], Result], client: str = "", *, first: bool = False
+    ) -> Result:
+        """Return what the call returns, once it has had its turn; `first` goes before all."""
         made = _Call(self._in_context(lambda: self._charged(call, client)))
         with self._lock:
-            self._waiting.put(client, made)
+            self._waiting.put(client, made, first=first)
         try:
             # Every call has a turn to its credit; whose it is shows when the turn comes.
             self._threads.submit(self._take_turn)

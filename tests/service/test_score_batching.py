@@ -10,10 +10,15 @@ import pytest
 
 from export.bundle import open_bundle
 from export.runtime import DeviceMemoryError, FakeRuntime
+from export.runtime.contract import PAIRS_PER_RUN
+from service.cache.clips import EncodedClip
+from service.inference.batching import VideoBatcher
 from service.inference.inference_thread import InferenceThread
 from service.inference.score_batching import ScoreBatcher
+from service.inference.stage_timer import StageTimer
 from service.settings import DEMO_BUNDLE
 from tests.service.busy import Busy
+from tests.service.conftest import fake_runtime, running
 
 BAD = 13.0
 DIM = 8
@@ -111,6 +116,50 @@ def test_what_never_fits_fails_alone() -> None:
     answers = asyncio.run(gathered([job(1, 20), job(2, 2)], Scorer(memory=10), 1000))
     assert isinstance(answers[0], DeviceMemoryError)
     assert answers[1].shape == (1, 2)
+
+
+def test_a_clip_that_was_encoded_is_scored_before_others_are_encoded() -> None:
+    async def run() -> list[str]:
+        busy, runtime = Busy(), Scorer()
+        scores = ScoreBatcher(busy.thread, runtime, 1)
+        clips = VideoBatcher(busy.thread, runtime.encode_video, 1)
+        frames = np.zeros((1, 2, 4, 4, 3), np.uint8)
+        waiting = [asyncio.create_task(clips.encode(frames, who)) for who in ("a", "b", "a")]
+        await asyncio.sleep(0)
+        features, labels = job(1, 3)
+        first = asyncio.create_task(scores.score(features, 1, labels, "a", first=True))
+        await asyncio.sleep(0)
+        await busy.let_go()
+        await asyncio.gather(first, *waiting)
+        await asyncio.to_thread(busy.thread.close)
+        return [name for name, _ in runtime.calls]
+
+    assert asyncio.run(run()) == ["score", "encode_video", "encode_video", "encode_video"]
+
+
+def test_only_a_clip_just_encoded_is_scored_before_others_and_by_a_short_list(
+    clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    with running(fake_runtime()) as server:
+        engine = server.server.engine
+        scorer = engine.labels._scores
+        score = scorer.score
+
+        def noted(*arguments: Any, first: bool) -> Any:
+            asked.append(first)
+            return score(*arguments, first=first)
+
+        monkeypatch.setattr(scorer, "score", noted)
+        known = server.classify(clip, labels=["a", "b"]).json()["video_id"]
+        server.classify(None, video_id=known, labels=["a", "b"])
+        assert asked == [True, False]
+        features = engine.runtime.encode_video(np.zeros((1, 8, 4, 4, 3), np.uint8))
+        held = EncodedClip(features, None)  # type: ignore[arg-type]
+        vectors = np.zeros((PAIRS_PER_RUN + 1, engine.bundle.manifest.text_dim), np.float32)
+        timer = StageTimer(lambda *_: None)
+        asyncio.run(engine.labels.score(held, vectors, timer, "", first=True))
+    assert asked == [True, False, False, False]
 
 
 def test_a_long_list_starves_nobody() -> None:
