@@ -1,12 +1,66 @@
-"""Read the labels of a file: one a line, or a table with a column `name`."""
+"""Labels of a question, from a command line or a file: what they are called, and what is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.contract.answer import Classification
 
 
-def read_label_file(path: Path) -> list[str]:
+@dataclass(frozen=True)
+class Labels:
+    """K labels: `names` are what answers say, `texts` what the network reads, one for each."""
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Labels:
+        """Return labels that are called what they read."""
+        texts = tuple(texts)
+        return cls(texts, texts)
+
+    def __add__(self, others: Labels) -> Labels:
+        return Labels(self.names + others.names, self.texts + others.texts)
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def named(self, answer: Classification) -> Classification:
+        """Return an answer to the texts with the names in their place."""
+        if self.names == self.texts:
+            return answer
+        name = dict(zip(self.texts, self.names, strict=True))
+        changed: dict[str, object] = {
+            "predictions": tuple(
+                p.model_copy(update={"label": name.get(p.label, p.label)})
+                for p in answer.predictions
+            )
+        }
+        if answer.label_set is not None:
+            changed["label_set"] = tuple(name.get(text, text) for text in answer.label_set)
+        if (found := answer.explanation) is not None:
+            backwards = found.reversed.label
+            changed["explanation"] = found.model_copy(
+                update={
+                    "label": name.get(found.label, found.label),
+                    "reversed": found.reversed.model_copy(
+                        update={"label": name.get(backwards, backwards)}
+                    ),
+                }
+            )
+        return answer.model_copy(update=changed)
+
+
+def read_label_file(path: Path) -> Labels:
     """Return the labels in the order of the file; empty lines are passed over.
+
+    A file is one label a line, or a table with a column `name` and, where the network is to read
+    something else, a column `text`.
 
     Raises:
         ValueError: The file holds no label, or is no text; a row of a table that is wrong.
@@ -20,8 +74,9 @@ def read_label_file(path: Path) -> list[str]:
     if "name" in header:
         from model.data.lists.labels import read_labels
 
-        return list(read_labels(path).names)
+        known = read_labels(path)
+        return Labels(known.names, known.texts)
     labels = [line.strip() for line in lines if line.strip()]
     if not labels:
         raise ValueError(f"{path} holds no label; write one a line")
-    return labels
+    return Labels.of(labels)

@@ -292,6 +292,25 @@ def test_an_empty_clip_is_a_row_and_a_wrong_question_is_none(folder: Path, tmp_p
     assert not rows(tmp_path / "u.jsonl")
 
 
+def test_labels_with_texts_are_asked_by_these_and_told_by_their_names(
+    folder: Path, whole: dict[str, Any], tmp_path: Path
+) -> None:
+    names = dict(zip(LABELS, ("left", "right", "grows"), strict=True))
+    table = tmp_path / "t.csv"
+    labels = tmp_path / "labels.csv"
+    labels.write_text("name,text\n" + "".join(f"{n},{text}\n" for text, n in names.items()))
+    arguments = ("clips/01.mp4", "--scores", "all", "--output", table)
+    with start(folder, *arguments, "--labels", labels) as run:
+        assert "1 clips" in run.communicate()[1]
+    (row,) = rows(table).values()
+    expected = whole["clips/01.mp4"]
+    assert (row["label"], row["score"]) == (names[expected["label"]], expected["score"])
+    assert {float(row[f"score: {name}"]) for name in names.values()} >= {expected["score"]}
+    labels.write_text("name\n" + "".join(f"{name}\n" for name in names.values()))
+    with start(folder, *arguments, "--labels", labels) as run:
+        assert "the question (texts)" in run.communicate()[1]
+
+
 def test_another_question_or_model_does_not_go_on_with_a_table(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from service.contract.answer import Classification
 from tests.conftest import ROOT
 from tests.service.conftest import RunningServer
 from tests.xclip_serve.conftest import CLIP, LABELS
 from xclip_serve.__main__ import VERBS, main
+from xclip_serve.labels import Labels
 
 SLOW = {"torch", "transformers", "open_clip", "onnxruntime", "av", "fastapi", "onnx", "pyarrow"}
 
@@ -138,6 +140,25 @@ def test_labels_come_from_files_and_standard_input_is_a_clip(tmp_path: Path) -> 
             done = run("classify", "-", "--labels", *labels, stdin=clip)
         assert done.returncode == 0, done.stderr
         assert [line.split("\t")[1] for line in done.stdout.splitlines()] == LABELS
+
+
+def test_a_label_may_be_read_in_other_words_than_it_is_called(tmp_path: Path) -> None:
+    """Its text is asked and its name answered, wherever an answer says a label."""
+    table = tmp_path / "table.csv"
+    table.write_text(f"name,text\nleft,{LABELS[0]}\nright,{LABELS[1]}\nup,\n")
+    asked = run("classify", CLIP, "--labels", table, "--explain", "--json")
+    assert asked.returncode == 0, asked.stderr
+    answer = json.loads(asked.stdout)
+    direct = json.loads(run("classify", CLIP, *LABELS, "up", "--explain", "--json").stdout)
+    called = dict(zip(LABELS, ("left", "right"), strict=True)) | {"up": "up"}
+    assert [(p["label"], p["score"], p["index"]) for p in answer["predictions"]] == [
+        (called[p["label"]], p["score"], p["index"]) for p in direct["predictions"]
+    ]
+    assert answer["explanation"]["label"] == "left"
+    backwards = direct["explanation"]["reversed"]["label"]
+    assert answer["explanation"]["reversed"]["label"] == called[backwards]
+    known = Classification.model_validate(direct).model_copy(update={"label_set": tuple(LABELS)})
+    assert Labels(("left", "right"), tuple(LABELS)).named(known).label_set == ("left", "right")
 
 
 @pytest.mark.parametrize(

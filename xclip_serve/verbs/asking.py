@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from model.command_line import whole
+from xclip_serve.labels import Labels, read_label_file
 from xclip_serve.question import Options
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ NOT_OF_THE_CLIP = frozenset(
 def add_question(parser: argparse.ArgumentParser) -> None:
     """Add what is asked, and who is asked."""
     add = parser.add_argument
-    add("--labels", type=Path, metavar="FILE", help="labels, one a line, or a CSV with name")
+    add("--labels", type=Path, metavar="FILE", help="labels, one a line, or a CSV with name, text")
     add("--label", action="append", default=[], metavar="TEXT", help="one more label; repeatable")
     add("--label-set", metavar="NAME", help="a list stored in the bundle, instead of labels")
     add(
@@ -80,12 +81,10 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def labels_of(given: argparse.Namespace) -> list[str]:
+def labels_of(given: argparse.Namespace) -> Labels:
     """Return all labels that the command line names. ValueError and OSError as the file's."""
-    labels = [*getattr(given, "texts", []), *given.label]
+    labels = Labels.of([*getattr(given, "texts", []), *given.label])
     if given.labels is not None:
-        from xclip_serve.labels import read_label_file
-
         labels += read_label_file(given.labels)
     if labels and given.label_set is not None:
         raise ValueError("--label-set stands for labels; give one or the other")

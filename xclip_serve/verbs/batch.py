@@ -16,6 +16,7 @@ from model.command_line import Parser, new_file, one_line, whole
 from model.inputs import clean_label
 from xclip_serve.clips import find_clips, shard_of
 from xclip_serve.errors import ClassifyError, cannot_open
+from xclip_serve.labels import Labels
 from xclip_serve.rows import Layout, VectorLayout, shown
 from xclip_serve.table_question import TableQuestion
 from xclip_serve.tables import Table, open_table
@@ -118,10 +119,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    labels = [] if given.embeddings else labels_of(given)
+    labels = Labels.of([]) if given.embeddings else labels_of(given)
     shard, shards = given.shard or (1, 1)
     clips = [clip for clip in find_clips(given.paths) if shard_of(clip, shards) == shard]
-    layout = VectorLayout() if given.embeddings else _layout(given, labels)
+    layout = VectorLayout() if given.embeddings else _layout(given, labels.names)
     table = open_table(given.output, layout.columns)
     complete = False
     try:
@@ -140,10 +141,16 @@ def _run(given: argparse.Namespace) -> int:
     return SOME_FAILED if table.failed else DONE
 
 
-def _question(given: argparse.Namespace, labels: Sequence[str]) -> dict[str, Any]:
+def _question(given: argparse.Namespace, labels: Labels) -> dict[str, Any]:
     """Return all that a row's values depend on, beside its clip and the model."""
     options = {name: value for name, value in options_of(given).items() if name != "top_k"}
-    return {"labels": list(map(clean_label, labels)), "precision": given.precision, **options}
+    names, texts = (list(map(clean_label, each)) for each in (labels.names, labels.texts))
+    return {
+        "labels": names,
+        "texts": None if texts == names else texts,
+        "precision": given.precision,
+        **options,
+    }
 
 
 def _layout(given: argparse.Namespace, labels: Sequence[str]) -> Layout:
@@ -157,7 +164,7 @@ def _layout(given: argparse.Namespace, labels: Sequence[str]) -> Layout:
 
 def _classify(
     given: argparse.Namespace,
-    labels: Sequence[str],
+    labels: Labels,
     clips: Sequence[str],
     table: Table,
     layout: Layout | VectorLayout,
@@ -186,7 +193,7 @@ def _classify(
 def _answers(
     ask: Classifier | Client,
     given: argparse.Namespace,
-    labels: Sequence[str],
+    labels: Labels,
     clips: Sequence[str],
     layout: Layout | VectorLayout,
     jobs: dict[str, Any],
@@ -198,7 +205,11 @@ def _answers(
         return ask.embed_many(clips, **sampling, **jobs)
     if layout.scored:
         options["top_k"] = None
-    return ask.classify_many(clips, labels, **options, **jobs)
+    answers = ask.classify_many(clips, labels.texts, **options, **jobs)
+    return (
+        (clip, answer if isinstance(answer, ClassifyError) else labels.named(answer))
+        for clip, answer in answers
+    )
 
 
 class _Advance(Protocol):

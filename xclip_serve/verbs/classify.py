@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         labels, options = labels_of(given), options_of(given)
         video = sys.stdin.buffer if given.clip == "-" else given.clip
         with asked(given, decode_workers=1) as ask:
-            answer = ask.classify(video, labels, **options)
+            answer = labels.named(ask.classify(video, labels.texts, **options))
     except ClassifyError as error:
         _complain(error.detail)
         return MISTAKE if error.code in NOT_OF_THE_CLIP else SOME_FAILED
