@@ -37,8 +37,8 @@ TITLES = {
 NOTES = {
     "encoder": "One clip of 8 frames. `of_eager`: share of transformers' eager fp32 time; "
     "`of_peak`: share of the largest matrix product's speed in that precision. The averaged CLIP "
-    "computes less: no messages, no integration, no context. Of CLIP B/16 and PE-Core-B, with 8 frames "
-    "averaged, `of_eager` is the share of open_clip's eager fp32 time.",
+    "computes less: no messages, no integration, no context. Of CLIP B/16 and PE-Core-B, with 8 "
+    "frames averaged, `of_eager` is the share of open_clip's eager fp32 time.",
     "stages": "`of_eager`: share of transformers' eager fp32 time.",
     "latency": "transformers decodes, processes and runs the model in one process, without HTTP; "
     "ours is asked over HTTP. `of_first`: share of the same server's request with ten new labels.",
@@ -51,9 +51,9 @@ NOTES = {
     "every clip is seen for the first time.",
     "labels": "One clip held by the server, fp32. `again_ms`: the whole request with labels seen "
     "before. Memory: the peak of the server process since its first ten labels.",
-    "start": "Ours until `/readyz` says 200; transformers and open_clip until their first answer, whose "
-    "share `of_peer` is. Memory is "
-    "proportional (PSS), with decode workers: pages that two processes share count half in each. "
+    "start": "Ours until `/readyz` says 200; transformers and open_clip until their first answer, "
+    "whose share `of_peer` is. Memory is proportional (PSS), with decode workers: pages that two "
+    "processes share count half in each. "
     "packed: with packed weights kept by the first server (`XCLIP_WEIGHT_CACHE`).",
 }
 # Facts for readers of the JSON files that would only be long on the page.

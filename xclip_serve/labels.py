@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,7 @@ class Labels:
         name = dict(zip(self.texts, self.names, strict=True))
         changed: dict[str, object] = {
             "predictions": tuple(
-                p.model_copy(update={"label": name.get(p.label, p.label)})
-                for p in answer.predictions
+                replace(p, label=name.get(p.label, p.label)) for p in answer.predictions
             )
         }
         if answer.label_set is not None:

@@ -53,6 +53,11 @@ def job(seed: int, labels: int, views: int = 1) -> Job:
     return features, drawn.standard_normal((labels, DIM), dtype=np.float32)
 
 
+def black_clip() -> np.ndarray:
+    spec = open_bundle(DEMO_BUNDLE).manifest.inputs
+    return np.zeros((1, spec.num_frames, spec.image_size, spec.image_size, 3), np.uint8)
+
+
 async def scored(batcher: ScoreBatcher, one: Job) -> np.ndarray:
     features, labels = one
     return (await batcher.score(features, len(features["video"]), labels)).answer
@@ -123,7 +128,7 @@ def test_a_clip_that_was_encoded_is_scored_before_others_are_encoded() -> None:
         busy, runtime = Busy(), Scorer()
         scores = ScoreBatcher(busy.thread, runtime, 1)
         clips = VideoBatcher(busy.thread, runtime.encode_video, 1)
-        frames = np.zeros((1, 2, 4, 4, 3), np.uint8)
+        frames = black_clip()
         waiting = [asyncio.create_task(clips.encode(frames, who)) for who in ("a", "b", "a")]
         await asyncio.sleep(0)
         features, labels = job(1, 3)
@@ -154,7 +159,7 @@ def test_only_a_clip_just_encoded_is_scored_before_others_and_by_a_short_list(
         known = server.classify(clip, labels=["a", "b"]).json()["video_id"]
         server.classify(None, video_id=known, labels=["a", "b"])
         assert asked == [True, False]
-        features = engine.runtime.encode_video(np.zeros((1, 8, 4, 4, 3), np.uint8))
+        features = engine.runtime.encode_video(black_clip())
         held = EncodedClip(features, None)  # type: ignore[arg-type]
         vectors = np.zeros((PAIRS_PER_RUN + 1, engine.bundle.manifest.text_dim), np.float32)
         timer = StageTimer(lambda *_: None)

@@ -114,3 +114,19 @@ def test_what_is_no_model_is_told(tmp_path: Path, model: str) -> None:
     assert "Traceback" not in done.stderr
     assert model in done.stderr
     assert not [path for path in (tmp_path / "bundles").iterdir() if path.is_dir()]
+
+
+def test_make_serves_a_model_with_what_exporting_needs() -> None:
+    """What it runs is what is run above, in an environment with torch that it sets up before."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "serve", "MODEL=local-dir:a b", "PORT=0"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+    )  # fmt: skip
+    *before, serve = done.stdout.splitlines()
+    assert serve == (
+        "exec .venv-export/bin/python -m xclip_serve serve "
+        '"local-dir:a b" --host "127.0.0.1" --port "0"'
+    )
+    for line in before:  # none where it was set up before
+        assert "pip install" not in line or line.endswith("'.[cpu,export]'")

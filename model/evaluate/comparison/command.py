@@ -56,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
         "--frames-in",
         type=Path,
         metavar="FOLDER",
-        help="keep decoded frames here, so that no run decodes a clip again; without it they lie in "
-        "the cache folder until a run has come to its end",
+        help="keep decoded frames here, so that no run decodes a clip again; without it they lie "
+        "in the cache folder until a run has come to its end",
     )
     add("--json", type=new_file, metavar="FILE", help="also write everything here, by clip")
     add("--picture", type=new_file, metavar="FILE", help="also draw it (.png, .svg, .pdf)")
@@ -87,7 +87,10 @@ def main(arguments: Sequence[str]) -> int:
         print(complaint(PROGRAM, error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(complaint(PROGRAM, "interrupted; decoded frames are kept: run it again to go on"), file=sys.stderr)
+        print(
+            complaint(PROGRAM, "interrupted; decoded frames are kept: run it again to go on"),
+            file=sys.stderr,
+        )
         return 130
     return 0
 
