@@ -114,8 +114,9 @@ class LossConfig(Section):
     """A bundle, of any network, whose scores are targets beside the labels: its answers to all
     clips are asked once and kept. Over labels only."""
     teacher_share: Probability = 0.5
-    """Of the target. With 1 the labels of clips have no part, as for clips that nobody labelled:
-    any label may stand beside them in the list."""
+    """Of the target; with 1 the labels of clips have no part. Clips that nobody labelled
+    (data.train without the column label, or with its field empty) have the teacher's answer
+    alone, over data.labels."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

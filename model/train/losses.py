@@ -9,11 +9,12 @@ from torch import Tensor
 def smooth(truth: Tensor, smoothing: float) -> Tensor:
     """Make targets (B,K) out of what is right for each clip (B,K), as booleans.
 
-    Equal shares to all that is right, 1 − ε of them, and ε spread over all K.
+    Equal shares to all that is right, 1 − ε of them, and ε spread over all K. Nothing where nothing
+    is right: of such a clip nobody knows what it shows.
     """
-    right = truth.float()
-    right = right / right.sum(dim=1, keepdim=True)
-    return right * (1 - smoothing) + smoothing / truth.shape[1]
+    count = truth.sum(dim=1, keepdim=True)
+    right = truth / count.clamp(min=1)
+    return (right * (1 - smoothing) + smoothing / truth.shape[1]) * (count > 0)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

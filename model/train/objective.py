@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model.data.frames.loading import Batch
 from model.data.frames.streams import Stream, generator
-from model.data.lists.cliplist import ClipList
+from model.data.lists.cliplist import UNLABELLED, ClipList
 from model.inputs import InputSpec, LabelTooLong, Tokenizer, fill_template
 from model.inputs.text.lengths import token_lengths
 from model.network.xclip import XClip
@@ -95,7 +95,7 @@ class Objective:
             indices = self._label_indices(update)
             right = self._true(batch, indices)
             # A wording of the label that is not this clip's is still the nearest there is.
-            missed = ~right.any(dim=1)
+            missed = ~right.any(dim=1) & (batch.labels != UNLABELLED)
             right[missed, batch.labels[missed]] = True
         else:
             drawn = processes.gathered(batch.wordings)
@@ -104,13 +104,16 @@ class Objective:
         return self.texts.take(indices), right.to(device, non_blocking=True)
 
     def targets(self, batch: Batch, right: Tensor) -> Tensor:
-        """Return what is to be answered (B,K): what is right, smoothed, and what a teacher says."""
+        """Return what is to be answered (B,K): what is right, smoothed, and what a teacher says,
+        alone of a clip that nobody labelled.
+        """
         targets = smooth(right, self.config.smoothing)
         if self._teacher is None:
             return targets
         said = self._teacher[batch.indices.to(self._teacher.device)]
-        share = self.config.teacher_share * (said.sum(dim=1, keepdim=True) > 0)
-        return targets + share * (said - targets)
+        labelled = right.any(dim=1, keepdim=True)
+        share = torch.where(labelled, self.config.teacher_share, 1.0)
+        return targets + share * (said.sum(dim=1, keepdim=True) > 0) * (said - targets)
 
     def _true(self, batch: Batch, indices: Tensor) -> Tensor:
         """Return which of these wordings (K,) are those of each clip (B,K)."""
@@ -138,6 +141,8 @@ def _wordings_of_labels(clips: ClipList) -> list[tuple[int, ...]]:
     """Return the wordings of each label's clips; of one without clips its name."""
     by_label: list[dict[int, None]] = [{} for _ in clips.labels.texts]
     for sample in clips.samples:
+        if sample.label == UNLABELLED:
+            continue
         by_label[sample.label].update(dict.fromkeys(sample.wordings))
     names = range(len(clips.wordings), len(clips.wordings) + len(by_label))
     return [tuple(own) or (name,) for own, name in zip(by_label, names, strict=True)]

@@ -15,7 +15,7 @@ from model.data.errors import DataError
 from model.data.frames.augment import Augment
 from model.data.frames.order import Draw
 from model.data.frames.streams import Stream
-from model.data.lists.cliplist import ClipList
+from model.data.lists.cliplist import UNLABELLED, ClipList
 from model.inputs import FrameRule, InputSpec, VideoError, decode_clip, decode_uncropped
 from model.inputs.clip import Pixels
 
@@ -33,7 +33,10 @@ class Broken:
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """Frames (T,H,W,3) uint8, the class, the index of the drawn wording, what was passed over."""
+    """Frames (T,H,W,3) uint8, the class, the index of the drawn wording, what was passed over.
+
+    Class and wording are UNLABELLED where there is none.
+    """
 
     frames: Pixels
     index: int
@@ -100,8 +103,9 @@ class TrainingClips(Dataset[TrainingClip]):
                 index = int(draw.rng(Stream.REPLACEMENT, attempt).integers(len(self.clips)))
                 continue
             sample = self.clips.samples[index]
-            drawn = draw.rng(Stream.CLIP_WORDING, attempt).integers(len(sample.wordings))
-            wording = sample.wordings[int(drawn)]
+            wordings = sample.wordings or (UNLABELLED,)
+            drawn = draw.rng(Stream.CLIP_WORDING, attempt).integers(len(wordings))
+            wording = wordings[int(drawn)]
             return TrainingClip(frames, index, sample.label, wording, tuple(broken))
         raise DataError(
             f"{ATTEMPTS} clips drawn one after another cannot be decoded, the last "

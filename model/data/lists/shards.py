@@ -1,7 +1,7 @@
 """WebDataset shards: samples of tar members that share a key, `KEY.mp4` and `KEY.json` or others.
 
-A sample is one clip and its label: `KEY.cls` (a class number), `KEY.txt` (a label name) or
-`KEY.json` ({"label": …, "captions": […]}).
+A sample is one clip and, where somebody gave it one, its label: `KEY.cls` (a class number),
+`KEY.txt` (a label name) or `KEY.json` ({"label": …, "captions": […]}).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LABELS = {"cls", "txt", "json"}
 
 
 def rows_of_shards(shards: Shards) -> list[Row]:
-    """Return one row a sample; DataError names a sample without a clip or a label."""
+    """Return one row a sample; DataError names a sample without a clip."""
     samples: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for name in shards.members:
         path = PurePosixPath(name)
@@ -48,7 +48,7 @@ def _row(shards: Shards, parts: dict[str, str], where: str) -> Row:
             return Row(
                 clips[0], label_of(_read(shards, parts[ending], where).strip(), where), (), where
             )
-    raise DataError(f"{where} has no label: add a .cls, .txt or .json member")
+    return Row(clips[0], None, (), where)
 
 
 def _described(text: str, clip: str, where: str) -> Row:

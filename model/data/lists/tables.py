@@ -12,10 +12,11 @@ from typing import Any
 from model.data.errors import DataError
 from model.data.lists.csv_table import Kind, has_header, read_table, read_text
 from model.data.lists.labels import LabelList
-from model.data.lists.names import VIDEO_ENDINGS
+from model.data.lists.names import VIDEO_ENDINGS, is_clip
 
 COLUMNS = ("path", "label")
 LIST = Kind("list", COLUMNS, "path,label", "data.train, data.val or --list")
+PATHS = Kind("list", COLUMNS[:1], "path", LIST.settings)
 CSV = {".csv", ".tsv"}
 NO_LISTS = {".json", ".jsonl", ".yaml", ".yml", ".xml", ".xls", ".xlsx", ".ods", ".gz", ".zip"}
 # A path that ends as videos do, blank, label: the last such place in the line.
@@ -30,17 +31,18 @@ QUOTED_THEN_LABEL = re.compile(r'"(?P<path>[^"]+)"\s+(?P<label>\S.*)')
 class Row:
     """One line: a path, a label as written (a name or a class number), other wordings of it.
 
-    `where` names the line in messages.
+    The label is None where there is none. `where` names the line in messages.
     """
 
     path: str
-    label: str
+    label: str | None
     wordings: tuple[str, ...]
     where: str
 
 
 def read_rows(file: Path, labels: LabelList | None) -> list[Row]:
-    """Read the rows of a list or table.
+    """Read the rows of a list or table. The column label may be absent, its fields may be empty,
+    and a line of text may be the name of a video alone.
 
     Raises:
         DataError: The file, or a row that is named with its number, cannot be used.
@@ -54,8 +56,9 @@ def read_rows(file: Path, labels: LabelList | None) -> list[Row]:
             "WebDataset .tar: convert it to one of these"
         )
     text = read_text(file, LIST)
-    if ending in CSV or has_header(text, LIST):
-        records = read_table(file, LIST)
+    paths_alone = not has_header(text, LIST) and has_header(text, PATHS)
+    if ending in CSV or paths_alone or has_header(text, LIST):
+        records = read_table(file, PATHS if paths_alone else LIST)
         return [_row(record.fields, record.where) for record in records]
     lines = [(f"list {file}, line {n}", line.strip()) for n, line in _numbered(text)]
     return [_from_line(line, where, labels) for where, line in lines if line and line[0] != "#"]
@@ -71,6 +74,8 @@ def _from_line(line: str, where: str, labels: LabelList | None) -> Row:
     Paths may hold spaces, and so may names: then the longest known label at the end of the line
     is taken, or without known labels all that follows the ending of a video.
     """
+    if is_clip(line) and "\t" not in line:
+        return _checked(Row(line.strip('"'), None, (), where))
     if "\t" in line:
         path, label = (part.strip() for part in line.rsplit("\t", 1))
     else:
@@ -121,7 +126,7 @@ def _parquet(file: Path) -> list[Row]:
     rows = []
     for number, record in enumerate(records, start=1):
         fields = {str(name).strip().lower(): value for name, value in record.items()}
-        if not set(COLUMNS) <= set(fields):
+        if COLUMNS[0] not in fields:
             raise DataError(
                 f"list {file} needs the columns path and label; it has {', '.join(record)}"
             )
@@ -130,7 +135,7 @@ def _parquet(file: Path) -> list[Row]:
 
 
 def _row(fields: Mapping[str, Any], where: str) -> Row:
-    path, label = fields["path"], label_of(fields["label"], where)
+    path, label = fields["path"], label_of(fields.get("label"), where)
     if path is None or path == "":
         raise DataError(f"{where}: the path is empty")
     if not isinstance(path, str):
@@ -138,10 +143,12 @@ def _row(fields: Mapping[str, Any], where: str) -> Row:
     return _checked(Row(path, label, _wordings(fields.get("captions"), where), where))
 
 
-def label_of(value: Any, where: str) -> str:
-    """Return the text of a label: class numbers also come as floats, and missing ones as NaN."""
+def label_of(value: Any, where: str) -> str | None:
+    """Return the text of a label: class numbers also come as floats. None of a missing one, for
+    which there is NaN as well.
+    """
     if value is None or value == "" or value != value:  # NaN alone differs from itself
-        raise DataError(f"{where}: the label is missing")
+        return None
     if isinstance(value, str):
         return value
     whole = not isinstance(value, (bool, bytes)) and hasattr(value, "__int__")

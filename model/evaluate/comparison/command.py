@@ -104,26 +104,23 @@ def _compared(options: argparse.Namespace) -> Iterator[Comparison]:
     from model.evaluate.comparison.answers import Contender
     from model.evaluate.comparison.frames import KeptFrames
     from model.evaluate.comparison.run import compare
-    from model.evaluate.comparison.unlabelled import unlabelled_clips, unlabelled_paths
     from model.evaluate.errors import EvaluateError
     from model.progress import Steps
 
     templates = chosen_templates(options.templates, options.template)
-    listed = unlabelled_paths(options.clips)
     labels = read_labels(options.labels) if options.labels else None
-    if listed is None:
-        clips = read_clips([options.clips], options.root, labels)
-    elif labels is None:
+    clips = read_clips([options.clips], options.root, labels, unlabelled=True)
+    if 0 < clips.unlabelled < len(clips):
         raise EvaluateError(
-            f"{options.clips} has paths without labels: name the labels to ask with --labels"
+            f"{options.clips}: {clips.unlabelled} of {len(clips)} clips have no label: label all "
+            "of them, or none"
         )
-    else:
-        clips = unlabelled_clips(listed, options.root, labels)
     contenders = [Contender(s, options.device, templates) for s in options.sources]
     kept = KeptFrames(options.frames_in or cache_folder() / "frames", clips, options.frame_rule)
     data = DataConfig(workers=options.workers)
     with nullcontext() if options.frames_in else kept.in_use():
-        found = compare(contenders, clips, kept, data, Steps(), labelled=listed is None)
+        labelled = not clips.unlabelled
+        found = compare(contenders, clips, kept, data, Steps(), labelled=labelled)
         yield found
     if not options.frames_in:
         kept.clear([entry.facts.inputs for entry in found.entries])

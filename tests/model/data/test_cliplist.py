@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from model.data.errors import DataError
-from model.data.lists.cliplist import read_clips
+from model.data.lists.cliplist import UNLABELLED, read_clips
 from model.data.lists.labels import LabelList
 from tests.model.clip_sets import write_table
 
@@ -96,13 +97,47 @@ def test_lists_are_read_as_one_set(tmp_path: Path) -> None:
     [
         ("a.mp4 3\n", r"line 1: class 3 does not exist, there are 3 labels"),
         ("a.mp4 0\nb.mp4 juggling\n", r"line 2: label 'juggling' is not among the 3"),
-        ("a.mp4\n", r"line 1: .* needs a path and a label"),
+        ("a.mp4\n", r"line 1: the label is missing"),
+        ("a\n", r"line 1: .* needs a path and a label"),
         ("", "names no clip"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read_clips([listed(tmp_path, text)], tmp_path, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "a b.mp4\n# mine\nc.mp4 sword\n"),
+        ("a.txt", "path,label\na b.mp4,\nc.mp4,sword\n"),
+        ("a.csv", "path;label\na b.mp4;\nc.mp4;2\n"),
+    ],
+)
+def test_clips_may_be_without_a_label_where_that_is_asked_for(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    file = listed(tmp_path, text, name)
+    clips = read_clips([file], tmp_path, LABELS, unlabelled=True)
+    assert [(s.name, s.label, s.wordings) for s in clips.samples] == [
+        ("a b.mp4", UNLABELLED, ()),
+        ("c.mp4", 2, (0,)),
+    ]
+    assert (clips.unlabelled, clips.per_class()) == (1, [0, 0, 1])
+    with pytest.raises(DataError, match=r"(line|row) \d: the label is missing"):
+        read_clips([file], tmp_path, LABELS)
+
+
+def test_tables_and_shards_may_be_without_labels_altogether(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"Path": ["a.mp4"]}), tmp_path / "a.parquet")
+    (tmp_path / "7.mp4").write_bytes(b"x")
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(tmp_path / "7.mp4", arcname="7.mp4")
+    listed(tmp_path, "path\na.mp4\n", "b.csv")
+    for name in ("a.parquet", "s.tar", "b.csv"):
+        clips = read_clips([tmp_path / name], tmp_path, LABELS, unlabelled=True)
+        assert (len(clips), clips.unlabelled) == (1, 1)
 
 
 def test_class_numbers_need_names(tmp_path: Path) -> None:

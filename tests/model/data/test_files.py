@@ -127,5 +127,5 @@ def test_a_sample_without_a_label_is_named(tmp_path: Path) -> None:
     (tmp_path / "7.mp4").write_bytes(b"x")
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         tar.add(tmp_path / "7.mp4", arcname="7.mp4")
-    with pytest.raises(DataError, match="sample 7 has no label"):
+    with pytest.raises(DataError, match="sample 7: the label is missing"):
         read_clips([tmp_path / "s.tar"], None)

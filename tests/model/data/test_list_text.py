@@ -151,7 +151,7 @@ def test_lines_of_a_path_and_a_label(tmp_path: Path, line: str, expected: tuple[
     [
         ("a b,wave hand", "line 1: where does the label of .* begin"),
         ("a.mp4,wave", "line 1: .* needs a path and a label"),
-        ("a b.mp4", "line 1: label 'b.mp4' is the name of a file"),
+        ("a b.mp4", "line 1: the label is missing"),
     ],
 )
 def test_lines_that_can_be_read_in_two_ways_are_refused(

@@ -268,7 +268,7 @@ def test_mistakes_are_told_in_a_line(
     (tmp_path / "gone.csv").write_text("path,label\ngone.mp4,a thing\n")
     where = ("--root", str(shapes), "--workers", "0", "--frames-in", str(tmp_path / "frames"))
     for given, said in (
-        ((str(DEMO_BUNDLE), "--list", str(tmp_path / "paths.txt")), "name the labels to ask"),
+        ((str(DEMO_BUNDLE), "--list", str(tmp_path / "paths.txt")), "the labels to choose from"),
         ((str(DEMO_BUNDLE), "--list", str(tmp_path / "gone.csv")), "no clip can be decoded"),
         (("no-such-thing", "--list", str(shapes / "clips.csv")), "no-such-thing is no checkpoint"),
     ):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from export.build import BundleOptions, make_bundle
 from model.checkpoint import read_network
+from model.data.errors import DataError
 from model.progress import Steps
 from model.train.errors import TrainError
 from model.train.loop import train
@@ -33,17 +34,17 @@ def teacher(clip_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_nobody_labelled_is_learnt_from_the_teacher_asked_once(
     clip_set: Path, tmp_path: Path, teacher: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = next(iter(COLOURS))
     names = [f"{label} {i}.mp4" for label in COLOURS for i in range(6)]
     labels = tmp_path / "labels.csv"
     labels.write_text("id,name\n" + "".join(f"{i},{n}\n" for i, n in enumerate(sorted(COLOURS))))
-    rows = [(name, first) for name in names[:-3]]
-    rows += [(names[-1 - i], label) for i, label in enumerate(sorted(COLOURS)[:3])]
+    # One clip is labelled, and what is said of it (that all of them are dark) has no say elsewhere.
+    some = [(names[0], "dark clip"), *((name, "") for name in names[1:12])]
+    lists = [write_table(tmp_path / "some.csv", some), tmp_path / "others.txt"]
+    lists[1].write_text("\n".join(names[12:]) + "\n")
     changes: dict[str, Any] = {
-        "data__train": [str(write_table(tmp_path / "train.csv", rows))],
+        "data__train": [str(file) for file in lists],
         "data__labels": str(labels),
         "loss__teacher": str(teacher),
-        "loss__teacher_share": 1,
         "schedule__epochs": 8,
         "seed": 5,
         "data__cache__folder": str(tmp_path / "kept"),
@@ -55,6 +56,25 @@ def test_what_nobody_labelled_is_learnt_from_the_teacher_asked_once(
     again = tiny_config(clip_set, tmp_path / "again", **{**changes, "schedule__epochs": 1})
     train(again)
     assert "asking the teacher" not in capsys.readouterr().err
+
+
+def test_clips_without_labels_need_a_teacher_and_labels_to_choose_from(
+    clip_set: Path, tmp_path: Path, teacher: Path
+) -> None:
+    table = write_table(tmp_path / "train.csv", [["red clip 0.mp4"]] * 8, ("path",))
+    changes: dict[str, Any] = {"data__train": [str(table)]}
+    with pytest.raises(
+        DataError, match=r"train\.csv, row 2: the label is missing: .*loss\.teacher"
+    ):
+        train(tiny_config(clip_set, tmp_path / "run", **changes))
+    changes["loss__teacher"] = str(teacher)
+    with pytest.raises(DataError, match=r"the labels to choose from: set data\.labels"):
+        train(tiny_config(clip_set, tmp_path / "run", **changes))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("name\n" + "\n".join(COLOURS) + "\n")
+    changes |= {"data__labels": str(labels), "data__balance": "sampler"}
+    with pytest.raises(TrainError, match=r"data\.balance sampler .* 8 have none: set it to none"):
+        train(tiny_config(clip_set, tmp_path / "run", **changes))
 
 
 def test_a_teacher_that_is_none_is_refused(clip_set: Path, tmp_path: Path) -> None:
