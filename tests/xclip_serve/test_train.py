@@ -22,7 +22,15 @@ from xclip_serve.training.estimate import Pace
 from xclip_serve.training.folds import cross_validate
 from xclip_serve.training.label_meaning import COLOURS as COLOUR_WORDS
 from xclip_serve.training.label_meaning import SIDES, naming
-from xclip_serve.training.settings import Machine, Network, Set, as_values, choose
+from xclip_serve.training.preparation import epochs_within
+from xclip_serve.training.settings import (
+    Machine,
+    Network,
+    Set,
+    as_values,
+    choose,
+    evaluations_every,
+)
 
 EACH = 6
 
@@ -182,6 +190,17 @@ def test_a_budget_of_time_cuts_the_run(
     assert settings.schedule.epochs == 30
     assert main([*arguments, "--epochs", "100", "--minutes", "7"]) == 0
     assert read_config(["--config", str(run / "train.yaml")]).schedule.epochs == 100
+    assert main([*arguments, "--epochs", "100", "--minutes", "8", "--folds", "3"]) == 0
+    assert read_config(["--config", str(run / "train.yaml")]).schedule.epochs == 30
+
+
+def test_what_is_measured_counts_in_a_budget() -> None:
+    """Shorter runs are measured after fewer epochs: that alone may be too much."""
+    pace = Pace(update_s=1, measured_clip_s=1, updates_per_epoch=1, clips=10)
+    assert pace.seconds(100, evaluations_every(100)) == 100 + 26 * 10
+    fitting = epochs_within(200, pace, 100)
+    assert pace.seconds(fitting, evaluations_every(fitting)) <= 200
+    assert epochs_within(1, pace, 100) == 1
 
 
 def test_folds_hold_back_every_clip_once_and_tell_mean_and_deviation(

@@ -19,7 +19,7 @@ from model.train.config import StartConfig
 from model.train.initial_model import InitialModel, make_initial_model
 from model.train.settings import read_config
 from xclip_serve.training import clips as sets
-from xclip_serve.training.estimate import duration, measure
+from xclip_serve.training.estimate import Pace, duration, measure
 from xclip_serve.training.settings import (
     Machine,
     Network,
@@ -29,6 +29,7 @@ from xclip_serve.training.settings import (
     as_yaml,
     choose,
     epochs_for,
+    evaluations_every,
     preset_for,
     remarks,
 )
@@ -53,6 +54,8 @@ class Request:
     preset: Preset | None = None
     epochs: int | None = None
     minutes: int | None = None
+    trainings: int = 1
+    """How often the clips are trained on in these minutes: once more than there are folds."""
 
 
 def prepare_run(request: Request, run: Path, say: Say) -> None:
@@ -121,18 +124,24 @@ def _choose(
     _write(values, run, size)
     settings = read_config(["--config", str(run / SETTINGS)])
     pace = measure(settings, size.val)
-    seconds = pace.seconds(epochs, settings.evaluate.every_epochs)
-    if request.minutes is not None and seconds > 60 * request.minutes:
-        epochs = max(int(epochs * 60 * request.minutes / seconds), 1)
-        values = chosen(epochs)
-        _write(values, run, size)
-        settings = read_config(["--config", str(run / SETTINGS)])
-        seconds = pace.seconds(epochs, settings.evaluate.every_epochs)
+    if request.minutes is not None:
+        fitting = epochs_within(60 * request.minutes / request.trainings, pace, epochs)
+        if fitting < epochs:
+            epochs = fitting
+            _write(chosen(epochs), run, size)
+    seconds = request.trainings * pace.seconds(epochs, evaluations_every(epochs))
+    times = f", {request.trainings} times" if request.trainings > 1 else ""
     say(f"settings, with reasons: {run / SETTINGS}")
     say(
-        f"two updates took {2 * pace.update_s:.1f} s: {epochs} epochs take about "
+        f"two updates took {2 * pace.update_s:.1f} s: {epochs} epochs{times} take about "
         f"{duration(seconds)} at most, sooner where it gets no better; then the bundle is made"
     )
+
+
+def epochs_within(seconds: float, pace: Pace, most: int) -> int:
+    """Return as many epochs as can be trained and measured in this time, one at least."""
+    fits = (n for n in range(most, 0, -1) if pace.seconds(n, evaluations_every(n)) <= seconds)
+    return next(fits, 1)
 
 
 def _write(values: Values, run: Path, size: Set) -> None:

@@ -77,6 +77,11 @@ def epochs_for(network: Network, clips: Set) -> int:
     return min(max(round(passes / clips.train), 10), most)
 
 
+def evaluations_every(epochs: int) -> int:
+    """Choose after how many epochs accuracy is measured: some 25 times in a run."""
+    return max(epochs // 25, 1)
+
+
 def choose(
     run: Path,
     lists: Mapping[str, Path],
@@ -90,7 +95,7 @@ def choose(
     """Choose the settings of a run in the folder `run`, in the order that they are written."""
     small = network.width <= SMALL_NETWORK
     batch = min(32, max(8, clips.train // 6), clips.train)
-    every = max(epochs // 25, 1)
+    every = evaluations_every(epochs)
     return {
         "output": Chosen(str(run), "the same command goes on with a run that was stopped"),
         "start": {"source": Chosen(network.source)},
@@ -119,7 +124,8 @@ def choose(
         },
         "batch": {
             "size": Chosen(batch),
-            **({} if small or machine.gpu else {"per_process": Chosen(_micro(batch))}),
+            # Rows of features, or small pictures, go through all at once.
+            **({} if preset == "fast" or small or machine.gpu else _some_at_a_time(batch)),
         },
         "compute": {"precision": Chosen("auto", "bf16 where the device multiplies it")},
         "evaluate": {"every_epochs": Chosen(every)},
@@ -131,8 +137,8 @@ def choose(
     }
 
 
-def _micro(batch: int) -> int:
-    return max(n for n in range(1, 9) if batch % n == 0)
+def _some_at_a_time(batch: int) -> dict[str, Chosen]:
+    return {"per_process": Chosen(max(n for n in range(1, 9) if batch % n == 0))}
 
 
 def _trained(preset: Preset, network: Network, small: bool) -> dict[str, Chosen | Values]:

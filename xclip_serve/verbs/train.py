@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "large network on a CPU)",
     )
     add("--epochs", type=whole(1), metavar="N", help="how often each clip is seen")
-    add("--minutes", type=whole(1), metavar="N", help="train for about so long at most")
+    add("--minutes", type=whole(1), metavar="N", help="train for so long at most, folds included")
     add(
         "--folds",
         type=whole(2),
@@ -127,6 +127,7 @@ def _run(options: argparse.Namespace) -> int:
             options.preset,
             options.epochs,
             options.minutes,
+            1 + (options.folds or 0),
         )
         prepare_run(request, run, _say)
     if options.dry_run:
