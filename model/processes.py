@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,6 +59,22 @@ class Processes:
         parts = [torch.empty_like(values, device=self.device) for _ in range(self.count)]
         dist.all_gather(parts, values.to(self.device))
         return torch.cat(parts).cpu()
+
+    def follow_first(self, tensors: Iterable[Tensor]) -> None:
+        """Put what the first process has in the place of each of these."""
+        for tensor in tensors if self.count > 1 else ():
+            dist.broadcast(tensor.detach(), 0)
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Put the mean over all processes in the place of each of these, which all of them have."""
+        if self.count == 1 or not tensors:
+            return
+        together = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(together)
+        together /= self.count
+        parts = together.split([tensor.numel() for tensor in tensors])
+        for tensor, mean in zip(tensors, parts, strict=True):
+            tensor.copy_(mean.view_as(tensor))
 
     def collected(self, value: Value) -> list[Value]:
         """Return any value of every process, on each of them, in the order of ranks."""

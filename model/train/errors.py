@@ -12,3 +12,9 @@ class TrainError(ValueError):
     def __init__(self, message: str, *, everywhere: bool = False) -> None:
         super().__init__(message)
         self.everywhere = everywhere
+
+
+class OutOfMemory(Exception):
+    """A micro-batch did not fit into memory, in this process or in another; the message says what
+    was asked for. Every process of the run raises it, and no weight has changed.
+    """

@@ -19,7 +19,7 @@ from model.evaluate.scores import Scores
 from model.processes import joined
 from model.train.best import figures
 from model.train.config import TrainConfig
-from model.train.errors import TrainError
+from model.train.errors import OutOfMemory, TrainError
 from model.train.export_run import export_run
 from model.train.glibc_malloc import keep_freed_memory
 from model.train.progress import Display, Pace
@@ -136,24 +136,31 @@ class _Batches:
 def _update(run: Run, number: int, batches: _Batches, display: Display) -> tuple[Outcome, _Batches]:
     """Make an update; where memory does not suffice with fewer clips at a time, which stays so."""
     while True:
+        before = run.plan.micro_batch
         try:
             return run.updater.update(number, batches), batches
+        except OutOfMemory as error:
+            if not run.updater.halve():
+                raise _too_large(before, error, everywhere=True) from None
         except RuntimeError as error:
+            # Beside a micro-batch: in one process alone, or where half of one would not help.
             if not is_out_of_memory(error):
                 raise
-            reason = one_line(error).partition(". ")[0]
-        # Outside of the handler, whose traceback holds the tensors that are in the way.
-        before = run.plan.micro_batch
-        if run.processes.count > 1 or not run.updater.halve():
-            raise TrainError(
-                f"memory does not suffice for {before} clips at a time ({reason}): set a lower "
-                "batch.per_process, or compute.checkpoint_segments to 3"
-            )
+            raise _too_large(before, error) from None
         display.say(
             f"memory does not suffice for {before} clips at a time: going on with "
             f"{run.plan.micro_batch}, {run.plan.batch} for an update as before"
         )
         batches = _Batches(run, number)
+
+
+def _too_large(clips: int, error: Exception, *, everywhere: bool = False) -> TrainError:
+    return TrainError(
+        f"memory does not suffice for {clips} clips at a time "
+        f"({one_line(error).partition('. ')[0]}): set a lower batch.per_process, or "
+        "compute.checkpoint_segments to 3",
+        everywhere=everywhere,
+    )
 
 
 def _save(run: Run, done: int) -> None:

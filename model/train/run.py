@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from model.data.frames.order import Plan
 from model.data.frames.reading import TestClips, TrainingClips
@@ -137,9 +136,10 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
         torch.set_num_threads(config.compute.threads)
     allow_tf32(config.compute.tf32)
     labels = read_labels(config.data.labels) if config.data.labels else None
-    clips = read_clips(config.data.train, config.data.root, labels)
+    taught = config.loss.teacher is not None
+    clips = read_clips(config.data.train, config.data.root, labels, unlabelled=taught)
     if config.loss.over == "labels":
-        _check_labels(clips)
+        _check_labels(clips, config)
     config, fitted = fit_batch(config, len(clips), processes.count)
     plan = _plan(config, clips, processes)
     _check_mixing(config, plan)
@@ -204,7 +204,14 @@ def _plan(config: TrainConfig, clips: ClipList, processes: Processes) -> Plan:
     return Plan(len(clips), size, micro, count, config.seed, classes)
 
 
-def _check_labels(clips: ClipList) -> None:
+def _check_labels(clips: ClipList, config: TrainConfig) -> None:
+    if clips.unlabelled:
+        if config.data.balance != "none":
+            raise TrainError(
+                f"data.balance {config.data.balance} counts clips by label, and {clips.unlabelled} "
+                "have none: set it to none"
+            )
+        return  # the teacher may show the others
     counts = clips.per_class()
     empty = [name for name, n in zip(clips.labels.names, counts, strict=True) if not n]
     if empty:
@@ -239,11 +246,10 @@ def _updater(
             "nothing is left to train: text and vision are frozen, and the network has no other "
             "parts; set text or vision to trainable"
         )
+    processes.follow_first(net.state_dict().values())
     comparison: nn.Module = (FeatureComparison if config.cache.features else Comparison)(net)
     if config.compute.compile:
         comparison = torch.compile(comparison)  # type: ignore[assignment]
-    if processes.count > 1:
-        comparison = DistributedDataParallel(comparison)
     return Updater(
         config,
         processes,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
+from model.command_line import one_line
 from model.data.frames.loading import Batch
 from model.data.frames.order import Plan
 from model.data.frames.streams import Stream, generator
@@ -21,7 +20,7 @@ from model.network.pixels import NormalisePixels
 from model.processes import Processes
 from model.train.config import TrainConfig
 from model.train.device_prefetch import DevicePrefetch
-from model.train.errors import TrainError
+from model.train.errors import OutOfMemory, TrainError
 from model.train.groups import Group
 from model.train.losses import cross_entropy
 from model.train.mixing import draw_mix, mix
@@ -74,19 +73,31 @@ class Updater:
         )
 
     def update(self, number: int, batches: Iterator[Batch]) -> Outcome:
-        """Take the next micro-batches and change the weights; TrainError before it would be with
-        a loss that is not finite.
+        """Take the next micro-batches and change the weights; before it would be with a loss that
+        is not finite, TrainError, and where one of the micro-batches does not fit, OutOfMemory.
         """
         self._set_rates(number)
         own = generator(self.config.seed, Stream.TORCH, number, self.processes.rank)
         torch.manual_seed(int(own.integers(1 << 62)))
         taken, losses = [], []
+        failure = ""
         for turn in range(self.plan.micro_batches):
             batch = self._next(batches)
             last = turn + 1 == self.plan.micro_batches
+            compared = self.objective.candidates(batch, number, self.processes)
+            if failure:
+                continue  # the others are helped to choose their texts, no more
             taken.append(batch.indices)
-            losses.append(self._accumulate(number, turn, batch, last))
+            try:
+                losses.append(self._accumulate(number, turn, batch, *compared))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = one_line(error).partition(". ")[0]
             self._begin_next(number, last, batches)
+        # Outside of the handler, whose traceback holds the tensors that are in the way.
+        self._check_memory(failure)
+        self.processes.average([p.grad for p in self._parameters if p.grad is not None])
         clips = torch.cat(losses)
         total, norm = clips.sum(dtype=torch.float64), self._gradient_norm()
         # Read together: each reading waits for all that the GPU has been given to do.
@@ -102,7 +113,8 @@ class Updater:
         The clips of an update and the rates stay as they are. False where it cannot be less.
         """
         share = self.plan.batch // self.plan.processes
-        fewer = [n for n in range(1, self.plan.micro_batch // 2 + 1) if share % n == 0]
+        step = self.config.mixing.group or 1
+        fewer = [n for n in range(step, self.plan.micro_batch // 2 + 1, step) if share % n == 0]
         if not fewer:
             return False
         self.plan = replace(self.plan, micro_batch=fewer[-1])
@@ -112,6 +124,11 @@ class Updater:
         if self.processes.device.type == "cuda":
             torch.cuda.empty_cache()
         return True
+
+    def _check_memory(self, failure: str) -> None:
+        """Raise OutOfMemory in every process where one of them says what did not fit."""
+        if self.processes.summed(torch.tensor(int(bool(failure)))):
+            raise OutOfMemory(next(filter(None, self.processes.collected(failure))))
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """Take the micro-batch that was begun, or else the next one, on the device."""
@@ -134,22 +151,20 @@ class Updater:
             peak = self.config.optim.lr * options["lr_factor"]
             options["lr"] = self.schedule.rate(number, peak, self._lowest)
 
-    def _accumulate(self, number: int, turn: int, batch: Batch, last: bool) -> Tensor:
+    def _accumulate(
+        self, number: int, turn: int, batch: Batch, text: Tensor, right: Tensor
+    ) -> Tensor:
         """Add the gradient of a micro-batch; the losses of its clips (B,)."""
         device = self.processes.device
-        text, right = self.objective.candidates(batch, number, self.processes)
         targets = self.objective.targets(batch, right)
         frames = self._normalise(batch.frames)
         frames, targets = mix(frames, targets, self._mixes(number, turn, len(frames)))
-        distributed = isinstance(self.comparison, DistributedDataParallel)
-        waiting: Any = nullcontext() if last or not distributed else self.comparison.no_sync()  # type: ignore[operator]
-        with waiting:
-            with autocast(device, self.config.compute.precision):
-                logits = self.comparison(frames, text)
-            losses = cross_entropy(logits, targets)
-            if self._weights is not None:
-                losses = losses * self._weights[batch.labels.to(device)]
-            self.scaler.scale(losses.mean() / self.plan.micro_batches).backward()
+        with autocast(device, self.config.compute.precision):
+            logits = self.comparison(frames, text)
+        losses = cross_entropy(logits, targets)
+        if self._weights is not None:
+            losses = losses * self._weights[batch.labels.to(device)]
+        self.scaler.scale(losses.mean() / self.plan.micro_batches).backward()
         return losses.detach()
 
     def _mixes(self, number: int, turn: int, clips: int) -> list[Any]:

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from model import load_checkpoint
+from model.train.loop import train
 from model.train.record import read_metrics
-from tests.model.clip_sets import tiny_run, write_table
+from tests.model.clip_sets import tiny_config, tiny_run, write_table
 from tests.model.train.processes import ROOT, command, environment, finished, stopped_after
 
 
@@ -89,6 +90,40 @@ def test_a_batch_that_cannot_be_shared_is_refused(clip_set: Path, tmp_path: Path
     run = finished(command(config, 2))
     assert run.returncode != 0
     assert "batch.size 7 cannot be cut into micro-batches of 3 for 2 processes" in run.stderr
+
+
+# What a run is where the second process has memory for no more than two clips at a time.
+LIMITED = """
+import os, sys, torch
+from model.train.__main__ import main
+from model.train.objective import Comparison
+forward, calls = Comparison.forward, []
+def limited(self, frames, text):
+    calls.append(len(frames))
+    if os.environ["RANK"] == "1" and len(frames) > 2 and len(calls) > 1:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+    return forward(self, frames, text)
+Comparison.forward = limited
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("over", ["labels", "captions"])
+def test_where_memory_of_one_does_not_suffice_all_take_fewer_clips_at_a_time(
+    clip_set: Path, tmp_path: Path, over: str
+) -> None:
+    """Over captions processes tell each other theirs in the middle of an update."""
+    changes = {"data__val": [], "loss__over": over, "batch__size": 24, "batch__per_process": 6}
+    program = tmp_path / "limited.py"
+    program.write_text(LIMITED)
+    arguments = command(tiny_run(clip_set, tmp_path / "run", **changes), 2)
+    run = finished([*arguments[:-4], str(program), *arguments[-2:]])
+    assert run.returncode == 0, run.stderr
+    assert "does not suffice for 6 clips at a time: going on with 3, 24 for" in run.stderr
+    assert "does not suffice for 3 clips at a time: going on with 1, 24 for" in run.stderr
+    if over == "labels":
+        train(tiny_config(clip_set, tmp_path / "calm", **changes))
+        assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "calm"), rel=2e-4)
 
 
 def losses(folder: Path) -> list[float]:
