@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.inputs.limits import VideoLimits
 from model.inputs.sampling import FrameChoice
-from service.decode.options import PoolOptions
+from service.decode.options import MOST_WINDOWS, PoolOptions
 
 MIB = 1 << 20
 DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
@@ -115,6 +115,14 @@ class Settings(BaseSettings):
     decode_clips_per_worker: Count = Field(
         POOL.jobs_per_worker,
         description="clips after which a decode process is replaced; 1: a new one for each",
+    )
+    max_windows: Count = Field(
+        1000, le=MOST_WINDOWS, description="windows that the timeline of one video may have"
+    )
+    timeline_timeout_s: Seconds = Field(
+        POOL.max_timeline_s,
+        description="time to answer with a timeline; decoding for one has decode_timeout_s, and as "
+        "long as the video lasts on top, within this",
     )
     decode_memory_bytes: Count = Field(
         POOL.memory_bytes,
@@ -238,6 +246,7 @@ class Settings(BaseSettings):
         """What decoding one clip may take."""
         return PoolOptions(
             max_decode_s=self.decode_timeout_s,
+            max_timeline_s=self.timeline_timeout_s,
             budget_s=self.decode_budget_s,
             memory_bytes=self.decode_memory_bytes,
             libav_alloc_bytes=max(POOL.libav_alloc_bytes, 4 * self.max_pixels),

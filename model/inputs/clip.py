@@ -46,6 +46,10 @@ class VideoWarning(StrEnum):
         "a large part of the file holds nothing of the video stream that was looked at: another "
         "programme may stand there, which was left out"
     )
+    EMPTY_WINDOWS = (
+        "some windows hold no frame of the video, which shows one picture for longer there: they "
+        "were left out"
+    )
     ONE_FRAME = "the clip has one frame: there is no motion to be seen in it"
     BLACK = "every frame that was looked at is black"
     HDR = (

@@ -203,3 +203,22 @@ class ReversedRange(RangeError):
     """`start` lies after `end`."""
 
     sentence = "start ({start_s:g} s) lies after end ({end_s:g} s); swap them"
+
+
+class TooManyWindows(TooLarge):
+    """A timeline of more windows than the limit."""
+
+    code = "too_many_windows"
+    sentence = (
+        "the video makes {windows:d} windows, the limit is {max_windows:d}; ask with a stride_s of "
+        "{stride_s:g} or more, or about a part of the video (start, end)"
+    )
+
+
+class Unsteady(Undecodable):
+    """What was decoded is not what the packets announced, after windows of it were answered."""
+
+    sentence = (
+        "this video is damaged: its pictures are not those that its packets announce, so their "
+        "times are not known before all is decoded; re-encode it and send it again"
+    )

@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from service.api.form import Form
 from service.api.label_fields import listed
-from service.api.numbers import not_a_count, not_a_coverage, not_seconds
+from service.api.numbers import not_a_count, not_a_coverage, not_a_length, not_seconds
 from service.contract.body import ClipBody, ClipSource
 from service.contract.errors import ApiError
+from service.contract.timeline import LEAST_WINDOW_S
 from service.settings import Settings
 
 REPEATED_FIELDS = frozenset(["labels", "template", "input"])
@@ -95,6 +96,16 @@ def _seconds(fields: Fields, name: str, _: Settings) -> float | None:
     return float(text)
 
 
+def _length(fields: Fields, name: str, settings: Settings) -> float | None:
+    text = _text(fields, name)
+    if text is None:
+        return None
+    if not SECONDS.fullmatch(text):
+        least = LEAST_WINDOW_S if name == "window_s" else 0
+        raise not_a_length(name, least, settings.max_duration_s, _hint(text))
+    return float(text)
+
+
 def _texts(fields: Fields, name: str, _: Settings) -> list[str] | None:
     return fields.get(name) or None
 
@@ -133,6 +144,8 @@ READERS: Mapping[str, Callable[[Fields, str, Settings], object]] = {
     "top_k": _count,
     "shortlist": _count,
     "views": _count,
+    "window_s": _length,
+    "stride_s": _length,
     "start": _seconds,
     "end": _seconds,
     "open_set": _truth,

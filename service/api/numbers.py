@@ -46,3 +46,16 @@ def not_a_count(name: str, settings: Settings, hint: str = "") -> ApiError:
 def not_seconds(name: str, hint: str = "") -> ApiError:
     """Make the error for what is no time."""
     return ApiError("bad_field", f"{name} must be a number of seconds, 0 or more{hint}")
+
+
+def check_length(name: str, value: float | None, least: float, most: float) -> float | None:
+    """Return a number of seconds; ApiError `bad_field` out of its bounds, and for none at all."""
+    if value is not None and (value <= 0 or not least <= value <= most):
+        raise not_a_length(name, least, most)
+    return value
+
+
+def not_a_length(name: str, least: float, most: float, hint: str = "") -> ApiError:
+    """Make the error for what is no length of time within bounds."""
+    low = f"from {least:g}" if least else "above 0, up"
+    return ApiError("bad_field", f"{name} must be a number of seconds {low} to {most:g}{hint}")

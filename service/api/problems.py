@@ -52,6 +52,7 @@ STATUS: Mapping[ErrorCode, int] = {
     "resolution_too_large": 413,
     "video_too_long": 413,
     "too_many_frames": 413,
+    "too_many_windows": 422,
     "too_many_streams": 413,
     "not_a_video": 415,
     "unsupported_media": 415,
@@ -86,7 +87,13 @@ def problem(error: ApiError, request_id: str) -> JSONResponse:
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if status == http.HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    body = {
+    return JSONResponse(problem_fields(error, request_id), status, headers, PROBLEM_JSON)
+
+
+def problem_fields(error: ApiError, request_id: str) -> dict[str, Any]:
+    """Return the fields of a problem (RFC 9457)."""
+    status = status_of(error)
+    return {
         "type": f"urn:xclip-serve:error:{error.code}",
         "title": http.HTTPStatus(status).phrase,
         "status": status,
@@ -94,7 +101,6 @@ def problem(error: ApiError, request_id: str) -> JSONResponse:
         "detail": error.detail,
         "request_id": request_id,
     }
-    return JSONResponse(body, status, headers, PROBLEM_JSON)
 
 
 def _video_error(error: VideoError) -> ApiError:
@@ -152,14 +158,20 @@ def as_api_error(error: BaseException) -> ApiError:
 
 def answer_error(request: Request, error: BaseException) -> JSONResponse:
     """Make the response for any exception, and log what the operator must know."""
-    answer = as_api_error(error)
-    request.state.error_code = answer.code
-    if answer.code in ALARMING:
-        structlog.get_logger("service").error("request failed", code=answer.code, exc_info=error)
+    answer = noted_error(request, error)
     response = problem(answer, getattr(request.state, "request_id", ""))
     if isinstance(error, HTTPException):  # a 405 says in `Allow` what is taken
         response.headers.update(error.headers or {})
     return response
+
+
+def noted_error(request: Request, error: BaseException) -> ApiError:
+    """Return what the client is told, noted for metrics and, where they must know, operators."""
+    answer = as_api_error(error)
+    request.state.error_code = answer.code
+    if answer.code in ALARMING:
+        structlog.get_logger("service").error("request failed", code=answer.code, exc_info=error)
+    return answer
 
 
 def install_handlers(app: FastAPI) -> None:

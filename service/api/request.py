@@ -90,7 +90,7 @@ def check_request(
 ) -> ClassifyRequest:
     """Check what is asked, however it was written; see `parse_classify`."""
     clip = check_clip(fields, upload, settings)
-    return ClassifyRequest(clip, _question(fields, settings, given_up))
+    return ClassifyRequest(clip, check_question(fields, settings, given_up))
 
 
 def check_clip(
@@ -131,7 +131,10 @@ def check_clip(
     return KnownClip(source.id)
 
 
-def _question(fields: ClassifyBody, settings: Settings, given_up: Callable[[], bool]) -> Question:
+def check_question(
+    fields: ClassifyBody, settings: Settings, given_up: Callable[[], bool] = lambda: False
+) -> Question:
+    """Return what is asked about a clip, if it can be asked here. ApiError names a wrong field."""
     given = fields.labels or []
     if fields.label_set is not None and given:
         raise ApiError("bad_field", "label_set stands for labels; give one or the other")

@@ -19,6 +19,7 @@ from service.api.paced_response import PacedResponse
 from service.api.problems import STATUS
 from service.api.question_schema import TEXT, body_schema
 from service.api.request import VIDEO_ID, parse_classify, parse_clip
+from service.api.timeline_route import add_timeline
 from service.contract.answer import Classification, LabelSetFacts, LabelSetLabels, StoredVideo
 from service.contract.body import ClassifyBody, ClipBody, EmbeddingBody
 from service.contract.embeddings import Embeddings
@@ -60,6 +61,8 @@ def make_routes(server: ServiceState) -> APIRouter:
                 work = engine.classify(asked.clip, asked.question, asked.client)
                 answer = await unless_gone(request, work, asked.deadline)
             return PacedResponse(await write_answer(answer), asked.place.pop_all())
+
+    add_timeline(open_router, server, schemes)
 
     @open_router.post(
         "/videos",

@@ -39,6 +39,7 @@ ErrorCode = Literal[
     "resolution_too_large",
     "video_too_long",
     "too_many_frames",
+    "too_many_windows",
     "too_many_streams",
     "not_a_video",
     "unsupported_media",

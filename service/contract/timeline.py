@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.inputs import FrameRule
-from model.inputs.clip import CodecName, Seconds, Side
+from model.inputs.clip import Seconds, Side
+from model.inputs.work import CodecName
 from service.contract.answer import ModelName, Prediction, Problem, Timing
 from service.contract.body import ClipBody
 from service.contract.request import Question
@@ -16,6 +17,8 @@ from service.contract.request import Question
 DEFAULT_WINDOW_S = 4.0
 DEFAULT_TOP_K = 5
 MOST_TOP_K = 100  # a video has a thousand windows
+LEAST_WINDOW_S = 0.1
+MOST_OVERLAP = 16  # windows that hold one moment
 
 _WHERE_ASKED = Field(exclude_if=lambda value: value is None)
 

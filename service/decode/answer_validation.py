@@ -54,13 +54,13 @@ def clip_from(packet: bytes, job: Job, memory: FrameMemory, times: int) -> Clip:
     if answer.ticket != job.ticket:
         raise BadAnswer(Ending.GARBAGE)
     if isinstance(answer, Refused):
-        raise _refusal(answer)
+        raise refusal(answer)
     if job.frame_rule not in ("auto", answer.info.frame_rule):
         raise BadAnswer(Ending.GARBAGE)
     return _clip(answer, memory, times)
 
 
-def _refusal(answer: Refused) -> VideoError:
+def refusal(answer: Refused) -> VideoError:
     """Make the error here, from its class and checked facts: no text of the worker is passed on."""
     kind = REFUSALS.get(answer.error)
     if kind is None or answer.facts.keys() != kind.fields():

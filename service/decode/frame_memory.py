@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
 
+COPIED_IN_THREAD_FROM = 4 << 20  # bytes of frames; about a millisecond
+
 
 class FrameMemory:
     """Memory for uint8 frames of one `shape`; a context that closes its descriptor `fd`."""

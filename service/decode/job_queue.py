@@ -41,6 +41,7 @@ class JobQueue:
         self._client_of: dict[WorkerProcess, str] = {}
         self._since: dict[WorkerProcess, float] = {}
         self._slow: set[WorkerProcess] = set()
+        self._aside: set[WorkerProcess] = set()
         supervisor.on_change = self.dispatch
 
     @property
@@ -87,12 +88,18 @@ class JobQueue:
         seconds = time.monotonic() - self._since.pop(worker)
         self._charge(self._client_of.pop(worker), seconds)
         self._slow.discard(worker)
+        self._aside.discard(worker)
         self._supervisor.give_back(worker)
         self.dispatch()
 
     def mark_slow(self, worker: WorkerProcess) -> None:
         """Note that this worker's job takes long, so that another may run beside it."""
         self._slow.add(worker)
+        self.dispatch()
+
+    def set_aside(self, worker: WorkerProcess) -> None:
+        """Note that this worker's job takes minutes: while a spare is left it is not counted."""
+        self._aside.add(worker)
         self.dispatch()
 
     def dispatch(self) -> None:
@@ -122,10 +129,11 @@ class JobQueue:
         return None
 
     def _may_begin(self, client: str) -> bool:
-        beyond = self.running - self._size
+        aside = min(len(self._aside), self._spares)
+        beyond = self.running - aside - self._size
         if beyond < 0:
             return True
-        if beyond >= self._spares or client in {self._client_of[w] for w in self._slow}:
+        if beyond >= self._spares - aside or client in {self._client_of[w] for w in self._slow}:
             return False
         held = Counter(self._client_of.values())
         crowded_out = not held[client] and 2 * max(held.values()) > self._size

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MIB = 1 << 20
+MOST_WINDOWS = 100_000  # of one video
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -28,6 +29,7 @@ class PoolOptions(BaseModel):
         max_views: Views times crops of a job.
         cancel_grace_s: Seconds that a clip whose sender left may still take before its worker is
             killed: most finish, and a new worker costs more.
+        max_timeline_s: The same for a video in windows, which has as long as it lasts on top.
         start_timeout_s: Seconds within which a worker must be ready.
         sandbox: "require" uses no worker that lacks a measure of confinement.
     """
@@ -45,5 +47,6 @@ class PoolOptions(BaseModel):
     max_growth_bytes: Positive = 48 * MIB
     max_views: Positive = 10
     cancel_grace_s: Annotated[float, Field(ge=0)] = 0.25
+    max_timeline_s: Seconds = 600.0
     start_timeout_s: Seconds = 30.0
     sandbox: Literal["require", "warn"] = "warn"

@@ -11,28 +11,29 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
 from model.inputs.limits import VideoLimits
 from model.inputs.sampling import FrameChoice
 from model.inputs.spec import InputSpec
+from model.inputs.windows import Cut
 from service.decode.answer_validation import BadAnswer, clip_from, error_for
-from service.decode.descriptors import read_only
-from service.decode.ending import OUT_OF_TIME, Ending
+from service.decode.ending import Ending
 from service.decode.errors import DecodeUnavailable
-from service.decode.frame_memory import FrameMemory, Shape
+from service.decode.frame_memory import COPIED_IN_THREAD_FROM, FrameMemory, Shape
+from service.decode.handover import Handover
+from service.decode.innocence import may_be_innocent
 from service.decode.job_queue import STOPPED, JobQueue
 from service.decode.options import PoolOptions
 from service.decode.process import WORKER, WorkerExit, WorkerProcess
 from service.decode.protocol import (
     MAX_FRAMES_PER_JOB,
-    MOST_THREADS,
-    YES,
     Confinement,
     Crops,
     Job,
@@ -42,13 +43,14 @@ from service.decode.rates import LearnedRates
 from service.decode.stats import PoolStats
 from service.decode.supervisor import Supervisor
 from service.decode.syscalls import FilterUnavailable, compile_filter
+from service.decode.window_pool import Part, WindowPool
+from service.decode.windows import windows_job
 from service.sharing.costs import Charge, free
 
 log = logging.getLogger(__name__)
 
 # The sampled frames, stacked, put in order and made contiguous: that many copies at once.
 COPIES_OF_FRAMES = 3
-COPIED_IN_THREAD_FROM = 4 << 20  # bytes of frames; about a millisecond
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,16 @@ class DecodePool:
         self._supervisor = Supervisor(workers + spares, command, self.options, self.stats)
         self._queue = JobQueue(self._supervisor, workers, spares, self.stats, charge)
         self._rates = LearnedRates()
+        self._handover = Handover(workers, self._supervisor, self._queue, self.options)
+        self._videos = WindowPool(
+            workers, spec, self.options, self._queue, self._handover, self.stats
+        )
         self._started = False
-        # Why the last job could not be handed to a worker, where that was this system's fault.
-        self.fault: str | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why the last job could not be handed to a worker, where that was this system's fault."""
+        return self._handover.fault
 
     @property
     def alive(self) -> bool:
@@ -118,7 +127,7 @@ class DecodePool:
     @property
     def waiting(self) -> int:
         """Number of clips that no worker has begun."""
-        return self._queue.waiting
+        return self._queue.waiting + self._videos.waiting
 
     @property
     def running(self) -> int:
@@ -204,7 +213,7 @@ class DecodePool:
             give_up_at = min(give_up_at, deadline)
         task = Task(source, job, shape, views * self._spec.num_frames, give_up_at)
         outcome = await self._run(worker, task)
-        if isinstance(outcome, WorkerExit) and _may_be_innocent(outcome, worker):
+        if isinstance(outcome, WorkerExit) and may_be_innocent(outcome, worker):
             self.stats.retried += 1
             worker = await self._queue.acquire(deadline, client, first=True)
             outcome = await self._run(worker, task)
@@ -213,6 +222,39 @@ class DecodePool:
         if outcome.ending is Ending.STOP:
             raise DecodeUnavailable(STOPPED)
         raise error_for(outcome, give_up_at - began, frame_rule)
+
+    def windows(
+        self,
+        source: int | Path,
+        cut: Cut,
+        *,
+        batch: int = 1,
+        start: float | None = None,
+        end: float | None = None,
+        frame_rule: Literal["exact", "keyframes"] = "exact",
+        client: str = "",
+    ) -> AsyncGenerator[Part, None]:
+        """Decode an upload once, in windows; see `read_windows`.
+
+        A worker is held until the iterator ends; close it to end the work at once.
+
+        Args:
+            source: Descriptor of an open file, or a path of the service's own.
+            cut: How the video is cut.
+            batch: How many windows to give at a time, where so many fit the memory of a worker.
+            start: Second at which the first window starts; None for the beginning.
+            end: Second at which the last window ends; None for the end.
+            frame_rule: Which frame of each segment of a window is taken.
+            client: Whose video it is; the clients are served in turn.
+
+        Returns:
+            `VideoBegun`, then `DecodedWindows`; the worker is at the next ones meanwhile. The
+            iterator raises as `decode` does.
+        """
+        job = windows_job(
+            cut, self._spec, self.options, batch=batch, start=start, end=end, frame_rule=frame_rule
+        )
+        return self._videos.decode(source, job, client)
 
     def _setup(self) -> Setup:
         program, missing = "", ""
@@ -268,9 +310,8 @@ class DecodePool:
             self.options.slow_after_s, self._queue.mark_slow, worker
         )
         try:
-            with self._frame_memory(task.shape) as memory:
-                answer = self._send(worker, task, memory)
-                self.fault = None
+            with self._handover.memory(task.shape) as memory:
+                answer = self._handover.send(worker, task.source, task.job, memory)
                 try:
                     await asyncio.wait({answer}, timeout=task.give_up_at - began)
                 except asyncio.CancelledError:
@@ -286,39 +327,6 @@ class DecodePool:
             self.stats.busy_s += time.monotonic() - began
             if not abandoned:
                 self._queue.release(worker)
-
-    def _send(
-        self, worker: WorkerProcess, task: Task, memory: FrameMemory
-    ) -> asyncio.Future[bytes | WorkerExit]:
-        try:
-            with read_only(task.source) as upload:
-                threads = self._threads()
-                worker.limit_cpu(self.options.max_decode_s * threads)
-                job = task.job.model_copy(update={"threads": threads})
-                return worker.submit(job.to_bytes(), (upload, memory.fd))
-        except OSError as error:
-            raise self._unavailable(f"the upload cannot be opened: {error.strerror}") from error
-
-    def _threads(self) -> int:
-        """Return how many threads a clip that begins now may use: the cores that no other one does.
-
-        Where no filter tells threads from processes workers can start neither.
-        """
-        if not self.sandbox.get("seccomp", "").startswith(YES):
-            return 1
-        return min(max(self.workers // self._queue.running, 1), MOST_THREADS)
-
-    def _frame_memory(self, shape: Shape) -> FrameMemory:
-        try:
-            return FrameMemory(shape)
-        except OSError as error:
-            raise self._unavailable(f"no memory for frames: {error.strerror}") from error
-
-    def _unavailable(self, fault: str) -> DecodeUnavailable:
-        if fault != self.fault:
-            log.error("a clip cannot be handed to a decode worker: %s", fault)
-        self.fault = fault
-        return DecodeUnavailable(fault)
 
     async def _outcome(
         self, result: bytes | WorkerExit, worker: WorkerProcess, task: Task, memory: FrameMemory
@@ -361,13 +369,3 @@ async def _read_clip(answer: bytes, task: Task, memory: FrameMemory) -> Clip:
         return await asyncio.shield(copying)
     finally:
         await asyncio.wait({copying})  # also when nobody wants it any more: the memory is in use
-
-
-def _may_be_innocent(exited: WorkerExit, worker: WorkerProcess) -> bool:
-    """Return whether the worker may have died of something other than this clip.
-
-    It was dead before it got the clip, or an earlier clip may have left it damaged.
-    """
-    if exited.ending in OUT_OF_TIME:
-        return False
-    return exited.ending is Ending.IDLE or worker.jobs > 1

@@ -75,6 +75,10 @@ class WorkerProcess:
     def submit(self, message: bytes, fds: Sequence[int]) -> asyncio.Future[bytes | WorkerExit]:
         """Send a job. The future gets the answer or how the worker ended, never an exception."""
         self.jobs += 1
+        return self.ask(message, fds)
+
+    def ask(self, message: bytes, fds: Sequence[int] = ()) -> asyncio.Future[bytes | WorkerExit]:
+        """Send a message within a job; see `submit`."""
         answer: asyncio.Future[bytes | WorkerExit] = self._loop.create_future()
         if not self.alive:
             self.exited.add_done_callback(lambda exited: answer.set_result(exited.result()))

@@ -82,6 +82,7 @@ class Job(Message):
     processor time by the learned `rates`.
     """
 
+    kind: Literal["clip"] = "clip"
     ticket: Ticket
     views: Annotated[int, Field(ge=1)]
     crops: Crops

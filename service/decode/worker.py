@@ -18,10 +18,12 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import av
+from pydantic import Field, TypeAdapter
 
 from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
@@ -34,18 +36,23 @@ from service.decode.errors import TooDemanding
 from service.decode.frame_memory import write_frames
 from service.decode.protocol import (
     MAX_MESSAGE_BYTES,
-    Answer,
     Decoded,
     Failed,
     Job,
+    Message,
     Ready,
     Refused,
     Setup,
 )
 from service.decode.rates import estimated_s
 from service.decode.sample_clip import SAMPLE_CLIP
+from service.decode.window_protocol import WindowsJob
+from service.decode.window_worker import serve_windows
 
 Decode = Callable[[BinaryIO, Job, Setup], Clip]
+_JOB: TypeAdapter[Job | WindowsJob] = TypeAdapter(
+    Annotated[Job | WindowsJob, Field(discriminator="kind")]
+)
 SOCKET, STDERR = 0, 2
 # mallopt(3): blocks from one size on are mapped by themselves, and freed memory stays at hand until
 # there is so much of it. Larger values and what fits into the memory limit depends on the clips
@@ -119,7 +126,7 @@ def run(decode: Decode = decode_upload) -> None:
         if not packet:
             parent.detach()  # else its finaliser would ask for addresses, which the sandbox forbids
             return
-        answer = work(packet, fds, decode, setup)
+        answer = work(packet, fds, decode, setup, parent)
         # Before the answer, because the parent then looks at how much this process holds.
         return_memory(KEPT_AT_WORK_BYTES)
         parent.send(answer.to_bytes())
@@ -188,15 +195,22 @@ def discard_stderr() -> None:
     os.close(nowhere)
 
 
-def work(packet: bytes, fds: list[int], decode: Decode, setup: Setup) -> Answer:
-    """Do one job, and turn whatever happens into an answer."""
+def work(
+    packet: bytes, fds: list[int], decode: Decode, setup: Setup, parent: socket.socket
+) -> Message:
+    """Do one job, and turn whatever happens into its (last) answer."""
     try:
         if len(fds) != FILES_PER_JOB:
             raise ValueError(f"{len(fds)} descriptors came with the job")
         upload, memory = fds
-        job = Job.model_validate_json(packet)
+        job = _JOB.validate_json(packet)
         with open(upload, "rb", buffering=0, closefd=False) as source:
-            return _done(job, source, memory, decode, setup)
+            answer: Callable[[], Message]
+            if isinstance(job, WindowsJob):
+                answer = partial(serve_windows, source, memory, job, setup, parent)
+            else:
+                answer = partial(_done, job, source, memory, decode, setup)
+            return _or_refused(job, answer)
     except Exception:
         return Failed(what=traceback.format_exc()[-4000:])
     finally:
@@ -204,16 +218,20 @@ def work(packet: bytes, fds: list[int], decode: Decode, setup: Setup) -> Answer:
             os.close(fd)
 
 
-def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup) -> Answer:
+def _or_refused(job: Job | WindowsJob, answer: Callable[[], Message]) -> Message:
     try:
-        began = time.process_time()
-        clip = timed(decode(source, job, setup), began)
-        write_frames(memory, clip.frames)
-        return decoded(job, clip)
+        return answer()
     except VideoError as error:
         return refused(job, error)
     except MemoryError:
         return refused(job, TooDemanding())
+
+
+def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup) -> Decoded:
+    began = time.process_time()
+    clip = timed(decode(source, job, setup), began)
+    write_frames(memory, clip.frames)
+    return decoded(job, clip)
 
 
 def timed(clip: Clip, began: float) -> Clip:
@@ -230,7 +248,7 @@ def decoded(job: Job, clip: Clip) -> Decoded:
     return Decoded(ticket=job.ticket, shape=shape, info=clip.info, work=clip.work)
 
 
-def refused(job: Job, error: VideoError) -> Refused:
+def refused(job: Job | WindowsJob, error: VideoError) -> Refused:
     """Make the answer for a video that cannot be used."""
     if wants_memory(error):
         error = TooDemanding()

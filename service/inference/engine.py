@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from service.contract.answer import (
 from service.contract.embeddings import Embedding, EmbeddingQuestion, Embeddings, TokenUse
 from service.contract.errors import ApiError
 from service.contract.request import KnownClip, Question, UploadedClip
+from service.contract.timeline import TimelineQuestion
 from service.decode import DecodePool
 from service.inference.answerable import (
     answer_doubts,
@@ -52,6 +53,7 @@ from service.inference.label_scoring import ALONE, LabelScorer
 from service.inference.ranking import Ranking, rank
 from service.inference.shortlist import VIDEO
 from service.inference.stage_timer import StageTimer
+from service.inference.timeline import Line, TimelineMaker
 from service.settings import Settings
 from service.sharing.costs import Charge, free
 from service.sharing.fair_threads import FairThreads
@@ -137,6 +139,18 @@ class Engine:
             bundle=f"sha256:{bundle.hash}",
             precision=runtime.precision,
             runtime=runtime.name,
+        )
+
+        self._timelines = TimelineMaker(
+            manifest,
+            self._name,
+            pool,
+            batcher,
+            max_clips,
+            settings.max_windows,
+            self.labels,
+            self._beside,
+            telemetry,
         )
 
     def close(self) -> None:
@@ -249,6 +263,16 @@ class Engine:
             others = await self.labels.negatives(labels, candidates, timer, client)
             negatives = await self.labels.score(encoded.clip, others, timer, client, first=first)
         return ScoredClip(asked, labels, candidates, shortlist, logits, negatives, encoded, vectors)
+
+    async def timeline(
+        self, clip: UploadedClip, asked: TimelineQuestion, client: str = ""
+    ) -> AsyncGenerator[Line, None]:
+        """Yield the labels of a video window by window; see `TimelineMaker.lines`."""
+        with clip.upload.duplicate() as source:
+            lines = self._timelines.lines(source.fileno(), clip.sampling, asked, client)
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    yield line
 
     async def encode(self, clip: UploadedClip | KnownClip, client: str = "") -> StoredVideo:
         """Encode a clip and keep what the network made of it; raises as `classify` does."""

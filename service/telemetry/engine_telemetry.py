@@ -24,6 +24,10 @@ class EngineTelemetry:
         """Note how many clips (views) went through the video encoder together."""
         self.metrics.batch_clips.observe(clips)
 
+    def windows_ranked(self, count: int) -> None:
+        """Note windows of a timeline that are done."""
+        self.metrics.timeline_windows.inc(count)
+
     def answered(
         self, stage_seconds: Mapping[str, float], video: str, text_hits: int, text_misses: int
     ) -> None:

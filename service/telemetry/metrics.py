@@ -44,6 +44,9 @@ class Metrics:
             "xclip_batch_clips", "Clips (views) that went through the video encoder together.",
             registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64),
         )  # fmt: skip
+        self.timeline_windows = Counter(
+            "xclip_timeline_windows", "Windows of timelines that were ranked.", registry=registry
+        )
         self.video_cache = Counter(
             "xclip_video_cache", "Clips asked for, by whether they were known.",
             ["result"], registry=registry,

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from math import prod
 
 from export.bundle.manifest import BundleManifest
+from export.runtime.cpus import available_cpus
 from service.cache.redis.write_behind import MAX_WAITING_BYTES
+from service.decode.options import PoolOptions
+from service.inference.timeline import MOST_PREDICTIONS
 from service.settings import Settings
 
 KIB = 1 << 10
@@ -44,13 +47,24 @@ class MemoryFormula:
         """One answer, from the logits to its last byte."""
         stored = [info.count for info in self.manifest.labels.values()]
         labels = max([self.settings.max_labels, *stored])
-        return 4 * self.settings.max_text_bytes + (800 + 50 * self.settings.max_views) * labels
+        one = 4 * self.settings.max_text_bytes + (800 + 50 * self.settings.max_views) * labels
+        return max(one, MOST_PREDICTIONS * (800 + 4 * self.settings.max_label_chars))
 
     @property
     def frames(self) -> int:
         """Frames of one clip."""
         spec = self.manifest.inputs
         return self.settings.max_views * spec.num_frames * spec.image_size**2 * 3
+
+    @property
+    def timelines(self) -> int:
+        """Frames of the videos that are being decoded in windows: of a batch in the memory that a
+        worker fills, of the one before, and of the one that is being encoded.
+        """
+        spec, s = self.manifest.inputs, self.settings
+        window = spec.num_frames * spec.image_size**2 * 3
+        at_once = max(1, (s.decode_workers or available_cpus()) // 2)
+        return at_once * 3 * PoolOptions().max_views * window
 
     @property
     def features(self) -> int:
@@ -75,5 +89,6 @@ class MemoryFormula:
             + (s.max_uploads + s.max_in_flight) * self.texts
             + PARSED_AT_ONCE * self.parsing
             + s.max_in_flight * (self.prompts + self.answer + self.frames + self.features)
+            + self.timelines
             + MAX_WAITING_BYTES
         )

@@ -373,6 +373,7 @@ def test_only_what_asks_for_a_key_says_so_in_the_document(tmp_path: Path) -> Non
         "/v1/videos": keyed,
         "/v1/videos/{video_id}": keyed,
         "/v1/embeddings": keyed,
+        "/v1/timeline": keyed,
         "/v1/model": keyed,
         "/v1/labels": keyed,
         "/v1/labels/{name}": keyed,

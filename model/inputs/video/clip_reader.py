@@ -199,8 +199,22 @@ class ClipReader:
     def taker(self, video: OpenVideo) -> Take:
         """Return a function that turns a picture of this decoder into a finished frame."""
         request = self.request
+        look = self.viewer(video)
 
         def take(frame: Any) -> Taken:
+            image, displayed, size = look(frame)
+            size = request.shown_at or size
+            return Taken(request.finish(image, size), displayed, size)
+
+        return take
+
+    def viewer(self, video: OpenVideo) -> Callable[[Any], tuple[Pixels, Size, Size]]:
+        """Return a function that gives of a picture of this decoder the upright image, the (height,
+        width) at which a player shows it, and the one that the network is to see it at.
+        """
+        request = self.request
+
+        def look(frame: Any) -> tuple[Pixels, Size, Size]:
             check_picture(frame.width, frame.height, request.limits)
             displayed = displayed_size(frame, video.pixel_aspect)
             if max(displayed) > request.limits.max_side:
@@ -208,8 +222,8 @@ class ClipReader:
                     width=displayed[1], height=displayed[0], max_side=request.limits.max_side
                 )
             image = upright_rgb(frame)
-            size = displayed if request.pixel_aspect == "displayed" else image.shape[:2]
-            size = request.shown_at or size
-            return Taken(request.finish(image, size), displayed, size)
+            height, width = image.shape[:2]
+            size = displayed if request.pixel_aspect == "displayed" else (height, width)
+            return image, displayed, size
 
-        return take
+        return look

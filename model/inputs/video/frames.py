@@ -23,12 +23,18 @@ from model.inputs.video.planner import Run, is_shown
 def decode_runs(
     video: OpenVideo, packets: PacketList, runs: Iterable[Run], coded: Iterator[Any], take: Take
 ) -> dict[int, Taken]:
-    """Return what `take` makes of the targets, by packet number.
+    """Return what `take` makes of the targets, by packet number; see `target_pictures`."""
+    return {number: take(frame) for number, frame in target_pictures(video, packets, runs, coded)}
+
+
+def target_pictures(
+    video: OpenVideo, packets: PacketList, runs: Iterable[Run], coded: Iterator[Any]
+) -> Iterator[tuple[int, Any]]:
+    """Yield the packet number and the picture of each target, as they are decoded.
 
     `coded` yields the packets of all runs, in order. Raises NotAsPlanned at the first surprise:
     an error, a damaged picture, one too many or one too few.
     """
-    taken: dict[int, Taken] = {}
     for run in runs:
         expected = {packets.pts[i]: i for i in run.packets if is_shown(packets, i)}
         opening = packets.pts[run.packets[0]]
@@ -44,12 +50,11 @@ def decode_runs(
             latest = frame.pts
             seen.add(latest)
             if number in run.targets:
-                taken[number] = take(frame)
+                yield number, frame
         missing = expected.keys() - seen
         if any(opening is None or time is None or time >= opening for time in missing):
             raise NotAsPlanned
         video.context.flush_buffers()
-    return taken
 
 
 def _decode_strictly(context: Any, coded: Iterator[Any], count: int) -> Iterator[Any]:
@@ -75,17 +80,24 @@ def decode_all(
     """
     ticks: list[int | None] = []
     taken: dict[int, Taken] = {}
-    for frame in _decode_leniently(video.context, coded):
-        check_picture(frame.width, frame.height, limits)
-        if frame.is_corrupt and video.context.thread_count > 1:
-            raise NotAsPlanned
-        number = len(ticks)
-        if number >= limits.max_frames:
-            raise TooManyFrames(max_frames=limits.max_frames)
+    for number, frame in all_pictures(video, coded, limits):
         ticks.append(frame.pts)
         if number in numbers:
             taken[number] = take(frame)
     return ticks, taken
+
+
+def all_pictures(
+    video: OpenVideo, coded: Iterable[Any], limits: VideoLimits
+) -> Iterator[tuple[int, Any]]:
+    """Yield every picture with its number in the order shown; see `decode_all`."""
+    for number, frame in enumerate(_decode_leniently(video.context, coded)):
+        check_picture(frame.width, frame.height, limits)
+        if frame.is_corrupt and video.context.thread_count > 1:
+            raise NotAsPlanned
+        if number >= limits.max_frames:
+            raise TooManyFrames(max_frames=limits.max_frames)
+        yield number, frame
 
 
 def _decode_leniently(context: Any, coded: Iterable[Any]) -> Iterator[Any]:

@@ -78,8 +78,9 @@ def is_shown(packets: PacketList, number: int) -> bool:
 def runs(packets: PacketList, targets: Iterable[int]) -> list[Run]:
     """Return the stretches to decode for the `targets`, packet numbers of a regular file."""
     starts: dict[int, set[int]] = {}
-    for number in sorted(set(targets)):
-        starts.setdefault(_start_of(packets, number), set()).add(number)
+    numbers = np.array(sorted(set(targets)), dtype=np.int64)
+    for number, start in zip(numbers.tolist(), _starts_of(packets, numbers).tolist(), strict=True):
+        starts.setdefault(start, set()).add(number)
     merged: list[tuple[int, set[int]]] = []
     for start in sorted(starts):
         # A picture shown before a key frame but stored behind it reaches into the next stretch.
@@ -105,16 +106,12 @@ def pictures_to_decode(packets: PacketList, order: Sequence[int]) -> Indices:
     Returns:
         int64, one for each of `order`; 1 for a key frame, more for any other picture.
     """
-    roles = np.array(packets.roles, dtype=np.int64)
-    times = np.array([NEVER if t is None else t for t in packets.pts], dtype=np.int64)
-    entries = np.flatnonzero(roles & ENTRY)
     numbers = np.array(order, dtype=np.int64)
-    last = np.searchsorted(entries, numbers, side="right") - 1
-    while (late := (last > 0) & (times[entries[last]] > times[numbers])).any():
-        last[late] -= 1  # a picture that leads in a key frame needs the group before it
+    starts = _starts_of(packets, numbers)
+    roles = np.array(packets.roles, dtype=np.int64)
     references = np.concatenate([[0], np.cumsum((roles & REFERENCE) != 0)])
-    before = references[numbers] - references[entries[last]]
-    return np.where(numbers == entries[last], 1, np.maximum(before, 1) + 1)
+    before = references[numbers] - references[starts]
+    return np.where(numbers == starts, 1, np.maximum(before, 1) + 1)
 
 
 def _run(packets: PacketList, start: int, targets: set[int]) -> Run:
@@ -126,16 +123,15 @@ def _run(packets: PacketList, start: int, targets: set[int]) -> Run:
     return Run(needed, frozenset(targets))
 
 
-def _start_of(packets: PacketList, number: int) -> int:
-    """Return the last entry, in decoding order, that is not shown after this picture."""
-    target = packets.pts[number]
-    for i in range(number, 0, -1):
-        time = packets.pts[i]
-        if time is None or target is None or time > target:
-            continue
-        if _has(packets.roles[i], ENTRY):
-            return i
-    return 0
+def _starts_of(packets: PacketList, numbers: Indices) -> Indices:
+    """Return for each picture the last entry, in decoding order, that is not shown after it."""
+    roles = np.array(packets.roles, dtype=np.int64)
+    times = np.array([NEVER if t is None else t for t in packets.pts], dtype=np.int64)
+    entries = np.flatnonzero(roles & ENTRY)
+    last = np.searchsorted(entries, numbers, side="right") - 1
+    while (late := (last > 0) & (times[entries[last]] > times[numbers])).any():
+        last[late] -= 1  # a picture that leads in a key frame needs the group before it
+    return np.asarray(entries[last])
 
 
 def _order_is_safe(packets: PacketList) -> bool:

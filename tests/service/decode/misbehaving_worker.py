@@ -238,11 +238,13 @@ class Raw:
         return self.packet
 
 
-def lie(packet: bytes, fds: list[int], decode: worker.Decode, setup: Setup) -> Any:
+def lie(
+    packet: bytes, fds: list[int], decode: worker.Decode, setup: Setup, parent: socket.socket
+) -> Any:
     """An upload that begins with `lie` is an answer to give, changed from an honest one."""
     order = os.pread(fds[0], 1 << 20, 0)
     if not order.startswith(b"lie "):
-        return honest(packet, fds, decode, setup)
+        return honest(packet, fds, decode, setup, parent)
     how, _, text = order[4:].decode().partition(" ")
     return Raw(LIES[how](text, fds, packet, setup))
 

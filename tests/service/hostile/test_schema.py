@@ -49,6 +49,7 @@ CLIPS = ("video", "video_id", "video_url")
 OPERATIONS = {
     ("POST", "/v1/classify"): (RIGHT, WRONG),
     ("POST", "/v1/embeddings"): (RIGHT, WRONG),
+    ("POST", "/v1/timeline"): (RIGHT, WRONG),
     ("POST", "/v1/videos"): (RIGHT, WRONG),
     ("DELETE", "/v1/videos/{video_id}"): (RIGHT, WRONG),
     ("GET", "/v1/healthz"): (RIGHT,),
