@@ -6,21 +6,25 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar, Unpack
+from urllib.parse import quote
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract.answer import Classification
+from service.contract.answer import Classification, StoredVideo
 from service.contract.embeddings import Embeddings
+from xclip_serve.errors import ClassifyError
 from xclip_serve.exchange import (
     CLASSIFY,
     EMBEDDINGS,
     NO_HEADERS,
+    VIDEOS,
     Answer,
     Remote,
     pause_s,
     read,
+    refusal,
     request,
     unreachable,
 )
@@ -53,6 +57,19 @@ class AsyncClient(Remote[httpx.AsyncClient]):
         """Rank labels for a clip; see `Client.classify`."""
         return await self._ask(CLASSIFY, video, question(labels, options), Classification)
 
+    async def encode(
+        self, video: Video | None = None, **options: Unpack[OptionsAndSource]
+    ) -> StoredVideo:
+        """Have a clip encoded and held; see `Client.encode`."""
+        return await self._ask(VIDEOS, video, question((), options), StoredVideo)
+
+    async def forget(self, video_id: str) -> None:
+        """Have nothing of a clip be held any more; see `Client.forget`."""
+        async with self._answered(f"{VIDEOS}/{quote(video_id, safe='')}", None, None) as response:
+            await response.aread()
+            if not response.is_success:
+                raise refusal(response)
+
     async def embed(
         self,
         video: Video | None = None,
@@ -63,6 +80,22 @@ class AsyncClient(Remote[httpx.AsyncClient]):
         """Return the vector of a clip; see `Client.embed`."""
         asked = clip_question(options, normalize=normalize)
         return clip_vector(await self._ask(EMBEDDINGS, video, asked, Embeddings))
+
+    async def embed_many(
+        self,
+        videos: Iterable[V],
+        *,
+        at_once: int = AT_ONCE,
+        normalize: bool = True,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[tuple[V, ClipVector | ClassifyError]]:
+        """Do that for many clips; see `Client.embed_many`."""
+
+        async def embed(video: V) -> ClipVector:
+            return await self.embed(video, normalize=normalize, **options)
+
+        async for answered in as_they_come_async(videos, embed, at_once):
+            yield answered
 
     async def embed_texts(
         self,
@@ -87,13 +120,15 @@ class AsyncClient(Remote[httpx.AsyncClient]):
         self,
         path: str,
         video: Video | None,
-        asked: Question,
+        asked: Question | None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> AsyncIterator[httpx.Response]:
         """Ask until the server is not busy; the body of the answer is still to be read."""
         with request(video, asked) as sent:
             for attempt in range(self._retries + 1):
-                message = self._http.build_request("POST", path, headers=headers, **sent.content())
+                message = self._http.build_request(
+                    sent.method, path, headers=headers, **sent.content()
+                )
                 try:
                     response = await self._http.send(message, stream=True)
                     try:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from export.bundle import BundleManifest
 from service.api.embedding_request import check_embedding
 from service.api.json_fields import body_of
-from service.api.request import check_request
-from service.contract.answer import Classification
-from service.contract.body import ClassifyBody, EmbeddingBody
+from service.api.request import check_clip, check_request
+from service.contract.answer import Classification, StoredVideo
+from service.contract.body import ClassifyBody, ClipBody, EmbeddingBody
 from service.contract.embeddings import Embeddings
 from service.contract.request import ClassifyRequest, ClipRequest, KnownClip, UploadedClip
 from service.contract.upload import Upload
@@ -112,6 +112,26 @@ class Classifier:
         """
         classify = partial(self._classify, question(labels, options))
         return self._many(videos, classify, at_once)
+
+    def encode(self, video: Video, **options: Unpack[Options]) -> StoredVideo:
+        """Have a clip encoded and held, to be asked about by its `video_id` as often as wanted.
+
+        Args:
+            video: As for `classify`.
+            **options: `start`, `end`, `views`, `frame_rule`.
+
+        Returns:
+            The `video_id`, and the facts of the clip.
+
+        Raises:
+            ClassifyError: Why it cannot be had.
+            OSError: The file cannot be read.
+        """
+        return self._loop.run(video, partial(self._encode, question((), options)))
+
+    def forget(self, video_id: str) -> None:
+        """Have nothing of a clip be held any more, also where nothing is."""
+        self._loop.run(None, lambda _: self._loop.engine.forget(video_id))
 
     def embed(
         self,
@@ -214,6 +234,11 @@ class Classifier:
         request = await self._checked(asked, upload)
         timer = StageTimer(lambda *_: None)
         return await self._loop.engine.score(_clip(request), request.question, timer)
+
+    async def _encode(self, asked: Question, upload: Upload | None) -> StoredVideo:
+        clip = check_clip(body_of(asked, ClipBody), upload, self._loop.settings)
+        assert isinstance(clip, UploadedClip)  # nothing else can be asked
+        return await self._loop.engine.encode(clip)
 
     async def _embed(self, asked: Question, upload: Upload | None) -> Embeddings:
         fields = body_of(asked, EmbeddingBody)

@@ -7,22 +7,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Self, TypeVar, Unpack
+from urllib.parse import quote
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract.answer import Classification
+from service.contract.answer import Classification, StoredVideo
 from service.contract.embeddings import Embeddings
 from xclip_serve.errors import ClassifyError
 from xclip_serve.exchange import (
     CLASSIFY,
     EMBEDDINGS,
     NO_HEADERS,
+    VIDEOS,
     Answer,
     Remote,
     pause_s,
     read,
+    refusal,
     request,
     unreachable,
 )
@@ -96,6 +99,35 @@ class Client(Remote[httpx.Client]):
                 at_once,
             )
 
+    def encode(
+        self, video: Video | None = None, **options: Unpack[OptionsAndSource]
+    ) -> StoredVideo:
+        """Have a clip encoded and held, to be asked about by its `video_id` as often as wanted.
+
+        Args:
+            video: As for `classify`.
+            **options: `start`, `end`, `views`, `frame_rule`; in place of the clip `video_url`.
+
+        Returns:
+            The `video_id`, and the facts of the clip.
+
+        Raises:
+            ClassifyError: Why it cannot be had.
+            OSError: The file cannot be read.
+        """
+        return self._ask(VIDEOS, video, question((), options), StoredVideo)
+
+    def forget(self, video_id: str) -> None:
+        """Have nothing of a clip be held any more; right also where nothing is.
+
+        Raises:
+            ClassifyError: It may still be held, or this client may not ask.
+        """
+        with self._answered(f"{VIDEOS}/{quote(video_id, safe='')}", None, None) as response:
+            response.read()
+            if not response.is_success:
+                raise refusal(response)
+
     def embed(
         self,
         video: Video | None = None,
@@ -155,13 +187,15 @@ class Client(Remote[httpx.Client]):
         self,
         path: str,
         video: Video | None,
-        asked: Question,
+        asked: Question | None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Iterator[httpx.Response]:
         """Ask until the server is not busy; the body of the answer is still to be read."""
         with request(video, asked) as sent:
             for attempt in range(self._retries + 1):
-                message = self._http.build_request("POST", path, headers=headers, **sent.content())
+                message = self._http.build_request(
+                    sent.method, path, headers=headers, **sent.content()
+                )
                 try:
                     response = self._http.send(message, stream=True)
                     try:

@@ -23,7 +23,7 @@ TIMEOUT_S = 120.0  # of an upload, and of the answer: the server's own limits en
 RETRIES = 5
 LONGEST_RETRY_S = 60
 BUSY = (429, 503)
-CLASSIFY, EMBEDDINGS = "v1/classify", "v1/embeddings"
+CLASSIFY, EMBEDDINGS, VIDEOS = "v1/classify", "v1/embeddings", "v1/videos"
 NO_HEADERS: Mapping[str, str] = {}
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -31,9 +31,10 @@ Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
 class Request:
-    """One question, which can be sent again if its clip can be read again."""
+    """One question, which can be sent again if its clip can be read again; None is to delete."""
 
-    def __init__(self, asked: Question, video: BinaryIO | None) -> None:
+    def __init__(self, asked: Question | None, video: BinaryIO | None) -> None:
+        self.method = "DELETE" if asked is None else "POST"
         self._asked, self._video = asked, video
         self._sent = False
 
@@ -45,6 +46,8 @@ class Request:
     def content(self) -> dict[str, Any]:
         """Return the body as arguments of httpx: JSON, or a form with the clip last."""
         self._sent = True
+        if self._asked is None:
+            return {}
         if self._video is None:
             return {"json": self._asked}
         # What cannot be read twice has no length either: it is sent in chunks.
@@ -61,7 +64,7 @@ class _ReadOnce:
 
 
 @contextmanager
-def request(video: Video | None, asked: Question) -> Iterator[Request]:
+def request(video: Video | None, asked: Question | None) -> Iterator[Request]:
     """Open the clip for as long as the question is asked; a caller's stream stays open."""
     if video is None:
         yield Request(asked, None)

@@ -36,11 +36,11 @@ def as_they_come(
 
 
 async def as_they_come_async(
-    clips: Iterable[C], ask: Callable[[C], Awaitable[Classification]], at_once: int
-) -> AsyncIterator[Answered[C]]:
+    clips: Iterable[C], ask: Callable[[C], Awaitable[A]], at_once: int
+) -> AsyncIterator[tuple[C, A | ClassifyError]]:
     """Yield each clip with its answer or problem, in asynchronous code."""
     clips = iter(clips)
-    waiting: dict[asyncio.Future[Classification], C] = {}
+    waiting: dict[asyncio.Future[A], C] = {}
     try:
         while True:
             for clip in islice(clips, at_once - len(waiting)):

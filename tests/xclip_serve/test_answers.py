@@ -22,7 +22,7 @@ from service.api.problems import STATUS, problem
 from service.contract.body import ClassifyBody
 from service.contract.errors import ApiError, ErrorCode
 from tests.conftest import ROOT, missing
-from tests.service.conftest import RunningServer, running
+from tests.service.conftest import RunningServer, clip_bytes, running
 from tests.xclip_serve.conftest import CLIP, LABELS
 from xclip_serve import AsyncClient, Classification, Classifier, ClassifyError, Client
 from xclip_serve.exchange import read
@@ -129,6 +129,49 @@ def test_the_right_label_is_first_and_an_answer_is_asked_about_again(
             again = ask.classify(video_id=first.video_id, labels=LABELS)
             assert again.predictions == first.predictions
             assert again.cache.video == "hit"
+
+
+def test_a_clip_is_sent_once_asked_about_and_forgotten(
+    server: RunningServer, classifier: Classifier
+) -> None:
+    content = clip_bytes(77)
+    with Client(server.base_url) as client:
+        for ask in (client, classifier):
+            stored = ask.encode(content, views=2)
+            assert len(stored.video.frame_times_s) == 2 * classifier.manifest.inputs.num_frames
+            for labels in (LABELS, ["a"]):
+                answer = ask.classify(video_id=stored.video_id, labels=labels)
+                assert (answer.video_id, answer.cache.video) == (stored.video_id, "hit")
+            for _ in range(2):
+                ask.forget(stored.video_id)
+            assert refusal(ask, None, labels=LABELS, video_id=stored.video_id).code == (
+                "unknown_video_id"
+            )
+        with pytest.raises(ClassifyError) as caught:
+            client.forget("no/id")
+    assert caught.value.status in (404, 422)
+
+
+def test_the_same_from_asynchronous_code(server: RunningServer) -> None:
+    content = clip_bytes(78)
+
+    async def scenario() -> None:
+        async with AsyncClient(server.base_url) as client:
+            stored = await client.encode(content)
+            again = await client.classify(video_id=stored.video_id, labels=LABELS)
+            assert again.cache.video == "hit"
+            await client.forget(stored.video_id)
+            with pytest.raises(ClassifyError) as caught:
+                await client.embed(video_id=stored.video_id)
+            assert caught.value.code == "unknown_video_id"
+            found: dict[bytes, Any] = {
+                clip: vector async for clip, vector in client.embed_many([content, b"no video"])
+            }
+            one = await client.embed(content)
+            assert (found[content].vector == one.vector).all()
+            assert found[b"no video"].code == "not_a_video"
+
+    asyncio.run(scenario())
 
 
 def refusal(ask: Client | Classifier, video: Any, **question: Any) -> ClassifyError:
