@@ -33,12 +33,15 @@ folder = pathlib.Path('metadata/xclip_serve-' + version + '.dist-info'); folder.
 # --- what the server is made of, without torch --------------------------------------------------
 FROM base AS code
 COPY --from=version /app/metadata ./
-COPY model/__init__.py model/command_line.py model/files.py model/
+COPY model/__init__.py model/command_line.py model/files.py model/progress.py model/
 COPY model/inputs model/inputs
+COPY model/data/__init__.py model/data/errors.py model/data/
+COPY model/data/lists model/data/lists
 COPY export/__init__.py export/
 COPY export/bundle export/bundle
 COPY export/runtime export/runtime
 COPY service service
+COPY xclip_serve xclip_serve
 COPY LICENSE ./
 RUN python -m compileall -q .
 
@@ -59,11 +62,13 @@ RUN python -m venv /opt/venv \
 # pinned by version. An empty TORCH_INDEX takes torch from the usual index, with CUDA, and is large.
 FROM base AS packages-export
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# cpu,export,train for an image that trains: deploy/kubernetes/training
+ARG EXTRAS=cpu,export
 COPY pyproject.toml constraints.txt README.md LICENSE /src/
 RUN python -m venv /opt/venv \
     && mkdir /src/model /src/export /src/service \
     && pip install --no-cache-dir --constraint /src/constraints.txt \
-        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "/src[cpu,export]" \
+        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "/src[$EXTRAS]" \
     && pip uninstall --yes --quiet xclip-serve pip
 
 # --- images -------------------------------------------------------------------------------------
@@ -75,6 +80,8 @@ LABEL org.opencontainers.image.title="xclip-serve export" \
 COPY --from=packages-export /opt/venv /opt/venv
 COPY model model
 COPY export export
+COPY service service
+COPY xclip_serve xclip_serve
 COPY LICENSE ./
 # Named volumes that are mounted here start with these folders' owner. Checkpoints go to /hub.
 RUN python -m compileall -q . && install -d -o xclip -g xclip /bundles /hub

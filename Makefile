@@ -23,6 +23,7 @@ SERVE_VENV := .venv-serve
 EXPORT_VENV := .venv-export
 GPU_VENV := .venv-gpu
 OPENAPI_VENV := .venv-openapi
+TRITON_VENV := .venv-triton
 # A Python to take as it is, where nothing can be installed: make gpu-check GPU_PYTHON=python3
 GPU_PYTHON ?=
 GPU_CHECK_ARGS ?=
@@ -44,7 +45,7 @@ endif
 ##@ Develop
 install: $(VENV)/.installed ## Full environment in .venv (model, export, service, tests)
 
-test: $(VENV)/.installed $(OPENAPI_VENV)/.installed system-packages ## Run the test suite, and say which branches it took
+test: $(VENV)/.installed $(OPENAPI_VENV)/.installed $(TRITON_VENV)/.installed system-packages ## Run the test suite, and say which branches it took
 	$(PY) -m pytest $(SUITE) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 test-busy: $(VENV)/.installed system-packages ## Run the suite beside a loop that keeps one core busy
@@ -99,7 +100,7 @@ sbom: $(VENV)/.installed ## Write what is in the images as CycloneDX (build/sbom
 	for kind in cpu gpu; do $(VENV)/bin/cyclonedx-py requirements deploy/requirements-$$kind.lock --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom-$$kind.json; done
 
 clean: ## Remove environments and caches
-	rm -rf $(VENV) $(SERVE_VENV) $(EXPORT_VENV) $(GPU_VENV) $(OPENAPI_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(SERVE_VENV) $(EXPORT_VENV) $(GPU_VENV) $(OPENAPI_VENV) $(TRITON_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -119,11 +120,13 @@ $(VENV)/.installed $(SERVE_VENV)/.installed $(EXPORT_VENV)/.installed $(GPU_VENV
 	@$(@D)/bin/pip install $(PIP_FLAGS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
-# Makes a client from the OpenAPI document in one test; what it needs is not what the tests need.
+# Programs of others that a test asks; what they need is not what the tests need.
 $(OPENAPI_VENV)/.installed: tests/openapi-client.txt
+$(TRITON_VENV)/.installed: tests/tritonclient.txt
+$(OPENAPI_VENV)/.installed $(TRITON_VENV)/.installed:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found: install one, or name it: PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(@D)/bin/pip || deploy/make-venv.sh "$(PYTHON)" $(@D)
-	@$(@D)/bin/pip install --quiet --requirement tests/openapi-client.txt
+	@$(@D)/bin/pip install --quiet --requirement $<
 	@touch $@
 
 system-packages:

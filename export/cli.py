@@ -1,4 +1,4 @@
-"""The command line: `python -m export CHECKPOINT …`, `… verify …`, `… inspect …`."""
+"""The command line: `python -m export CHECKPOINT …`, `… verify …`, `… inspect …`, `… triton …`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ EXAMPLES = """\
 other commands:
   python -m export verify BUNDLE CHECKPOINT    compare a bundle with its checkpoint again
   python -m export inspect BUNDLE              what is inside a bundle
+  python -m export triton BUNDLE --output REPO a model repository for Triton
 
 examples:
   python -m export k400_32_8.pth --output bundles/b32 --labels kinetics400.csv
@@ -44,7 +45,7 @@ examples:
 
 def main(argv: Sequence[str]) -> int:
     """Run a command; the exit status."""
-    commands = {"verify": _verify, "inspect": _inspect}
+    commands = {"verify": _verify, "inspect": _inspect, "triton": _triton}
     program = PROGRAM
     try:
         if argv and argv[0] in commands:
@@ -182,6 +183,25 @@ def _inspect(argv: Sequence[str]) -> int:
     parser = Parser(prog=f"{PROGRAM} inspect", description="Show what is inside a bundle.")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     print_bundle(open_bundle(parser.parse_args(argv).bundle), Console())
+    return 0
+
+
+def _triton(argv: Sequence[str]) -> int:
+    parser = Parser(
+        prog=f"{PROGRAM} triton",
+        description="Write a model repository for Triton Inference Server and its ONNX Runtime: a "
+        "folder for each graph, with config.pbtxt.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--output", required=True, type=Path, metavar="REPO", help="folder to make")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="of the bundle's (default: the bundle's default)"
+    )
+    options = parser.parse_args(argv)
+    from export.triton import write_repository
+
+    bundle = open_bundle(options.bundle)
+    print(f"{write_repository(bundle, options.output, options.precision)} is made")
     return 0
 
 

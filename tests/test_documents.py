@@ -80,7 +80,7 @@ RUNS_IN = re.compile(r"<!-- runs in (tests/[\w/]+\.py)::(test_\w+) -->")
 NOT_RUN = re.compile(r"<!-- not run: \S.{15,} -->")
 OURS = re.compile(
     r"(?:^|\s|/)(?:python3? -m "
-    r"(?P<module>(?:export|model|service)[\w.]*(?: verify| inspect| compare)?)"
+    r"(?P<module>(?:export|model|service)[\w.]*(?: verify| inspect| compare| triton)?)"
     r"|xclip-serve (?P<verb>\w+))"
 )
 PUBLIC = [page for page in NAMES_FILES if page.parent != ROOT or page.name == "README.md"]

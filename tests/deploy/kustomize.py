@@ -1,10 +1,11 @@
 """As much of `kustomize build` as our overlays use; anything else is refused, not passed over.
 
-resources, components, images, and JSON patches on a target of one kind and name.
+resources, components, images, JSON patches on a target of one kind and name, and its deletion.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,13 @@ def _patch(manifests: list[Manifest], patch: Manifest) -> None:
         if (m["kind"], m["metadata"]["name"]) == (target["kind"], target["name"])
     ]
     assert len(found) == 1, f"{target} fits {len(found)} manifests"
-    for step in yaml.safe_load(patch["patch"]):
+    steps = yaml.safe_load(patch["patch"])
+    if isinstance(steps, dict):
+        assert steps["$patch"] == "delete"
+        assert (steps["kind"], steps["metadata"]["name"]) == (target["kind"], target["name"])
+        manifests.remove(found[0])
+        return
+    for step in steps:
         _step(found[0], step["op"], step["path"], step["value"])
 
 
@@ -68,10 +75,18 @@ def _step(manifest: Manifest, op: str, path: str, value: Any) -> None:
 
 def _set_image(manifests: list[Manifest], image: Manifest) -> None:
     changed = 0
-    for manifest in manifests:
-        pod = manifest.get("spec", {}).get("template", {}).get("spec", {})
-        for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
-            if container["image"] == image["name"]:
-                container["image"] = f"{image['newName']}:{image['newTag']}"
-                changed += 1
+    for container in containers(manifests):
+        if container["image"] == image["name"]:
+            container["image"] = f"{image['newName']}:{image['newTag']}"
+            changed += 1
     assert changed, f"no container has the image {image['name']}"
+
+
+def containers(place: Any) -> Iterator[Manifest]:
+    """Every container below a place, in whatever kind it stands."""
+    if isinstance(place, list):
+        for part in place:
+            yield from containers(part)
+    elif isinstance(place, dict):
+        for name, part in place.items():
+            yield from part if name in ("containers", "initContainers") else containers(part)

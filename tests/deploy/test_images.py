@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -88,3 +90,27 @@ def test_the_build_sees_only_what_it_copies() -> None:
     }
     allowed = {rule[1:].split("/")[0] for rule in rules if rule.startswith("!")}
     assert sources == allowed
+
+
+def test_the_server_without_torch_makes_tables_too(tmp_path: Path) -> None:
+    """With the files that its image has and no others: pods of a job run `batch` in it."""
+    app = tmp_path / "app"
+    stage = re.split(r"^FROM .* AS code$", DOCKERFILE, flags=re.MULTILINE)[1].partition("FROM ")[0]
+    for line in re.findall(r"^COPY (?!--from)(.+)$", stage, re.MULTILINE):
+        *sources, target = line.split()
+        for source in map(ROOT.joinpath, sources):
+            place = app / target if target[-1] != "/" else app / target / source.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, place)
+    (app / "torch.py").write_text("raise ModuleNotFoundError('no torch here', name='torch')\n")
+    table = tmp_path / "table.csv"
+    command = [sys.executable, "-m", "xclip_serve", "batch", str(ROOT / "docs" / "clip.mp4")]
+    done = subprocess.run(
+        [*command, "--label", "a red circle", "--shard", "1/1", "--output", str(table)],
+        cwd=app,
+        env=os.environ | {"PYTHONPATH": str(app), "XCLIP_RUNTIME": "onnxruntime-cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a red circle" in table.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ VERSIONS = ("1.30", "1.33", "1.37")
 def with_component(name: str, tmp_path: Path) -> Path:
     """An overlay of the base with a component, as a user would write it."""
     plan = {
-        "resources": [str(FOLDER / "base")],
-        "components": [str(FOLDER / "components" / name)],
+        "resources": [os.path.relpath(FOLDER / "base", tmp_path)],
+        "components": [os.path.relpath(FOLDER / "components" / name, tmp_path)],
         "images": [{"name": "xclip-serve", "newName": "registry/xclip", "newTag": "1"}],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(plan))
@@ -42,7 +43,7 @@ def pods(manifests: list[Manifest]) -> list[Manifest]:
     return [m["spec"]["template"] for m in manifests if "template" in m.get("spec", {})]
 
 
-@pytest.fixture(params=[*OVERLAYS, "bundle-volume", "bundle-image"])
+@pytest.fixture(params=[*OVERLAYS, "bundle-volume", "bundle-image", "bundle-oci", "bundle-bucket"])
 def manifests(request: pytest.FixtureRequest, tmp_path: Path) -> list[Manifest]:
     overlay = request.param in OVERLAYS
     return build(

@@ -1,4 +1,4 @@
-"""Dashboards, alerts and the autoscaler ask for metrics that a server gives, with labels it has."""
+"""Dashboards, alerts and autoscalers ask for metrics that a server gives, with labels it has."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.service.conftest import RunningServer, clip_bytes
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+SCALED = sorted((ROOT / "deploy" / "kubernetes").rglob("scaledobject.yaml"))
 NAME = re.compile(r"\bxclip_[a-z_]+\b")
 SELECTOR = re.compile(r"\b(xclip_[a-z_]+)\{([^}]*)\}")
 SCRAPED = {"instance", "job"}  # labels that Prometheus itself adds
@@ -36,6 +37,10 @@ def queries() -> list[str]:
     for dashboard in dashboards:
         found += panel_queries(dashboard["panels"])
     assert len(found) > len(rules)
+    for scaled in SCALED:
+        found += [
+            t["metadata"]["query"] for t in yaml.safe_load(scaled.read_text())["spec"]["triggers"]
+        ]
     return found
 
 
