@@ -93,6 +93,24 @@ def corpus(shared_dir: Path) -> list[CorpusFile]:
     return corpus_files()
 
 
+def there_and_back(file: Path) -> Path:
+    """Write the clip of the documents, and behind it the same backwards: a circle turns round."""
+    import av
+
+    with av.open(str(ROOT / "docs" / "clip.mp4")) as clip:
+        rate = clip.streams.video[0].average_rate
+        pictures = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in [*pictures, *reversed(pictures)]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    return file
+
+
 @pytest.fixture(autouse=True)
 def fixed_random_state() -> Any:
     """Each test starts from the same random state and leaves none behind."""

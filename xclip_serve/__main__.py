@@ -30,6 +30,7 @@ class Verb:
 VERBS = {
     "serve": Verb("xclip_serve.verbs.serve", "the server and its page"),
     "classify": Verb("xclip_serve.verbs.classify", "rank labels for a clip"),
+    "timeline": Verb("xclip_serve.verbs.timeline", "say when in a video each label holds"),
     "batch": Verb("xclip_serve.verbs.batch", "name what thousands of clips show, as a table"),
     "calibrate": Verb("xclip_serve.verbs.calibrate", "measure how sure answers are, on your clips"),
     "export": Verb("export.cli", "a checkpoint to a bundle", "export"),

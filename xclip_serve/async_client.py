@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from service.contract.answer import Classification, StoredVideo
 from service.contract.embeddings import Embeddings
+from service.contract.timeline import Timeline
 from xclip_serve.errors import ClassifyError
 from xclip_serve.exchange import (
     CLASSIFY,
     EMBEDDINGS,
+    LINES,
     NO_HEADERS,
+    TIMELINE,
     VIDEOS,
     Answer,
     Remote,
@@ -33,9 +36,11 @@ from xclip_serve.question import (
     Options,
     OptionsAndSource,
     Question,
+    TimelineOptionsAndUrl,
     Video,
     question,
 )
+from xclip_serve.timelines import LineReader, TimelineLine, timeline_of
 from xclip_serve.vectors import ClipVector, arrays, clip_question, clip_vector, text_questions
 
 AT_ONCE = 8
@@ -69,6 +74,33 @@ class AsyncClient(Remote[httpx.AsyncClient]):
             await response.aread()
             if not response.is_success:
                 raise refusal(response)
+
+    async def timeline(
+        self,
+        video: Video | None = None,
+        labels: Sequence[str] = (),
+        **options: Unpack[TimelineOptionsAndUrl],
+    ) -> Timeline:
+        """Say which labels hold when in a video; see `Client.timeline`."""
+        lines = self.timeline_lines(video, labels, **options)
+        return timeline_of([line async for line in lines])
+
+    async def timeline_lines(
+        self,
+        video: Video | None = None,
+        labels: Sequence[str] = (),
+        **options: Unpack[TimelineOptionsAndUrl],
+    ) -> AsyncIterator[TimelineLine]:
+        """Do that line by line; see `Client.timeline_lines`."""
+        asked = question(labels, options, TimelineOptionsAndUrl)
+        async with self._answered(TIMELINE, video, asked, LINES) as response:
+            if not response.is_success:
+                await response.aread()
+                raise refusal(response)
+            lines = LineReader()
+            async for piece in response.aiter_bytes():
+                for line in lines.read(piece):
+                    yield line
 
     async def embed(
         self,

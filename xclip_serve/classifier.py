@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
@@ -16,10 +17,12 @@ from export.bundle import BundleManifest
 from service.api.embedding_request import check_embedding
 from service.api.json_fields import body_of
 from service.api.request import check_clip, check_request
+from service.api.timeline_request import check_timeline
 from service.contract.answer import Classification, StoredVideo
 from service.contract.body import ClassifyBody, ClipBody, EmbeddingBody
 from service.contract.embeddings import Embeddings
 from service.contract.request import ClassifyRequest, ClipRequest, KnownClip, UploadedClip
+from service.contract.timeline import Timeline, TimelineBody
 from service.contract.upload import Upload
 from service.inference.engine import ScoredClip
 from service.inference.stage_timer import StageTimer
@@ -27,13 +30,8 @@ from service.settings import Settings
 from xclip_serve.engine_loop import EngineLoop
 from xclip_serve.errors import ClassifyError
 from xclip_serve.many import Answered, as_they_come
-from xclip_serve.question import (
-    Options,
-    OptionsAndId,
-    Question,
-    Video,
-    question,
-)
+from xclip_serve.question import Options, OptionsAndId, Question, TimelineOptions, Video, question
+from xclip_serve.timelines import TimelineLine, timeline_of
 from xclip_serve.vectors import (
     ClipVector,
     arrays,
@@ -132,6 +130,41 @@ class Classifier:
     def forget(self, video_id: str) -> None:
         """Have nothing of a clip be held any more, also where nothing is."""
         self._loop.run(None, lambda _: self._loop.engine.forget(video_id))
+
+    def timeline(
+        self,
+        video: Video,
+        labels: Sequence[str] = (),
+        **options: Unpack[TimelineOptions],
+    ) -> Timeline:
+        """Say which labels hold when in a video.
+
+        Args:
+            video: As for `classify`.
+            labels: What may be seen.
+            **options: See `xclip_serve.question.TimelineOptions`.
+
+        Returns:
+            The windows with their best labels, and the segments that they make.
+
+        Raises:
+            ClassifyError: Why there is none.
+            OSError: The file cannot be read.
+        """
+        return timeline_of(self.timeline_lines(video, labels, **options))
+
+    def timeline_lines(
+        self,
+        video: Video,
+        labels: Sequence[str] = (),
+        **options: Unpack[TimelineOptions],
+    ) -> Iterator[TimelineLine]:
+        """Do that line by line: facts, each window as soon as it is done, the end with segments.
+
+        Whoever stops reading ends the work. Raises as `timeline` does, also between two lines.
+        """
+        asked = question(labels, options, TimelineOptions)
+        return self._loop.stream(video, partial(self._timeline, asked))
 
     def embed(
         self,
@@ -244,6 +277,16 @@ class Classifier:
         fields = body_of(asked, EmbeddingBody)
         request = await asyncio.to_thread(check_embedding, fields, upload, self._loop.settings)
         return await self._loop.engine.embeddings(_clip(request), request.question)
+
+    async def _timeline(
+        self, asked: Question, upload: Upload | None
+    ) -> AsyncGenerator[TimelineLine, None]:
+        fields = body_of(asked, TimelineBody)
+        request = await asyncio.to_thread(check_timeline, fields, upload, self._loop.settings)
+        assert isinstance(request.clip, UploadedClip)  # nothing else was let through
+        async with aclosing(self._loop.engine.timeline(request.clip, request.question)) as lines:
+            async for line in lines:
+                yield line
 
     async def _checked(self, asked: Question, upload: Upload | None) -> ClassifyRequest:
         fields = body_of(asked, ClassifyBody)

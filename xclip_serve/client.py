@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from service.contract.answer import Classification, StoredVideo
 from service.contract.embeddings import Embeddings
+from service.contract.timeline import Timeline
 from xclip_serve.errors import ClassifyError
 from xclip_serve.exchange import (
     CLASSIFY,
     EMBEDDINGS,
+    LINES,
     NO_HEADERS,
+    TIMELINE,
     VIDEOS,
     Answer,
     Remote,
@@ -34,9 +37,11 @@ from xclip_serve.question import (
     Options,
     OptionsAndSource,
     Question,
+    TimelineOptionsAndUrl,
     Video,
     question,
 )
+from xclip_serve.timelines import LineReader, TimelineLine, timeline_of
 from xclip_serve.vectors import ClipVector, arrays, clip_question, clip_vector, text_questions
 
 AT_ONCE = 8
@@ -127,6 +132,47 @@ class Client(Remote[httpx.Client]):
             response.read()
             if not response.is_success:
                 raise refusal(response)
+
+    def timeline(
+        self,
+        video: Video | None = None,
+        labels: Sequence[str] = (),
+        **options: Unpack[TimelineOptionsAndUrl],
+    ) -> Timeline:
+        """Say which labels hold when in a video.
+
+        Args:
+            video: As for `classify`.
+            labels: What may be seen.
+            **options: See `xclip_serve.question.TimelineOptions`; in place of `video`, `video_url`.
+
+        Returns:
+            The windows with their best labels, and the segments that they make.
+
+        Raises:
+            ClassifyError: Why there is none.
+            OSError: The file cannot be read.
+        """
+        return timeline_of(self.timeline_lines(video, labels, **options))
+
+    def timeline_lines(
+        self,
+        video: Video | None = None,
+        labels: Sequence[str] = (),
+        **options: Unpack[TimelineOptionsAndUrl],
+    ) -> Iterator[TimelineLine]:
+        """Do that line by line: facts, each window as soon as it is done, the end with segments.
+
+        Whoever stops reading ends the work. Raises as `timeline` does, also between two lines.
+        """
+        asked = question(labels, options, TimelineOptionsAndUrl)
+        with self._answered(TIMELINE, video, asked, LINES) as response:
+            if not response.is_success:
+                response.read()
+                raise refusal(response)
+            lines = LineReader()
+            for piece in response.iter_bytes():
+                yield from lines.read(piece)
 
     def embed(
         self,

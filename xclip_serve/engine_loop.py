@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import aclosing
+from queue import SimpleQueue
 from typing import TypeVar
 
 from export.runtime import DeviceMemoryError
@@ -72,6 +74,26 @@ class EngineLoop:
             return future.result()
         finally:
             future.cancel()  # where the caller was interrupted
+
+    def stream(
+        self, video: Video | None, answer: Callable[[Upload | None], AsyncGenerator[A, None]]
+    ) -> Iterator[A]:
+        """Yield what comes of it, as it comes; whoever stops reading ends the work."""
+        lines: SimpleQueue[A | None] = SimpleQueue()
+
+        async def put(upload: Upload | None) -> None:
+            async with aclosing(answer(upload)) as coming:
+                async for line in coming:
+                    lines.put(line)
+
+        future = self.submit(video, put)
+        future.add_done_callback(lambda _: lines.put(None))
+        try:
+            while (line := lines.get()) is not None:
+                yield line
+            future.result()
+        finally:
+            future.cancel()
 
     def close(self) -> None:
         """End the decode workers and the runtime; questions under way are dropped."""

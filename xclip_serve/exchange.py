@@ -24,6 +24,8 @@ RETRIES = 5
 LONGEST_RETRY_S = 60
 BUSY = (429, 503)
 CLASSIFY, EMBEDDINGS, VIDEOS = "v1/classify", "v1/embeddings", "v1/videos"
+TIMELINE = "v1/timeline"
+LINES = {"Accept": "application/x-ndjson"}
 NO_HEADERS: Mapping[str, str] = {}
 
 Answer = TypeVar("Answer", bound=BaseModel)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from service.contract.answer import Classification
+    from xclip_serve.timelines import TimelineLine
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,20 @@ class Labels:
                 }
             )
         return answer.model_copy(update=changed)
+
+    def named_line(self, line: TimelineLine) -> TimelineLine:
+        """Return a line of a timeline of the texts with the names in their place."""
+        if self.names == self.texts:
+            return line
+        if line.kind == "window":
+            predictions = tuple(replace(p, label=self.names[p.index]) for p in line.predictions)
+            return line.model_copy(update={"predictions": predictions})
+        if line.kind == "end":
+            segments = tuple(
+                s.model_copy(update={"label": self.names[s.index]}) for s in line.segments
+            )
+            return line.model_copy(update={"segments": segments})
+        return line
 
 
 def read_label_file(path: Path) -> Labels:

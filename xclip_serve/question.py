@@ -44,6 +44,40 @@ class Options(TypedDict, total=False):
     explain: str | None
 
 
+class TimelineOptions(TypedDict, total=False):
+    """The optional fields of POST /v1/timeline; those that `Options` has as well mean the same.
+
+    Attributes:
+        window_s: Seconds of a window; 4 by default.
+        stride_s: Seconds from the start of a window to that of the next; half a window by default.
+        label_set: Name of a list stored in the bundle, instead of labels.
+        template: One prompt with one `{}`, or several, which are averaged.
+        top_k: How many of the best labels to answer of each window.
+        start: Seconds; where to begin to look.
+        end: Seconds; where to end.
+        frame_rule: "exact", "keyframes" or "auto".
+        scores: "softmax" or "sigmoid".
+        open_set: Also say how likely none of the labels is; where it is likely no segment is.
+    """
+
+    window_s: float | None
+    stride_s: float | None
+    label_set: str | None
+    template: str | Sequence[str] | None
+    top_k: int | None
+    start: float | None
+    end: float | None
+    frame_rule: str | None
+    scores: str | None
+    open_set: bool | None
+
+
+class TimelineOptionsAndUrl(TimelineOptions, total=False):
+    """`TimelineOptions`, and in place of the clip `video_url`: an address the server may fetch."""
+
+    video_url: str | None
+
+
 class OptionsAndId(Options, total=False):
     """`Options`, and in place of the clip `video_id`: the id of an earlier answer."""
 
@@ -60,18 +94,29 @@ Question = dict[str, Any]
 SOURCES = {"video_id": "id", "video_url": "url"}
 
 
-def question(labels: Sequence[str], options: Options) -> Question:
-    """Return what is asked as the JSON of POST /v1/classify, without the bytes of a clip.
+def question(
+    labels: Sequence[str],
+    options: Options | TimelineOptions,
+    known: type[Options] | type[TimelineOptions] = OptionsAndSource,
+) -> Question:
+    """Return what is asked as the JSON of a question, without the bytes of a clip.
+
+    Args:
+        labels: What may be seen.
+        options: Optional fields.
+        known: Which there are: by default those of POST /v1/classify.
 
     Raises:
         TypeError: `labels` is one text instead of several, or an option has no such name.
     """
     if isinstance(labels, str):
         raise TypeError("labels is one text; give a list of labels")
-    if unknown := sorted(options.keys() - OptionsAndSource.__annotations__.keys()):
-        names = ", ".join(Options.__annotations__)
+    if unknown := sorted(options.keys() - known.__annotations__.keys()):
+        names = ", ".join(name for name in known.__annotations__ if name not in SOURCES)
         raise TypeError(f"there is no option {unknown[0]!r}; there are {names}")
-    given = {name: _plain(value) for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {
+        name: _plain(value) for name, value in options.items() if value is not None
+    }
     source = {SOURCES[name]: given.pop(name) for name in SOURCES if name in given}
     if (template := given.pop("template", None)) is not None:
         given["templates"] = [template] if isinstance(template, str) else list(template)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import httpx
@@ -32,6 +32,9 @@ from service.transport import lingering_close
 from service.transport.graceful_shutdown import http_server
 from tests.conftest import missing
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 # Limits that no machine is too busy for. A test of a limit sets its own.
 PATIENCE: dict[str, Any] = dict.fromkeys(
     (
@@ -47,6 +50,16 @@ PATIENCE: dict[str, Any] = dict.fromkeys(
     ),
     3600,
 )
+
+
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 class RunningServer:
@@ -227,6 +240,22 @@ def server() -> Iterator[RunningServer]:
     """The embedded bundle, really run."""
     with running() as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page of a real browser."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing("Chromium (`make test` installs it)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
+        opened = browser.new_page(viewport={"width": 1000, "height": 900})
+        opened.set_default_timeout(60_000)
+        yield opened
+        browser.close()
 
 
 @pytest.fixture

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.conftest import ROOT, missing
+from tests.conftest import ROOT
 from tests.service.conftest import running
 from tests.service.nginx import nginx_on_a_port
-from tests.service.test_page import FLAGS
 
 LOCATIONS = """
   location /prefix/ {{ proxy_pass http://127.0.0.1:{server}/; }}
@@ -20,19 +18,6 @@ LOCATIONS = """
     proxy_pass http://127.0.0.1:{server}; proxy_set_header X-Forwarded-Prefix /left;
   }}
 """
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        missing("Chromium (`make test` installs it)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        opened = browser.new_page(viewport={"width": 1000, "height": 900})
-        opened.set_default_timeout(60_000)
-        yield opened
-        browser.close()
 
 
 @pytest.fixture(scope="module")

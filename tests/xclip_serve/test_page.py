@@ -29,7 +29,9 @@ def commands(page: str) -> list[str]:
         line for block in blocks(page, "sh") for line in re.sub(r"\\\n", "", block).splitlines()
     ]
     return [
-        line for line in lines if line.startswith(("xclip-serve classify", "xclip-serve batch"))
+        line
+        for line in lines
+        if line.startswith(("xclip-serve classify", "xclip-serve batch", "xclip-serve timeline"))
     ]
 
 
@@ -42,7 +44,7 @@ def test_the_python_of_the_page() -> None:
     assert set(printed[1:]) == {f"docs/clip.mp4 {LABELS[0]}", "README.md not_a_video"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/client.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/client.md", "docs/timeline.md"])
 def test_the_commands_of_the_page(page: str, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "clips").mkdir()

@@ -54,7 +54,6 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     )
     add("--start", type=float, metavar="S", help="second to begin at")
     add("--end", type=float, metavar="S", help="second to end at")
-    add("--views", type=whole(1), metavar="N", help="temporal views to average (1)")
     add("--frame-rule", help="which frames are taken: exact, keyframes or auto")
     add("--sigmoid", action="store_true", help="score each label for itself: several may be true")
     add(
@@ -62,12 +61,6 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const=True,
         help="also say how likely none of the labels is",
-    )
-    add(
-        "--coverage",
-        type=float,
-        metavar="P",
-        help="also give the labels that hold the true one with this probability, such as 0.9",
     )
     add("--model", type=Path, metavar="BUNDLE", help="bundle to ask (default: the small demo)")
     add(
@@ -78,6 +71,18 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         "--server",
         metavar="URL",
         help=f"ask this server instead of this process; its key, if it asks for one: {API_KEY}",
+    )
+
+
+def add_clip_question(parser: argparse.ArgumentParser) -> None:
+    """Add what is asked about a whole clip alone."""
+    add = parser.add_argument
+    add("--views", type=whole(1), metavar="N", help="temporal views to average (1)")
+    add(
+        "--coverage",
+        type=float,
+        metavar="P",
+        help="also give the labels that hold the true one with this probability, such as 0.9",
     )
 
 

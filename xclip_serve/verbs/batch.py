@@ -26,6 +26,7 @@ from xclip_serve.verbs.asking import (
     MISTAKE,
     NOT_OF_THE_CLIP,
     SOME_FAILED,
+    add_clip_question,
     add_question,
     asked,
     labels_of,
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         help="table to write or to go on with: .csv, .jsonl or .parquet",
     )
     add_question(p)
+    add_clip_question(p)
     p.add_argument(
         "--scores", choices=["best", "all"], default="best", help="all: a column for each label"
     )

@@ -15,6 +15,7 @@ from xclip_serve.verbs.asking import (
     MISTAKE,
     NOT_OF_THE_CLIP,
     SOME_FAILED,
+    add_clip_question,
     add_question,
     asked,
     labels_of,
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("clip", metavar="CLIP", help="video file; - reads standard input")
     p.add_argument("texts", metavar="LABEL", nargs="*", help="what may be seen in it")
     add_question(p)
+    add_clip_question(p)
     p.add_argument("--top-k", type=whole(1), metavar="N", help="only the best (default: all)")
     p.add_argument(
         "--explain",

@@ -1,0 +1,78 @@
+"""A timeline as its lines come, and as one answer when all are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from service.contract.timeline import (
+    EndLine,
+    FactsLine,
+    ProblemLine,
+    Timeline,
+    WindowLine,
+)
+from xclip_serve.errors import ClassifyError
+
+TimelineLine = FactsLine | WindowLine | EndLine
+"""A line: facts of the video, then each window in order, then the end with the segments."""
+
+_LINE: TypeAdapter[TimelineLine | ProblemLine] = TypeAdapter(
+    Annotated[TimelineLine | ProblemLine, Field(discriminator="kind")]
+)
+
+
+class LineReader:
+    """Read the lines of a body that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def read(self, piece: bytes) -> list[TimelineLine]:
+        """Return the lines that end in this piece.
+
+        Raises:
+            ClassifyError: One of them is a problem, or no line of a timeline.
+        """
+        *lines, self._begun = (self._begun + piece).split(b"\n")
+        return [_read(line) for line in lines]
+
+
+def _read(text: bytes) -> TimelineLine:
+    try:
+        line = _LINE.validate_json(text)
+    except ValidationError:
+        raise ClassifyError(
+            "unexpected_answer", f"a line is none of a timeline: {text[:60]!r}"
+        ) from None
+    if isinstance(line, ProblemLine):
+        raise ClassifyError(line.code, line.detail, status=line.status, request_id=line.request_id)
+    return line
+
+
+def timeline_of(lines: Iterable[TimelineLine]) -> Timeline:
+    """Put lines together; ClassifyError where the last one is not there."""
+    facts: FactsLine | None = None
+    end: EndLine | None = None
+    windows = []
+    for line in lines:
+        if isinstance(line, FactsLine):
+            facts = line
+        elif isinstance(line, EndLine):
+            end = line
+        else:
+            windows.append(line)
+    if facts is None or end is None:
+        raise ClassifyError("unexpected_answer", "the answer broke off before its last line")
+    return Timeline(
+        model=facts.model,
+        video=facts.video,
+        window_s=facts.window_s,
+        stride_s=facts.stride_s,
+        windows=tuple(windows),
+        segments=end.segments,
+        timing_ms=end.timing_ms,
+        warnings=(*facts.warnings, *end.warnings),
+    )
