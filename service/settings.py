@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     max_prompts: Count | None = Field(
         None, description="labels times templates of one request; default: max_labels"
     )
+    max_question_bytes: Count = Field(
+        512 * MIB,
+        description="memory for the labels, prompts and answers of all requests together",
+    )
     max_views: Count = Field(8, le=POOL.max_views, description="temporal views of one clip")
 
     max_duration_s: Seconds = Field(CLIP.max_duration_s, description="longest video")

@@ -7,8 +7,10 @@ inert stand-in, and tensors mapped from the file.
 
 from __future__ import annotations
 
+import io
 import mmap
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,6 +26,9 @@ from model.files import check_regular
 SCRIPTED = "constants.pkl"  # in every TorchScript archive
 PICKLE = "data.pkl"
 PICKLE_BYTES = 64 << 20  # names and sizes alone; each byte may become an object
+# Of the format before torch 1.6: a mark, a version, the system, and the object. Storages follow.
+OLD_PICKLES = 4
+OLD_STEPS = 2_000_000  # a tensor takes about forty, and each may leave an object behind
 
 
 def read_pickled(path: Path) -> dict[str, Any]:
@@ -49,6 +54,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
 def _content(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         try:
+            _check_old_format(path)
             return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             raise ValueError(
@@ -67,6 +73,21 @@ def _content(path: Path) -> Any:
         except pickle.UnpicklingError:
             with path.open("rb") as file:
                 return _Archive(archive, file).load()
+
+
+def _check_old_format(path: Path) -> None:
+    """Refuse pickles that are longer than names and sizes are, before anything is made of them."""
+    with path.open("rb") as file:
+        pickles = io.BytesIO(file.read(min(PICKLE_BYTES, path.stat().st_size)))
+    steps = 0
+    for _ in range(OLD_PICKLES):
+        try:
+            for _ in pickletools.genops(pickles):
+                steps += 1
+                if steps > OLD_STEPS:
+                    raise ValueError("far more than named tensors")
+        except ValueError as error:
+            raise pickle.UnpicklingError(str(error)) from None
 
 
 def _check_entries(archive: zipfile.ZipFile) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Iterator
 
@@ -32,12 +33,16 @@ class Admission:
         max_uploads: int,
         deadline_s: float,
         max_uploads_per_client: int | None = None,
+        max_question_bytes: int = sys.maxsize,
     ) -> None:
         self.deadline_s = deadline_s
         self.draining = False
         self._uploads = Shares(max_uploads, max_uploads_per_client)
         self._receiving: set[Receiving] = set()
         self._work = Shares(max_in_flight)
+        # Half of it is there for whatever holds a place, the other half for who needs more.
+        self._large = Shares(max_question_bytes // 2)
+        self._small_bytes = self._large.total // (max_in_flight + max_uploads)
         self._seconds_each = 0.0  # from one answer to the next while there is work
         self._last_end = 0.0
 
@@ -102,6 +107,23 @@ class Admission:
     def _end(self, receiving: Receiving) -> None:
         self._receiving.discard(receiving)
         self._uploads.give_back(receiving.client)
+
+    @contextlib.contextmanager
+    def question(self, client: str, nbytes: int) -> Iterator[None]:
+        """Hold memory for this client's labels, and what comes of them; ApiError without it.
+
+        A small question has it in any case.
+        """
+        if nbytes <= self._small_bytes:
+            yield
+            return
+        try:
+            self._large.check(client, nbytes)
+        except Full as full:
+            whose = "questions of yours" if full.own else "questions"
+            raise self._refusal(f"{whose} with many labels are being answered") from None
+        with self._large.hold(client, nbytes):
+            yield
 
     @contextlib.contextmanager
     def work(self, client: str) -> Iterator[None]:

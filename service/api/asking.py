@@ -74,20 +74,24 @@ async def ask(
     client = await server.access.admit(request)
     check_address(request.query_params, limits)
     with contextlib.ExitStack() as stack:
+        place = stack.enter_context(contextlib.ExitStack())
         with server.admission.upload(client) as receiving:
             stream = receiving.counted(request.stream())
-            body = await receiving.read(read_body(stream, request.headers, limits))
+            in_turn = partial(server.parsing.run, client=client)
+            reading = read_body(stream, request.headers, limits, in_turn)
+            body = await receiving.read(reading)
             stack.callback(body.close)
             deadline = time.monotonic() + server.settings.request_timeout_s
             asked = await _parsed(request, server, partial(parse, body), client, deadline)
             body.forget_texts()  # they are there once more, cleaned
+            memory = server.engine.memory_for(asked.question)
+            place.enter_context(server.admission.question(client, memory))
             clip = asked.clip
             if isinstance(clip, LinkedClip):
                 assert server.fetcher is not None  # or the address would have been refused
                 upload = await unless_gone(request, server.fetcher.fetch(clip.url))
                 stack.callback(upload.close)
                 clip = UploadedClip(upload, clip.sampling)
-        place = stack.enter_context(contextlib.ExitStack())
         place.enter_context(server.admission.work(client))
         yield Asked(client, clip, asked.question, deadline, place)
 

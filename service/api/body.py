@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
 
 from python_multipart.multipart import parse_options_header
 
@@ -23,18 +24,27 @@ LEAST_BYTES_PER_S = 4 << 10  # … and what must arrive on average from then on
 # Small bodies are parsed where they arrive. What is larger may have to wait for the disk, and must
 # not make others wait with it.
 IN_THREAD_AFTER_BYTES = 64 << 10
+# What falls into many pieces costs more to parse than to receive: it has to wait for its turn.
+MANY_PIECES = 64
+
+# Awaits a call, made in a thread when it is the turn of whose body it is.
+InTurn = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class _Reader(Protocol):
     complete: bool
 
+    def pieces(self, data: bytes, /) -> int: ...
     def write(self, data: bytes) -> None: ...
     def finish(self) -> Form | JsonBody: ...
     def close(self) -> None: ...
 
 
 async def read_body(
-    stream: AsyncIterator[bytes], headers: Mapping[str, str], limits: BodyLimits
+    stream: AsyncIterator[bytes],
+    headers: Mapping[str, str],
+    limits: BodyLimits,
+    in_turn: InTurn = asyncio.to_thread,
 ) -> Form | JsonBody:
     """Read the form or the JSON of a request; the caller closes it.
 
@@ -42,6 +52,7 @@ async def read_body(
         stream: The body as it arrives.
         headers: The request's, by names in lower case.
         limits: Bounds on size and time; nothing is read beyond the chunk that breaks one.
+        in_turn: Makes a call that takes long, in a thread.
 
     Raises:
         ApiError: Says which limit or rule was broken, and what to send instead.
@@ -52,10 +63,7 @@ async def read_body(
         _check_size(int(length), limits)
     try:
         async with asyncio.timeout(limits.timeout_s):
-            received = await _feed(reader, stream, limits)
-        if received > IN_THREAD_AFTER_BYTES:
-            return await asyncio.to_thread(reader.finish)
-        return reader.finish()
+            return await _read(reader, stream, limits, in_turn)
     except BaseException as error:
         reader.close()
         if isinstance(error, TimeoutError):
@@ -96,29 +104,43 @@ def _reader(headers: Mapping[str, str], limits: BodyLimits) -> _Reader:
     return MultipartReader(boundary, limits)
 
 
-async def _feed(reader: _Reader, stream: AsyncIterator[bytes], limits: BodyLimits) -> int:
-    """Write the body to the reader as it arrives; return its size in bytes."""
-    received, began = 0, time.monotonic()
+async def _read(
+    reader: _Reader, stream: AsyncIterator[bytes], limits: BodyLimits, in_turn: InTurn
+) -> Form | JsonBody:
+    """Write the body to the reader as it arrives; return what it has read."""
+    received, pieces, waited_s = 0, 0, 0.0
     chunks = aiter(stream)
     while True:
+        began = time.monotonic()
         try:
             async with asyncio.timeout(limits.idle_timeout_s):
                 chunk = await anext(chunks)
         except StopAsyncIteration:
-            return received
+            break
         except TimeoutError:
             raise ApiError(
                 "upload_timeout", f"nothing arrived for {limits.idle_timeout_s:g} s"
             ) from None
+        waited_s += time.monotonic() - began
         received += len(chunk)
         _check_size(received, limits)
-        _check_pace(received, time.monotonic() - began)
+        _check_pace(received, waited_s)
         if reader.complete:
             continue  # what follows the last boundary means nothing (RFC 2046, 5.1.1)
-        if received > IN_THREAD_AFTER_BYTES:
-            await asyncio.to_thread(reader.write, chunk)
-        else:
-            reader.write(chunk)
+        of_chunk = reader.pieces(chunk)
+        pieces += of_chunk
+        await _do(partial(reader.write, chunk), of_chunk, received, in_turn)
+    body: Form | JsonBody = await _do(reader.finish, pieces, received, in_turn)
+    return body
+
+
+async def _do(call: Callable[[], Any], pieces: int, received: int, in_turn: InTurn) -> Any:
+    """Make a call where it holds up nobody else."""
+    if pieces > MANY_PIECES:
+        return await in_turn(call)
+    if received > IN_THREAD_AFTER_BYTES:
+        return await asyncio.to_thread(call)
+    return call()
 
 
 def _check_pace(received: int, seconds: float) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import urllib.parse
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from service.contract.errors import ApiError
@@ -41,16 +42,29 @@ class BodyLimits:
     directory: Path | None = None
 
 
+Fields = dict[str, list[str]]
+
+
 @dataclass
 class Form:
-    """Text fields by name, in order, and the file if there is one."""
+    """Text fields, and the file if there is one.
 
-    fields: dict[str, list[str]] = field(default_factory=dict)
+    The texts stay the bytes that came until they are asked for: a character may take four times as
+    much, and many forms may wait.
+    """
+
+    decode: Callable[[], Fields] = dict
     upload: Upload | None = None
+
+    @cached_property
+    def fields(self) -> Fields:
+        """Texts by name, in order; ApiError for what is none."""
+        return self.decode()
 
     def forget_texts(self) -> None:
         """Drop the texts, which may be megabytes."""
-        self.fields.clear()
+        self.decode = dict
+        self.__dict__.pop("fields", None)
 
     def close(self) -> None:
         """Drop the file."""
@@ -65,6 +79,10 @@ class UrlencodedReader:
         self.complete = False
         self._limits, self._body = limits, bytearray()
 
+    def pieces(self, data: bytes) -> int:
+        """Return about how many pieces the parser will find."""
+        return data.count(b"&") + data.count(b"%") + data.count(b"+")
+
     def write(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._body += data
@@ -73,6 +91,9 @@ class UrlencodedReader:
 
     def finish(self) -> Form:
         """Return the form."""
+        return Form(self._fields)
+
+    def _fields(self) -> Fields:
         try:
             pairs = urllib.parse.parse_qsl(
                 self._body.decode("utf-8"),  # people also send it as it is, unencoded
@@ -88,7 +109,7 @@ class UrlencodedReader:
                 f"the form has more than {self._limits.max_parts} fields; "
                 "send labels as one JSON array",
             ) from None
-        form = Form()
+        fields: Fields = {}
         for name, text in pairs:
             if name == CHARSET_FIELD or (name == self._limits.file_field and not text):
                 continue  # a charset is checked by its bytes; no file was chosen
@@ -96,8 +117,8 @@ class UrlencodedReader:
                 raise ApiError("bad_field", f"{name} is a file; send it as multipart/form-data")
             if name not in self._limits.fields:
                 raise unknown_field(name, {*self._limits.fields, self._limits.file_field})
-            form.fields.setdefault(name, []).append(text)
-        return form
+            fields.setdefault(name, []).append(text)
+        return fields
 
     def close(self) -> None:
         """Drop what has arrived."""

@@ -17,6 +17,7 @@ from service.contract.errors import ApiError
 from service.contract.upload import Upload, UploadWriter
 
 STRUCTURE = re.compile(rb'["{}\[\]:,]')
+SIGNS = b'"{}[]:,\\'
 REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 ESCAPE_TO_COME = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 LINE_BREAKS = b" \t\r\n"
@@ -33,7 +34,7 @@ NOT_BASE64 = "video.data is not base64 (RFC 4648, with its padding)"
 class JsonBody:
     """The JSON without its clip, in place of which `video.data` is empty, and the clip."""
 
-    text: bytes
+    text: bytes | bytearray
     upload: Upload | None = None
 
     def forget_texts(self) -> None:
@@ -61,6 +62,10 @@ class JsonReader:
         self._values = 0
         self._clip: _Clip | None = None
 
+    def pieces(self, data: bytes) -> int:
+        """Return how many signs there are to look at."""
+        return len(data) - len(data.translate(None, SIGNS))
+
     def write(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         at = 0
@@ -71,7 +76,7 @@ class JsonReader:
         """Return the question, whose clip the caller closes."""
         if self._step == self._in_clip:
             raise ApiError("malformed_request", "the body ends within video.data")
-        return JsonBody(bytes(self._text), self._clip.finish() if self._clip else None)
+        return JsonBody(self._text, self._clip.finish() if self._clip else None)
 
     def close(self) -> None:
         """Drop the clip."""

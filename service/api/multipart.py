@@ -1,7 +1,8 @@
 """The parts of a multipart form as tools really write them, within limits, as the bytes arrive.
 
 python-multipart splits the stream; what is said in the headers of a part is understood here. The
-one file is written to the disk and hashed on the way; texts are gathered and decoded at the end.
+one file is written to the disk and hashed on the way; texts are gathered, and decoded when somebody
+asks for them.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from python_multipart.decoders import Base64Decoder, QuotedPrintableDecoder
 from python_multipart.exceptions import DecodeError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.api.form import CHARSET_FIELD, BodyLimits, Form, text_too_large, unknown_field
+from service.api.form import (
+    CHARSET_FIELD,
+    BodyLimits,
+    Fields,
+    Form,
+    text_too_large,
+    unknown_field,
+)
 from service.contract.errors import ApiError
 from service.contract.upload import UploadWriter
 
@@ -81,6 +90,7 @@ class MultipartReader:
         self._charset = ""
         self._part = _Part()
         self._writer: UploadWriter | None = None
+        self._delimiter = b"\r\n--" + boundary + b"\r\n"
         self._parser = MultipartParser(
             boundary,
             {
@@ -100,8 +110,14 @@ class MultipartReader:
         # before and blanks behind: so a part is begun that ends where the form begins.
         self._parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
 
+    def pieces(self, data: bytes) -> int:
+        """Return about how many pieces the parser will find: lines, of headers above all."""
+        return data.count(b"\r\n")
+
     def write(self, data: bytes) -> None:
         """Take the next bytes of the body."""
+        # Counting them is a thousand times cheaper than parsing them.
+        self._check_parts(self._parts + data.count(self._delimiter))
         try:
             self._parser.write(data)
         except MultipartParseError as error:
@@ -117,6 +133,7 @@ class MultipartReader:
             by_lf = b"\n" in self._part.header_value
             why = LINE_ENDS if by_lf else "the form ends before its last boundary"
             raise ApiError("malformed_request", why)
+        self.form.decode = partial(_fields, self._texts, self._charset)
         return self.form
 
     def close(self) -> None:
@@ -128,13 +145,16 @@ class MultipartReader:
 
     def _begin(self) -> None:
         self._parts += 1
-        if self._parts > self._limits.max_parts:
+        self._check_parts(self._parts)
+        self._part = _Part()
+
+    def _check_parts(self, parts: int) -> None:
+        if parts > self._limits.max_parts:
             raise ApiError(
                 "too_many_parts",
                 f"the form has more than {self._limits.max_parts} parts; "
                 "send labels as one JSON array",
             )
-        self._part = _Part()
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._part.header_name += data[start:end]
@@ -242,10 +262,6 @@ class MultipartReader:
 
     def _all_done(self) -> None:
         self.complete = self._parts > 0
-        for name, charset, text in self._texts:
-            decoded = _decoded(name, charset or self._charset, text)
-            self.form.fields.setdefault(name, []).append(decoded)
-        self._texts.clear()  # they may be megabytes
         self._part = _Part()
 
     def _no_boundary(self) -> ApiError:
@@ -272,6 +288,13 @@ def _is_path(text: bytearray) -> bool:
         return text.decode("utf-8").isprintable()
     except UnicodeDecodeError:
         return False
+
+
+def _fields(texts: list[tuple[str, str, _Text]], charset: str) -> Fields:
+    fields: Fields = {}
+    for name, own, text in texts:
+        fields.setdefault(name, []).append(_decoded(name, own or charset, text))
+    return fields
 
 
 def _decoded(name: str, charset: str, text: bytearray) -> str:

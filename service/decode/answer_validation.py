@@ -9,10 +9,16 @@ from model.inputs.clip import Clip
 from model.inputs.errors import VideoError
 from model.inputs.sampling import FrameChoice
 from service.decode.ending import OUT_OF_TIME, Ending
-from service.decode.errors import DecodeCrashed, DecodeTimeout, ExactTimeout, TooDemanding
+from service.decode.errors import (
+    DecodeCrashed,
+    DecodeTimeout,
+    ExactTimeout,
+    TakesLonger,
+    TooDemanding,
+)
 from service.decode.frame_memory import FrameMemory
 from service.decode.process import WorkerExit
-from service.decode.protocol import Decoded, Failed, Job, Refused, parse_answer
+from service.decode.protocol import Decoded, Failed, Job, PutOff, Refused, parse_answer
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,7 @@ def clip_from(packet: bytes, job: Job, memory: FrameMemory, times: int) -> Clip:
 
     Raises:
         VideoError: The worker refused the video.
+        TakesLonger: The clip was put off, as the job asked.
         BadAnswer: The packet is no answer to the job.
     """
     try:
@@ -53,6 +60,8 @@ def clip_from(packet: bytes, job: Job, memory: FrameMemory, times: int) -> Clip:
         raise BadAnswer(Ending.FAILED)
     if answer.ticket != job.ticket:
         raise BadAnswer(Ending.GARBAGE)
+    if isinstance(answer, PutOff):
+        raise TakesLonger if job.at_most_s is not None else BadAnswer(Ending.GARBAGE)
     if isinstance(answer, Refused):
         raise refusal(answer)
     if job.frame_rule not in ("auto", answer.info.frame_rule):

@@ -45,3 +45,7 @@ class TooDemanding(VideoError):
 
 class DecodeUnavailable(RuntimeError):
     """No worker can take the job: the pool is stopped, or its workers cannot start."""
+
+
+class TakesLonger(Exception):
+    """The clip takes longer than its job may now: none of it was decoded."""

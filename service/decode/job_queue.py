@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 from service.decode.errors import DecodeUnavailable
 from service.decode.process import WorkerProcess
@@ -16,12 +17,19 @@ from service.sharing.fair_queue import FairQueue
 STOPPED = "the decode workers are not running"
 
 
+@dataclass(eq=False)
+class _Waiter:
+    worker: asyncio.Future[WorkerProcess]
+    large: bool
+
+
 class JobQueue:
     """Queue jobs until the supervisor has an idle worker for them.
 
     At most `size` jobs run at once; beyond them a spare worker serves others than whose clips hold
-    them up. While a job is slow it may run one of somebody who has no slow one; and while one
-    client has more than half of the workers, one of somebody who has none.
+    them up, and none that is known to be large. While a job is large or slow it may run one of
+    somebody who has no such one; and while one client has more than half of the workers, one of
+    somebody who has none.
     """
 
     def __init__(
@@ -37,10 +45,10 @@ class JobQueue:
         self._spares = spares
         self._stats = stats
         self._charge = charge
-        self._waiting: FairQueue[asyncio.Future[WorkerProcess]] = FairQueue()
+        self._waiting: FairQueue[_Waiter] = FairQueue()
         self._client_of: dict[WorkerProcess, str] = {}
         self._since: dict[WorkerProcess, float] = {}
-        self._slow: set[WorkerProcess] = set()
+        self._slow: set[WorkerProcess] = set()  # large ones from the beginning
         self._aside: set[WorkerProcess] = set()
         supervisor.on_change = self.dispatch
 
@@ -54,8 +62,19 @@ class JobQueue:
         """Number of jobs that have a worker."""
         return len(self._client_of)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no more than the spares are left."""
+        aside = min(len(self._aside), self._spares)
+        return self.running - aside >= self._size
+
     async def acquire(
-        self, deadline: float | None, client: str = "", *, first: bool = False
+        self,
+        deadline: float | None,
+        client: str = "",
+        *,
+        first: bool = False,
+        large: bool = False,
     ) -> WorkerProcess:
         """Wait for a worker and the right to use it until it is released.
 
@@ -63,6 +82,7 @@ class JobQueue:
             deadline: A `time.monotonic()` after which waiting is given up; None waits on.
             client: Whose job it is.
             first: Go before all other jobs.
+            large: It takes long, as is known, and is not for spares.
 
         Raises:
             TimeoutError: The deadline passed first.
@@ -72,12 +92,12 @@ class JobQueue:
         if timeout_s is not None and timeout_s <= 0:
             self._stats.dropped += 1
             raise TimeoutError("the deadline has passed")
-        waiter: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), large)
         self._waiting.put(client, waiter, first=first)
         self.dispatch()
         try:
             async with asyncio.timeout(timeout_s):
-                return await waiter
+                return await waiter.worker
         except (TimeoutError, asyncio.CancelledError):
             self._stats.dropped += 1
             self._leave(client, waiter)
@@ -112,35 +132,42 @@ class JobQueue:
                 break
             self._client_of[worker] = client
             self._since[worker] = time.monotonic()
-            waiter.set_result(worker)
+            if waiter.large:
+                self._slow.add(worker)
+            waiter.worker.set_result(worker)
         while not self._supervisor.alive and (taken := self._waiting.take()):
-            if not taken[1].done():
-                taken[1].set_exception(DecodeUnavailable(STOPPED))
+            if not taken[1].worker.done():
+                taken[1].worker.set_exception(DecodeUnavailable(STOPPED))
 
-    def _next(self) -> tuple[str, asyncio.Future[WorkerProcess]] | None:
+    def _next(self) -> tuple[str, _Waiter] | None:
         """Take the first job that still waits, and whose it is.
 
         A cancelled one stays in the queue until its task runs again; a worker that was assigned
         to it would be lost.
         """
         while taken := self._waiting.take(self._may_begin):
-            if not taken[1].done():
+            if not taken[1].worker.done():
                 return taken
         return None
 
-    def _may_begin(self, client: str) -> bool:
+    def _may_begin(self, client: str, waiter: _Waiter) -> bool:
+        if waiter.large and len(self._slow | self._aside) >= max(1, self._size + self._spares - 1):
+            return False  # one worker stays for small clips, also beside a video in windows
         aside = min(len(self._aside), self._spares)
         beyond = self.running - aside - self._size
         if beyond < 0:
             return True
-        if beyond >= self._spares - aside or client in {self._client_of[w] for w in self._slow}:
+        if waiter.large or beyond >= self._spares - aside:
+            return False
+        if client in {self._client_of[w] for w in self._slow}:
             return False
         held = Counter(self._client_of.values())
         crowded_out = not held[client] and 2 * max(held.values()) > self._size
         return crowded_out or len(self._slow) > beyond
 
-    def _leave(self, client: str, waiter: asyncio.Future[WorkerProcess]) -> None:
+    def _leave(self, client: str, waiter: _Waiter) -> None:
         """Leave the queue; release a worker that was assigned at this very moment."""
         self._waiting.remove(client, waiter)
-        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            self.release(waiter.result())
+        given = waiter.worker
+        if given.done() and not given.cancelled() and given.exception() is None:
+            self.release(given.result())

@@ -24,6 +24,7 @@ class PoolOptions(BaseModel):
         spares: Workers that stand by beyond those that may work at once: for one that is killed,
             and for clips behind a slow one.
         slow_after_s: Seconds after which a job counts as slow.
+        small_s: Seconds of processor time, as planned, up to which a clip may have a spare.
         jobs_per_worker: Clips that a worker decodes before it is replaced, never more.
         max_growth_bytes: A worker that holds so much more than when it was fresh is replaced.
         max_views: Views times crops of a job.
@@ -43,6 +44,7 @@ class PoolOptions(BaseModel):
     open_files: Positive = 16
     spares: Annotated[int, Field(ge=0)] = 1
     slow_after_s: Seconds = 1.0
+    small_s: Seconds = 0.25
     jobs_per_worker: Positive = 500
     max_growth_bytes: Positive = 48 * MIB
     max_views: Positive = 10

@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from model.inputs.spec import InputSpec
 from model.inputs.windows import Cut
 from service.decode.answer_validation import BadAnswer, clip_from, error_for
 from service.decode.ending import Ending
-from service.decode.errors import DecodeUnavailable
+from service.decode.errors import DecodeUnavailable, TakesLonger
 from service.decode.frame_memory import COPIED_IN_THREAD_FROM, FrameMemory, Shape
 from service.decode.handover import Handover
 from service.decode.innocence import may_be_innocent
@@ -56,7 +56,7 @@ COPIES_OF_FRAMES = 3
 @dataclass(frozen=True)
 class Task:
     """One clip to decode. `shape` is of its frames, `times` how many frame times it has,
-    `give_up_at` a `time.monotonic()`.
+    `give_up_at` a `time.monotonic()`. Whether it is `large` is known once a worker has said so.
     """
 
     source: int | Path
@@ -64,6 +64,7 @@ class Task:
     shape: Shape
     times: int
     give_up_at: float
+    large: bool = False
 
 
 class DecodePool:
@@ -208,20 +209,30 @@ class DecodePool:
         self.stats.jobs += 1
         worker = await self._queue.acquire(deadline, client)
         began = time.monotonic()
-        give_up_at = began + self.options.max_decode_s
-        if deadline is not None:
-            give_up_at = min(give_up_at, deadline)
-        task = Task(source, job, shape, views * self._spec.num_frames, give_up_at)
-        outcome = await self._run(worker, task)
+        times = views * self._spec.num_frames
+        task = Task(source, job, shape, times, self._give_up_at(deadline))
+        try:
+            outcome = await self._run(worker, task)
+        except TakesLonger:
+            self.stats.put_off += 1
+            worker = await self._queue.acquire(deadline, client, large=True)
+            began = time.monotonic()
+            task = replace(task, give_up_at=self._give_up_at(deadline), large=True)
+            outcome = await self._run(worker, task)
         if isinstance(outcome, WorkerExit) and may_be_innocent(outcome, worker):
             self.stats.retried += 1
-            worker = await self._queue.acquire(deadline, client, first=True)
+            worker = await self._queue.acquire(deadline, client, first=True, large=task.large)
             outcome = await self._run(worker, task)
         if not isinstance(outcome, WorkerExit):
             return outcome
         if outcome.ending is Ending.STOP:
             raise DecodeUnavailable(STOPPED)
-        raise error_for(outcome, give_up_at - began, frame_rule)
+        raise error_for(outcome, task.give_up_at - began, frame_rule)
+
+    def _give_up_at(self, deadline: float | None) -> float:
+        """Return until when a job that begins now may run."""
+        give_up_at = time.monotonic() + self.options.max_decode_s
+        return give_up_at if deadline is None else min(give_up_at, deadline)
 
     def windows(
         self,
@@ -306,6 +317,9 @@ class DecodePool:
         """Try once: return the clip or how the worker ended, and release the worker."""
         began = time.monotonic()
         abandoned = False
+        if self._queue.is_full and not task.large:  # what begins now leaves nothing but spares
+            small = task.job.model_copy(update={"at_most_s": self.options.small_s})
+            task = replace(task, job=small)
         slow = asyncio.get_running_loop().call_later(
             self.options.slow_after_s, self._queue.mark_slow, worker
         )

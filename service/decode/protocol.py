@@ -79,7 +79,7 @@ class Job(Message):
     `ticket` is drawn for this job and comes back with its answer: an answer that comes
     twice, late or ahead of time is then no answer to somebody else's clip. Up to `threads` threads
     decode it. By `frame_rule` auto the exact rule holds where it takes no more than `budget_s` of
-    processor time by the learned `rates`.
+    processor time by the learned `rates`. One that takes more than `at_most_s` by them is put off.
     """
 
     kind: Literal["clip"] = "clip"
@@ -91,6 +91,7 @@ class Job(Message):
     frame_rule: FrameChoice
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 1
     budget_s: Rate
+    at_most_s: Rate | None = None
     rates: Annotated[dict[Name, Rate], Field(max_length=MOST_KINDS)]
 
 
@@ -124,6 +125,13 @@ class Refused(Message):
     facts: Annotated[dict[Name, Fact], Field(max_length=8)]
 
 
+class PutOff(Message):
+    """The clip takes longer than `at_most_s`, and none of it was decoded: its turn comes later."""
+
+    kind: Literal["put_off"] = "put_off"
+    ticket: Ticket
+
+
 class Failed(Message):
     """An error of this program while decoding; `what` is for the log, and the worker is ended."""
 
@@ -131,7 +139,7 @@ class Failed(Message):
     what: Annotated[str, Field(max_length=4000)]
 
 
-Answer = Decoded | Refused | Failed
+Answer = Decoded | Refused | PutOff | Failed
 _ANSWER: TypeAdapter[Any] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
 
 

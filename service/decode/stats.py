@@ -21,6 +21,7 @@ class PoolStats:
     refused: int = 0
     retried: int = 0
     dropped: int = 0
+    put_off: int = 0
     started: int = 0
     ended: Counter[Ending] = field(default_factory=Counter)
     busy_s: float = 0.0

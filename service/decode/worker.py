@@ -32,7 +32,7 @@ from model.inputs.spec import InputSpec
 from model.inputs.video.decode import decode_clip
 from model.inputs.work import Work
 from service.decode.confine import confine
-from service.decode.errors import TooDemanding
+from service.decode.errors import TakesLonger, TooDemanding
 from service.decode.frame_memory import write_frames
 from service.decode.protocol import (
     MAX_MESSAGE_BYTES,
@@ -40,6 +40,7 @@ from service.decode.protocol import (
     Failed,
     Job,
     Message,
+    PutOff,
     Ready,
     Refused,
     Setup,
@@ -89,6 +90,10 @@ def decode_by(threads: int, source: BinaryIO, job: Job, setup: Setup) -> Clip:
         fits = estimated_s(exact, job.rates) <= job.budget_s
         return FrameRule.EXACT if fits else FrameRule.KEYFRAMES
 
+    def check_time(work: Work) -> None:
+        if job.at_most_s is not None and estimated_s(work, job.rates) > job.at_most_s:
+            raise TakesLonger
+
     return decode_clip(
         source,
         setup.spec,
@@ -99,6 +104,7 @@ def decode_by(threads: int, source: BinaryIO, job: Job, setup: Setup) -> Clip:
         limits=setup.limits,
         frame_rule=by_cost if job.frame_rule == "auto" else FrameRule(job.frame_rule),
         threads=threads,
+        before=check_time,
     )
 
 
@@ -221,6 +227,8 @@ def work(
 def _or_refused(job: Job | WindowsJob, answer: Callable[[], Message]) -> Message:
     try:
         return answer()
+    except TakesLonger:
+        return PutOff(ticket=job.ticket)
     except VideoError as error:
         return refused(job, error)
     except MemoryError:

@@ -50,6 +50,7 @@ from service.inference.embeddings import clip_vector, unit, write_vectors
 from service.inference.explanation import explain_frames
 from service.inference.inference_thread import InferenceThread
 from service.inference.label_scoring import ALONE, LabelScorer
+from service.inference.question_memory import question_bytes
 from service.inference.ranking import Ranking, rank
 from service.inference.shortlist import VIDEO
 from service.inference.stage_timer import StageTimer
@@ -115,6 +116,7 @@ class Engine:
         manifest = bundle.manifest
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
         self.thread = InferenceThread(charge)
+        self._max_views = settings.max_views
         spaces = Spaces(settings.keeps_clients_apart)
         self.features = FeatureCache(
             settings.video_cache_bytes, settings.video_cache_ttl_s, stores.clips, spaces
@@ -175,6 +177,10 @@ class Engine:
         while self._users:
             self._idle.clear()
             await self._idle.wait()
+
+    def memory_for(self, question: object) -> int:
+        """Return bytes of memory that a question may take until its answer is out."""
+        return question_bytes(question, self.bundle.manifest, self._max_views)
 
     async def classify(
         self, clip: UploadedClip | KnownClip, question: Question, client: str = ""

@@ -47,6 +47,7 @@ class ServiceState:
             settings.max_uploads,
             settings.request_timeout_s,
             settings.max_uploads_per_client,
+            settings.max_question_bytes,
         )
         self.access = Access(settings)
         self.parsing = FairThreads(PARSING_THREADS, "parsing", self.access.charge)

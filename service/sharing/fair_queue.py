@@ -27,13 +27,15 @@ class FairQueue(Generic[Item]):
         else:
             own.append(item)
 
-    def take(self, may: Callable[[str], bool] = lambda client: True) -> tuple[str, Item] | None:
-        """Take the item whose turn it is out, among clients who `may` have theirs.
+    def take(
+        self, may: Callable[[str, Item], bool] = lambda client, item: True
+    ) -> tuple[str, Item] | None:
+        """Take the item whose turn it is out, among the clients whose next one `may` have it.
 
         Returns:
             The client and the item; None where nobody who may has one.
         """
-        client = next(filter(may, self._items), None)
+        client = next((c for c, own in self._items.items() if may(c, own[0])), None)
         if client is None:
             return None
         own = self._items[client]

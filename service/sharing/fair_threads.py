@@ -98,7 +98,7 @@ class FairThreads:
 
     def _next(self) -> tuple[str, _Call] | None:
         with self._lock:
-            taken = self._waiting.take(lambda client: self._running[client] < self._share)
+            taken = self._waiting.take(lambda client, _: self._running[client] < self._share)
             if taken is not None:
                 self._running[taken[0]] += 1
         return taken

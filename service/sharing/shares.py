@@ -28,6 +28,8 @@ class Shares:
     in any case. So there is room for one who holds none yet, however much the others ask for. What
     a client holds already is not taken away when its share becomes smaller.
 
+    Places may be bytes, of which one takes many: what is more than all of them is taken alone.
+
     Args:
         total: Places there are.
         most: Places that one client may hold at most, where that is fewer than its share.
@@ -69,36 +71,36 @@ class Shares:
         others = (held for other, held in self._held.items() if other != client)
         return own + sum(min(held, own + 1) for held in others)
 
-    def check(self, client: str) -> None:
-        """Raise Full where the client may not take a place now."""
+    def check(self, client: str, count: int = 1) -> None:
+        """Raise Full where the client may not take so many places now."""
         held = self._held[client]
-        if self.held >= self.total:
+        if self.held and self.held + count > self.total:
             raise Full(held, own=False)
-        if held >= self.share_of(client):
+        if held and held + count > self.share_of(client):
             raise Full(held, own=True)
 
-    def take(self, client: str) -> None:
-        """Take a place until it is given back.
+    def take(self, client: str, count: int = 1) -> None:
+        """Take places until they are given back.
 
         Raises:
-            Full: The client may not take one now.
+            Full: The client may not take so many now.
         """
-        self.check(client)
-        self._held[client] += 1
+        self.check(client, count)
+        self._held[client] += count
         self._changed = time.monotonic()
 
-    def give_back(self, client: str) -> None:
-        """Give back a place that was taken."""
-        self._held[client] -= 1
+    def give_back(self, client: str, count: int = 1) -> None:
+        """Give back places that were taken."""
+        self._held[client] -= count
         if not self._held[client]:
             del self._held[client]
         self._changed = time.monotonic()
 
     @contextlib.contextmanager
-    def hold(self, client: str) -> Iterator[None]:
-        """Hold a place for the length of a block; raises Full as `take`."""
-        self.take(client)
+    def hold(self, client: str, count: int = 1) -> Iterator[None]:
+        """Hold places for the length of a block; raises Full as `take`."""
+        self.take(client, count)
         try:
             yield
         finally:
-            self.give_back(client)
+            self.give_back(client, count)

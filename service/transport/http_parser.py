@@ -13,7 +13,7 @@ import re
 from typing import Any, TypeVar, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api.problems import problem
 from service.contract.errors import ApiError
@@ -39,6 +39,7 @@ class RequestParser(HttpToolsProtocol):
         self.broken = False  # nothing of what follows has a meaning
         self._upgrade_offered = False
         self.health_only = False
+        self._answered: RequestResponseCycle | None = None  # `cycle` is the one that came last
 
     @property
     def busy(self) -> bool:
@@ -49,6 +50,20 @@ class RequestParser(HttpToolsProtocol):
         """Take a connection; a client over IPv4 has its own address on a socket for both, too."""
         super().connection_made(transport)
         self.client, self.server = _as_ipv4(self.client), _as_ipv4(self.server)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered.
+
+        uvicorn tells the one that came last, which waits where a client does not wait for answers.
+        """
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Parse; after what is no HTTP nothing more is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import tarfile
 import tracemalloc
 import zipfile
 from collections import OrderedDict
@@ -195,3 +196,54 @@ def test_a_file_does_not_say_how_much_is_remembered(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert most < 64 << 20
+
+
+def old_file(path: Path, pickled: bytes, storages: bytes = b"") -> Path:
+    """A file as torch before 1.6 wrote it, with this pickle for its content."""
+    head = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True}]
+    parts = [pickle.dumps(part, protocol=2) for part in head]
+    path.write_bytes(b"".join([*parts, pickled, pickle.dumps(["0"], protocol=2), storages]))
+    return path
+
+
+OLD_AND_HOSTILE = {
+    "many objects": b"\x80\x02(" + b"]" * 30_000 + b"l.",
+    "a far place in the memo": b"\x80\x02}r\xff\xff\xff\x02.",
+    "a text that is not there": b"\x80\x02X\xff\xff\xff\x7fabc.",
+    "bytes that are not there": b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.",
+    "a number that is not there": b"\x80\x02\x8b\xff\xff\xff\x7f1.",
+    "no end": b"\x80\x02(" + b"]" * 1000,
+    "a call": b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.",
+    "another call": b"\x80\x02cbuiltins\nexec\nX\x04\x00\x00\x00passq\x00\x85R.",
+    "a class by its number": b"\x80\x02\x82\x01.",
+    "a tensor larger than the file": tensor_pickle((2**34,), (1,), 2**34, 0),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("kind", OLD_AND_HOSTILE)
+def test_hostile_files_of_the_old_format(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line each, and no more memory than the file may have."""
+    monkeypatch.setattr(pickled, "OLD_STEPS", 20_000)
+    path = old_file(tmp_path / "old.pth", OLD_AND_HOSTILE[kind])
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError) as refused:
+            load_checkpoint(path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(refused.value)
+    assert most < 64 << 20
+
+
+def test_a_tar_archive_of_torch_is_refused_and_not_unpacked(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "old.pth", "w") as archive:
+        for name in ("storages", "tensors", "pickle", "../escaped"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            archive.addfile(member, io.BytesIO(b"\x80\x02N."))
+    with pytest.raises(CheckpointError, match="save its tensors again"):
+        load_checkpoint(tmp_path / "old.pth")

@@ -7,9 +7,11 @@ from math import prod
 
 from export.bundle.manifest import BundleManifest
 from export.runtime.cpus import available_cpus
+from service.api.asking import MAX_PARTS, PARTS_BESIDE_LABELS
 from service.cache.redis.write_behind import MAX_WAITING_BYTES
+from service.contract.request import Question
 from service.decode.options import PoolOptions
-from service.inference.timeline import MOST_PREDICTIONS
+from service.inference.question_memory import question_bytes
 from service.settings import Settings
 
 KIB = 1 << 10
@@ -26,35 +28,46 @@ class MemoryFormula:
     manifest: BundleManifest
 
     @property
-    def texts(self) -> int:
-        """Texts of one request, as Python holds them."""
-        return BYTES_PER_CHARACTER * self.settings.max_text_bytes + 100 * self.settings.max_labels
+    def body(self) -> int:
+        """Texts of one body as they came: bytes that grow, and a little for each part."""
+        return 5 * self.settings.max_text_bytes // 4 + KIB * (MAX_PARTS + PARTS_BESIDE_LABELS)
 
     @property
     def parsing(self) -> int:
-        """What reading the texts of one request takes beside these."""
-        return 3 * self.texts + 400 * self.settings.max_labels
-
-    @property
-    def prompts(self) -> int:
-        """Prompts of one request, and their vectors."""
+        """What reading the texts of one body takes beside these."""
         s = self.settings
-        each = 600 + 8 * self.manifest.text_dim
-        return BYTES_PER_CHARACTER * s.max_text_bytes + each * (s.max_prompts or s.max_labels)
+        texts = BYTES_PER_CHARACTER * s.max_text_bytes + 100 * s.max_labels
+        return 4 * texts + 400 * s.max_labels
 
     @property
-    def answer(self) -> int:
-        """One answer, from the logits to its last byte."""
-        stored = [info.count for info in self.manifest.labels.values()]
-        labels = max([self.settings.max_labels, *stored])
-        one = 4 * self.settings.max_text_bytes + (800 + 50 * self.settings.max_views) * labels
-        return max(one, MOST_PREDICTIONS * (800 + 4 * self.settings.max_label_chars))
+    def questions(self) -> int:
+        """All questions together, from their labels to the last byte of their answers."""
+        half = self.settings.max_question_bytes // 2
+        return half + max(half, *map(self._of, self._largest_questions()))
+
+    def _of(self, question: Question) -> int:
+        return question_bytes(question, self.manifest, self.settings.max_views)
+
+    def _largest_questions(self) -> list[Question]:
+        """One that is larger than there is room for is answered alone."""
+        s = self.settings
+        count = min(s.max_labels, s.max_prompts or s.max_labels)
+        labels = ("x" * (s.max_text_bytes // count),) * count
+        lists = [
+            Question(labels=(), label_set=name, explain="frames") for name in self.manifest.labels
+        ]
+        return [Question(labels=labels, open_set=True, explain="frames"), *lists]
+
+    @property
+    def one_view(self) -> tuple[int, int, int, int]:
+        """Shape of the frames of a view."""
+        spec = self.manifest.inputs
+        return spec.num_frames, spec.image_size, spec.image_size, 3
 
     @property
     def frames(self) -> int:
         """Frames of one clip."""
-        spec = self.manifest.inputs
-        return self.settings.max_views * spec.num_frames * spec.image_size**2 * 3
+        return self.settings.max_views * prod(self.one_view)
 
     @property
     def timelines(self) -> int:
@@ -86,9 +99,10 @@ class MemoryFormula:
             s.label_cache_bytes
             + s.video_cache_bytes
             + (s.max_connections + RESERVE) * self.connection
-            + (s.max_uploads + s.max_in_flight) * self.texts
+            + s.max_uploads * self.body
             + PARSED_AT_ONCE * self.parsing
-            + s.max_in_flight * (self.prompts + self.answer + self.frames + self.features)
+            + self.questions
+            + s.max_in_flight * (self.frames + self.features)
             + self.timelines
             + MAX_WAITING_BYTES
         )

@@ -256,3 +256,32 @@ def test_a_body_that_is_in_does_not_give_way(clock: Clock) -> None:
         assert admission.in_flight == 0
 
     asyncio.run(run())
+
+
+def test_questions_share_memory() -> None:
+    """A thousand bytes: half for small questions, some bytes for each place, half for others."""
+    admission = Admission(5, 5, 60, max_question_bytes=1000)
+    with contextlib.ExitStack() as held:
+        held.enter_context(admission.question("greedy", 200))
+        with pytest.raises(ApiError, match="questions of yours") as refusal:
+            held.enter_context(admission.question("greedy", 51))
+        assert refusal.value.code == "queue_full"
+        held.enter_context(admission.question("greedy", 50))
+        held.enter_context(admission.question("modest", 240))
+        with pytest.raises(ApiError, match="questions with many labels"):
+            held.enter_context(admission.question("third", 61))
+        for _ in range(10):
+            held.enter_context(admission.question("third", 50))
+    with admission.question("greedy", 250), admission.question("modest", 250):
+        pass
+
+
+def test_a_question_that_needs_more_than_there_is_is_answered_alone() -> None:
+    admission = Admission(5, 5, 60, max_question_bytes=1000)
+    with admission.question("one", 5000):
+        with pytest.raises(ApiError), admission.question("two", 60):
+            pass
+        with admission.question("two", 50):
+            pass
+    with admission.question("two", 60), pytest.raises(ApiError), admission.question("one", 5000):
+        pass

@@ -52,8 +52,8 @@ def test_what_goes_first_and_what_leaves() -> None:
 
 def test_who_may_not_is_passed_over_and_keeps_his_turn() -> None:
     queue = queue_of("a1 a2 b1")
-    assert queue.take(lambda client: client != "a") == ("b", "b1")
-    assert queue.take(lambda client: False) is None
+    assert queue.take(lambda client, item: client != "a") == ("b", "b1")
+    assert queue.take(lambda client, item: item == "none such") is None
     assert drained(queue) == "a1 a2"
 
 

@@ -10,6 +10,8 @@ import random
 import socket
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,12 @@ from service.cache.redis.write_behind import (
 )
 from service.contract.answer import CacheUse, Classification, ModelName, Timing
 from service.contract.body import ClassifyBody
+from service.contract.embeddings import EmbeddingQuestion
 from service.contract.request import Question
+from service.inference.engine import Engine
+from service.inference.explanation import explain_frames
+from service.inference.negatives import STORED, NegativeLabels, package_negatives
+from service.inference.question_memory import prediction_bytes, question_bytes, text_bytes
 from service.inference.ranking import rank
 from service.settings import DEMO_BUNDLE, Settings
 from tests.service.conftest import RunningServer, fake_runtime, running, until
@@ -72,7 +79,6 @@ def _beside(before: int) -> tuple[int, int]:
 
 def form_of(labels: Sequence[str]) -> bytes:
     text = json.dumps(labels, ensure_ascii=False).encode()
-    assert len(text) <= SETTINGS.max_text_bytes
     head = b'--b\r\nContent-Disposition: form-data; name="'
     return (
         b"".join([head, b'video_id"\r\n\r\n', b"0" * 32, b"\r\n", head, b'labels"\r\n\r\n', text])
@@ -80,31 +86,53 @@ def form_of(labels: Sequence[str]) -> bytes:
     )
 
 
+def json_of(labels: Sequence[str]) -> bytes:
+    given = {"video": {"id": "0" * 32}, "labels": labels}
+    return json.dumps(given, ensure_ascii=False).encode()
+
+
+def urlencoded(labels: Sequence[str]) -> bytes:
+    text = json.dumps(labels, ensure_ascii=False).encode()
+    return b"video_id=" + b"0" * 32 + b"&labels=" + text.replace(b"%", b"%25")
+
+
+BODIES: dict[str, Callable[[Sequence[str]], bytes]] = {
+    "multipart/form-data; boundary=b": form_of,
+    "application/json": json_of,
+    "application/x-www-form-urlencoded": urlencoded,
+}
+
+
+def of(question: Question | EmbeddingQuestion) -> int:
+    return question_bytes(question, FORMULA.manifest, SETTINGS.max_views)
+
+
 async def in_pieces(body: bytes) -> Any:
     for first in range(0, len(body), 60_000):
         yield body[first : first + 60_000]
 
 
+@pytest.mark.parametrize("written", BODIES)
 @pytest.mark.parametrize("kind", LISTS)
-def test_texts_of_a_request(kind: str) -> None:
+def test_texts_of_a_request(kind: str, written: str) -> None:
     label_prompts([WIDE])  # what is loaded for such texts is no text
     label_key(WIDE)
-    body, limits = form_of(LISTS[kind]), body_limits(SETTINGS, ClassifyBody)
-    headers = {"content-type": "multipart/form-data; boundary=b"}
+    body, limits = BODIES[written](LISTS[kind]), body_limits(SETTINGS, ClassifyBody)
+    headers = {"content-type": written}
 
     async def scenario() -> None:
         with counted() as count:
             form = await read_body(in_pieces(body), headers, limits)
             gc.collect()
             held, _ = count()
-            assert held <= FORMULA.texts
+            assert held <= FORMULA.body
             request = parse_classify(form, SETTINGS, lambda: False)
             _, most = count()
-            assert most <= FORMULA.texts + FORMULA.parsing
+            assert most <= FORMULA.body + FORMULA.parsing
             form.forget_texts()
             gc.collect()
             held, _ = count()
-            assert held <= FORMULA.texts
+            assert held <= of(request.question)
             assert len(request.question.labels) == 1000
 
     asyncio.run(scenario())
@@ -126,7 +154,7 @@ def test_prompts_and_vectors_of_a_request(kind: str, templates: tuple[str, ...])
             vectors = await cache.get(label_prompts(labels, templates))
             _, most = count()
         assert len(vectors.vectors) == len(labels)
-        assert most <= FORMULA.prompts
+        assert most <= text_bytes(labels, templates, FORMULA.manifest)
 
     asyncio.run(scenario())
 
@@ -147,7 +175,60 @@ def test_an_answer(kind: str) -> None:
         written = asyncio.run(write_answer(answer))
         _, most = count()
     assert len(written) > 100 * len(labels)
-    assert most <= FORMULA.answer
+    assert most <= 4 * sum(len(label.encode()) for label in labels) + prediction_bytes(
+        len(labels), SETTINGS.max_views
+    )
+
+
+@pytest.mark.parametrize("base64", [False, True])
+def test_an_answer_of_vectors(base64: bool) -> None:
+    texts, dim = tuple(LISTS["plain"]), FORMULA.manifest.text_dim
+    vectors = np.random.default_rng(0).standard_normal((len(texts), dim), np.float32)
+    question = EmbeddingQuestion(texts, base64=base64)
+    engine: Any = SimpleNamespace(_name=SimpleNamespace(name="n", bundle="b"))
+    with counted() as count:
+        written = Engine._embeddings(engine, vectors, question, 0).model_dump_json().encode()
+        _, most = count()
+    assert len(written) > 4 * dim * len(texts)
+    assert most <= of(question) - text_bytes(texts, (), FORMULA.manifest)
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_open_set(kind: str) -> None:
+    labels, dim = LISTS[kind], FORMULA.manifest.text_dim
+    draw = np.random.default_rng(0)
+    names = tuple(f"negative {n}" for n in range(len(package_negatives()) + STORED))
+    negatives = NegativeLabels(names, draw.standard_normal((len(names), dim), np.float32))
+    vectors = draw.standard_normal((len(labels), dim), np.float32)
+    logits = draw.standard_normal((SETTINGS.max_views, len(labels)), np.float32)
+    asked = Question(labels=tuple(labels), open_set=True)
+    with counted() as count:
+        others = negatives.far_from(labels, vectors)
+        against = draw.standard_normal((SETTINGS.max_views, len(others)), np.float32)
+        _, most = count()
+        assert most <= of(asked) - of(replace(asked, open_set=False))
+        rank(labels, logits, asked, FORMULA.manifest, against)
+        _, most = count()
+    assert most <= of(asked) - text_bytes(labels, (), FORMULA.manifest)
+
+
+def test_an_explanation() -> None:
+    frames = np.zeros((1, *FORMULA.one_view), np.uint8)
+    asked = Question(labels=("a",), explain="frames")
+
+    async def encode(frames: Any) -> Any:
+        return {"video": np.concatenate([frames])}  # a batch is a copy
+
+    async def score(features: Any, of: slice) -> Any:
+        return np.zeros((1, 1), np.float32)
+
+    times = [0.0] * frames.shape[1]
+    with counted() as count:
+        decoded = frames.copy()
+        asyncio.run(explain_frames(decoded, times, ["a"], np.zeros(1, np.float32), encode, score))
+        _, most = count()
+    assert most > 2 * frames.nbytes
+    assert most <= of(asked) - of(replace(asked, explain=None))
 
 
 @pytest.mark.parametrize("kind", LISTS)

@@ -252,21 +252,28 @@ def test_what_follows_a_body_is_another_request(server: RunningServer, clip: byt
     assert server.classify(clip, labels=["a"]).status_code == 200
 
 
-def test_who_hangs_up_in_mid_decode_stops_the_decoding(server: RunningServer) -> None:
-    """Workers that were stopped by a signal never finish, however quick the machine is."""
+@pytest.mark.parametrize("behind", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_who_hangs_up_in_mid_decode_stops_the_decoding(
+    server: RunningServer, behind: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also who has asked for more already. Workers that were stopped by a signal never finish,
+    however quick the machine is.
+    """
     pool = server.server.engine.pool
     workers, before = pool.pids, pool.stats.ended[Ending.CANCELLED]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:
         with connect(server) as connection:
-            connection.sendall(multipart(clip_bytes(shade=2), "a"))
+            connection.sendall(multipart(clip_bytes(shade=2), "a") + behind)
             until(lambda: pool.running == 1)
         until(lambda: pool.running == 0)
     finally:
         for pid in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+    until(lambda: server.server.admission.in_flight == 0)
+    assert "Exception in ASGI" not in caplog.text
     assert pool.stats.ended[Ending.CANCELLED] == before + 1
     assert server.classify(clip_bytes(shade=3), labels=["a"]).status_code == 200
 

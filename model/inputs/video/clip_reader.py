@@ -47,6 +47,7 @@ class Request:
         limits: How large the clip may be.
         rule: The frame rule, or what chooses it by the work that the exact one would take.
         shown_at: (height, width) for all pictures; None for that of each.
+        before: Told what is about to be decoded; what it raises ends the reading.
     """
 
     start: float | None
@@ -57,6 +58,7 @@ class Request:
     limits: VideoLimits
     rule: FrameRule | RuleByWork = FrameRule.EXACT
     shown_at: Size | None = None
+    before: Callable[[Work], None] = lambda work: None
 
     @property
     def is_whole(self) -> bool:
@@ -195,6 +197,10 @@ class ClipReader:
         """Choose the frame rule for this clip; `exact` counts what the exact one would decode."""
         rule = self.request.rule
         return rule if isinstance(rule, FrameRule) else rule(self.work(exact()))
+
+    def begin(self, pictures: int) -> None:
+        """Tell that so many pictures are about to be decoded."""
+        self.request.before(self.work(pictures))
 
     def taker(self, video: OpenVideo) -> Take:
         """Return a function that turns a picture of this decoder into a finished frame."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from model.inputs.sampling import FrameRule, Segment, sample_segments
 from model.inputs.spec import InputSpec
 from model.inputs.video.clip_reader import Request, Sampler, Size
 from model.inputs.video.sample import Plan, sample_frames
-from model.inputs.work import RuleByWork
+from model.inputs.work import RuleByWork, Work
 
 
 def decode_clip(
@@ -30,6 +30,7 @@ def decode_clip(
     rng: np.random.Generator | None = None,
     frame_rule: FrameRule | RuleByWork = FrameRule.EXACT,
     threads: int = 1,
+    before: Callable[[Work], None] = lambda work: None,
     plan: Plan = "auto",
 ) -> Clip:
     """Sample, decode and crop a clip.
@@ -47,6 +48,7 @@ def decode_clip(
         frame_rule: Which frame of each segment is taken, or what chooses the rule by the work that
             the exact one takes.
         threads: Threads of the decoder, 1 or more.
+        before: Told what is about to be decoded; what it raises ends the reading.
         plan: "auto" decodes as little as gives the same frames, "full" decodes every frame.
 
     Returns:
@@ -66,6 +68,7 @@ def decode_clip(
         spec.pixel_aspect,
         limits or VideoLimits(),
         frame_rule,
+        before=before,
     )
     sampled = sample_frames(source, request, threads, plan)
     rows = np.stack([taken.pixels for taken in sampled.frames])  # (V*T, crops, H, W, 3)

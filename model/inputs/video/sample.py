@@ -73,8 +73,10 @@ def sample_indexed(reader: ClipReader) -> Sampled:
         raise NotAsPlanned
     exact = request.sampler(index.frames, FrameRule.EXACT)
     rule = reader.rule(lambda: index.pictures_to_decode(s.aim for s in exact))
+    segments = request.sampler(index.frames, rule)
+    reader.begin(index.pictures_to_decode(index.narrowed(s).aim for s in segments))
     video = reader.rewound()
-    result = decode_indexed(reader, video, index, request.sampler(index.frames, rule))
+    result = decode_indexed(reader, video, index, segments)
     *times, last = (
         video.clock.seconds(tick, result.first_tick)
         for tick in (*(result.ticks[n] for n in result.picks), result.last_tick)
@@ -110,6 +112,7 @@ def sample_planned(reader: ClipReader) -> Sampled:
     pictures = pictures_of(stretches)
     if pictures > WORTH_PLANNING * len(packets):
         raise NotAsPlanned
+    reader.begin(pictures)
     if packets.kept is None and not can_jump_back(video):
         video = reader.rewound()
     taken = _decoded(reader, video, packets, stretches)
@@ -150,6 +153,7 @@ def sample_all(reader: ClipReader) -> Sampled:
     rule = request.rule_where_all_is_decoded
     costs = _costs(packets) if rule is FrameRule.KEYFRAMES else None
     likely = set(_likely_picks(video, packets, request, costs))
+    reader.begin(len(packets))
     if packets.kept is not None and not video.context.is_open:
         coded = iter(packets.kept)
     else:

@@ -22,6 +22,7 @@ import numpy as np
 
 from model.inputs import Clip, VideoInfo
 from service.decode import worker
+from service.decode.errors import TakesLonger
 from service.decode.protocol import Job, Setup
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -33,6 +34,10 @@ def obey(source: BinaryIO, job: Job, setup: Setup) -> Clip:
     while not (order := source.read().decode()):  # it is being written anew
         time.sleep(0.002)
     word, *arguments = order.split()
+    if word == "large":
+        if job.at_most_s is not None:
+            raise TakesLonger
+        word, *arguments = arguments
     side, frames = setup.spec.image_size, setup.spec.num_frames
     count = job.views * frames
     picture = np.full((job.views * job.crops, frames, side, side, 3), 7, dtype=np.uint8)
@@ -91,7 +96,7 @@ def hold(source: BinaryIO) -> None:
 
     A file that is written anew is empty for a moment: that is not yet something else.
     """
-    while os.pread(source.fileno(), 4, 0) in (b"hold", b""):
+    while os.pread(source.fileno(), 4, 0) in (b"hold", b"larg", b""):
         time.sleep(0.002)
 
 

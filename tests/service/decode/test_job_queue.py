@@ -60,3 +60,22 @@ def test_a_worker_given_before_the_cancellation_goes_back() -> None:
         assert await queue.acquire(None) == held
 
     asyncio.run(scenario())
+
+
+def test_beside_a_video_in_windows_large_clips_leave_a_worker_too() -> None:
+    async def scenario() -> None:
+        supervisor = OneWorker()
+        supervisor.idle = ["first", "second", "third"]
+        queue = JobQueue(cast(Any, supervisor), size=2, spares=1, stats=PoolStats())
+        queue.set_aside(await queue.acquire(None, "video"))
+        await queue.acquire(None, "large", large=True)
+        waiting = asyncio.create_task(queue.acquire(None, "another", large=True))
+        await asyncio.sleep(0)
+        small = await queue.acquire(None, "small")
+        assert queue.waiting == 1
+        queue.release(small)
+        assert queue.waiting == 1
+        assert await queue.acquire(None, "small") == small
+        waiting.cancel()
+
+    asyncio.run(scenario())

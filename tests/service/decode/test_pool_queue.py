@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from service.decode import DecodePool, DecodeUnavailable
-from tests.service.decode.conftest import Order, WithPool, told, until
+from model.inputs import decode_clip
+from service.decode import DecodeCrashed, DecodePool, DecodeUnavailable
+from tests.service.decode.conftest import SPEC, Order, WithPool, told, until
 
 
 def test_first_come_first_served(with_pool: WithPool, order: Order) -> None:
@@ -226,5 +228,73 @@ def test_clients_are_served_in_turn(with_pool: WithPool, order: Order) -> None:
         holding.write_text("fine")
         await asyncio.gather(first, *line)
         assert served[:4] == ["greedy", "modest", "greedy", "modest"]
+
+    with_pool(scenario)
+
+
+def test_clips_that_are_known_to_be_large_leave_the_spare_to_small_ones(
+    with_pool: WithPool, order: Order
+) -> None:
+    """Each of a client of its own; that none is slow yet does not matter."""
+
+    async def scenario(pool: DecodePool) -> None:
+        uploads = [order("large hold") for _ in range(8)]
+        jobs = [asyncio.create_task(pool.decode(up, client=str(up))) for up in uploads]
+        await until(lambda: pool.stats.put_off == 7)
+        await until(lambda: pool.waiting == 6)
+        for number in range(3):
+            await pool.decode(order("fine"), client=f"small {number}")
+        assert pool.running == 2
+        assert pool.waiting == 6
+        for upload in uploads:
+            upload.write_text("fine")
+        await asyncio.gather(*jobs)
+        assert pool.stats.put_off == 7, "each once, but for one that met an idle pool"
+        assert pool.stats.started == 3
+
+    with_pool(scenario, workers=2, options={"spares": 1, "slow_after_s": 3600})
+
+
+def test_a_large_clip_has_its_turn_among_small_ones(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
+        holding = order("hold")
+        first = asyncio.create_task(pool.decode(holding, client="first"))
+        await until(lambda: pool.running)
+        served: list[str] = []
+
+        async def wait_in_line(client: str, word: str) -> None:
+            await pool.decode(order(word), client=client)
+            served.append(client)
+
+        line = [asyncio.create_task(wait_in_line("large", "large fine"))]
+        line += [asyncio.create_task(wait_in_line("small", "fine")) for _ in range(4)]
+        await until(lambda: pool.waiting == 5)
+        holding.write_text("fine")
+        await asyncio.gather(first, *line)
+        assert pool.stats.put_off == 1
+        assert "large" in served[:3]
+
+    with_pool(scenario)
+
+
+def test_a_clip_that_was_put_off_has_the_same_frames(
+    with_pool: WithPool, videos: dict[str, Path]
+) -> None:
+    path = videos["arm_wrestling"]
+
+    async def scenario(pool: DecodePool) -> None:
+        clip = await pool.decode(path)
+        assert pool.stats.put_off == 1
+        with path.open("rb") as file:
+            assert (clip.frames == decode_clip(file, SPEC).frames).all()
+
+    with_pool(scenario, command=None, options={"small_s": 1e-9})
+
+
+def test_a_worker_puts_a_clip_off_once_at_most(with_pool: WithPool, order: Order) -> None:
+    async def scenario(pool: DecodePool) -> None:
+        with pytest.raises(DecodeCrashed):
+            await pool.decode(order('lie raw {"kind": "put_off", "ticket": "OF THE JOB"}'))
+        assert pool.stats.put_off == 1
 
     with_pool(scenario)

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +82,16 @@ class Target:
         finally:
             writer.transport.abort()
 
-    async def again_and_again(self, count: int, one: Callable[[], Awaitable[object]]) -> None:
-        """So many attackers, each of whom begins anew when he was thrown out."""
+    async def again_and_again(
+        self, count: int, one: Callable[[], Awaitable[object]], pause_s: float = 0
+    ) -> None:
+        """So many attackers, each of whom begins anew when he was answered or thrown out."""
 
         async def attacker() -> None:
             while True:
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
                     await one()
-                await asyncio.sleep(BEGINS_ANEW_S)
+                await asyncio.sleep(pause_s)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
@@ -142,7 +146,7 @@ async def idle_connections(target: Target) -> None:
                 await asyncio.sleep(9)
                 writer.write(ask)
 
-    await target.again_and_again(1100, one)
+    await target.again_and_again(1100, one, BEGINS_ANEW_S)
 
 
 async def slow_readers(target: Target) -> None:
@@ -154,7 +158,7 @@ async def slow_readers(target: Target) -> None:
             while await reader.read(1):
                 await asyncio.sleep(1)
 
-    await target.again_and_again(100, one)
+    await target.again_and_again(100, one, BEGINS_ANEW_S)
 
 
 async def slow_uploads(target: Target) -> None:
@@ -164,7 +168,7 @@ async def slow_uploads(target: Target) -> None:
                 await asyncio.sleep(6)
                 writer.write(b"x")
 
-    await target.again_and_again(500, one)
+    await target.again_and_again(500, one, BEGINS_ANEW_S)
 
 
 async def many_parts(target: Target) -> None:
@@ -246,19 +250,43 @@ def port_of(server: ServerProcess) -> int:
 
 
 async def attacked(
-    server: ServerProcess, attack: Attack, target: Target, clip: bytes
-) -> tuple[Seen, Seen]:
-    """The same for a quiet server, and for one under attack."""
+    server: ServerProcess, attack: Attack, source: str, files: dict[str, bytes], clip: bytes
+) -> tuple[Seen, Seen, Counter[str]]:
+    """The same for a quiet server, and for one under attack; and what the attackers were told."""
     ends = itertools.count(1000)
+    await send(port_of(server), files["good"], GOOD)  # what comes first is no measure
     quiet = await watched(server, clip, ends)
-    attacking = asyncio.create_task(attack(target))
-    await asyncio.sleep(min(5.0, SECONDS / 4))
+    ours, theirs = multiprocessing.Pipe()
+    arguments = (attack.__name__, port_of(server), source, files, theirs)
+    attackers = multiprocessing.get_context("spawn").Process(target=run_attack, args=arguments)
+    attackers.start()
+    theirs.close()  # so that it is noticed where they fail
     try:
-        return quiet, await watched(server, clip, ends)
+        await asyncio.to_thread(ours.recv)  # they have begun
+        await asyncio.sleep(min(5.0, SECONDS / 4))
+        seen = await watched(server, clip, ends)
+        ours.send(None)
+        return quiet, seen, await asyncio.to_thread(ours.recv)
     finally:
+        attackers.kill()
+        attackers.join()
+
+
+def run_attack(
+    name: str, port: int, source: str, files: dict[str, bytes], pipe: Connection
+) -> None:
+    """Attack until told to stop: a process of its own, which does not hold up who looks on."""
+
+    async def run() -> None:
+        target = Target(port, SOURCES[source], files)
+        attack = next(attack for attack in ATTACKS if attack.__name__ == name)
+        attacking = asyncio.create_task(attack(target))
+        pipe.send(None)
+        await asyncio.to_thread(pipe.recv)
         assert not attacking.done(), attacking
-        attacking.cancel()
-        await asyncio.gather(attacking, return_exceptions=True)
+        pipe.send(target.answers)
+
+    asyncio.run(run())
 
 
 @pytest.fixture(scope="module")
@@ -303,9 +331,8 @@ def test_good_clients_are_served_all_the_same(
     def run() -> tuple[Seen, Seen, Counter[str]]:
         with serving(host="::", bundle=bundle) as server:
             known = request(clip, {"labels": '["a"]'})
-            target = Target(port_of(server), SOURCES[source], {"dear": dear, "good": known})
-            quiet, seen = asyncio.run(attacked(server, attack, target, clip))
-            return quiet, seen, target.answers
+            files = {"dear": dear, "good": known}
+            return asyncio.run(attacked(server, attack, source, files, clip))
 
     quiet, seen, answers = in_own_network(run)
     allowed = most_memory(Settings(bundle=bundle, decode_workers=2))
