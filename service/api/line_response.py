@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 from service.api.paced_response import PIECE_BYTES
 
 LINES = "application/x-ndjson"
+# Proxies pass each line on as it comes (nginx reads the second).
+UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 Line = TypeVar("Line")
 
@@ -41,7 +43,7 @@ class LineResponse(Response, Generic[Line]):
         ends: float,
         held: contextlib.ExitStack,
     ) -> None:
-        super().__init__(media_type=LINES, headers={"Cache-Control": "no-store"})
+        super().__init__(media_type=LINES, headers=UNBUFFERED)
         del self.headers["content-length"]
         self._lines, self._written, self._problem = lines, written, problem
         self._ends, self._held = ends, held

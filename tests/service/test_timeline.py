@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import io
 import json
 import re
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -19,8 +23,10 @@ import pytest
 
 from service.api.media import preferred
 from service.contract.timeline import MOST_TOP_K
+from service.settings import DEMO_BUNDLE
 from tests.conftest import ROOT, missing
 from tests.service.conftest import RunningServer, running, until
+from tests.service.test_open_set import calibrate_by_hand
 
 LABELS = ["a red circle moving left", "a blue square growing", "a green triangle moving up"]
 
@@ -231,7 +237,9 @@ def test_the_commands_of_the_page(server: RunningServer) -> None:
     """docs/timeline.md: one JSON, and lines of JSON."""
     if shutil.which("curl") is None:
         missing("curl")
-    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/timeline.md").read_text(), re.DOTALL)
+    page = (ROOT / "docs" / "timeline.md").read_text()
+    marked = r"test_the_commands_of_the_page -->\n```sh\n(.*?)```"
+    (block,) = re.findall(marked, page, re.DOTALL)
     commands = block.replace("http://127.0.0.1:8000", server.base_url)
     done = subprocess.run(
         ["bash", "-e", "-c", commands], cwd=ROOT, capture_output=True, check=True, text=True
@@ -274,3 +282,153 @@ def test_segments_as_tables_and_subtitles(server: RunningServer, media: str, beg
 )
 def test_the_form_of_an_answer_is_what_accept_prefers(accept: str, media: str) -> None:
     assert preferred(accept, ("a/json", "a/lines")) == media
+
+
+# --- hang-ups, failures and many at once ----------------------------------------------------------
+
+
+def begin(server: RunningServer, lines: bool, **fields: str) -> socket.socket:
+    """Send a whole question, and read nothing of the answer."""
+    request = server.client.build_request(
+        "POST",
+        "/v1/timeline",
+        files={"video": ("c", VIDEO)},
+        data={"labels": LABELS, "window_s": "0.5", "stride_s": "0.25", **fields},
+        headers={"Accept": "application/x-ndjson" if lines else "application/json"},
+    )
+    body = request.read()
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall(f"POST /v1/timeline HTTP/1.1\r\n{head}\r\n".encode() + body)
+    return connection
+
+
+def is_idle(server: RunningServer) -> bool:
+    pool = server.server.engine.pool
+    return not (pool.running or pool.waiting or server.server.admission.in_flight)
+
+
+class Encoder:
+    """The video encoder of a server, which may be held up, or fail."""
+
+    def __init__(self, server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batcher = server.server.engine._timelines.batcher
+        self.encode = self.batcher._encode
+        self.calls = 0
+        self.fails_at: int | None = None
+        self.entered, self.goes_on = threading.Event(), threading.Event()
+        monkeypatch.setattr(self.batcher, "_encode", self)
+
+    def __call__(self, frames: Any) -> Any:
+        self.calls += 1
+        self.entered.set()
+        self.goes_on.wait()
+        if self.calls == self.fails_at:
+            raise ArithmeticError("of the test")
+        return self.encode(frames)
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_hanging_up_ends_decoding_and_encoding(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, lines: bool
+) -> None:
+    encoder = Encoder(server, monkeypatch)
+    with begin(server, lines):
+        encoder.entered.wait()
+        assert server.server.engine.pool.running == 1
+    until(lambda: is_idle(server))  # though the encoder is still at it
+    encoder.goes_on.set()
+    until(lambda: not server.server.engine.thread.waiting)
+    assert encoder.calls == 1
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_hanging_up_gives_up_waiting(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, lines: bool
+) -> None:
+    encoder = Encoder(server, monkeypatch)
+    pool = server.server.engine.pool
+    with begin(server, lines=True) as first:
+        encoder.entered.wait()
+        with begin(server, lines):
+            until(lambda: pool.waiting == 1)
+        until(lambda: not pool.waiting)
+        encoder.goes_on.set()
+        answer = b""
+        while b'"kind":"end"' not in answer:
+            answer += first.recv(1 << 16)
+    until(lambda: is_idle(server))
+
+
+def test_a_failure_after_the_first_line_is_the_last_line(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Encoder(server, monkeypatch)
+    encoder.fails_at = 2
+    encoder.goes_on.set()
+    response = server.client.post(
+        "/v1/timeline",
+        files={"video": ("c", VIDEO)},
+        data={"labels": LABELS},
+        headers={"Accept": "application/x-ndjson", "X-Request-ID": "mine"},
+    )
+    assert response.status_code == 200
+    *_, last = map(json.loads, response.text.splitlines())
+    assert (last["kind"], last["code"], last["status"]) == ("problem", "internal_error", 500)
+    assert last["request_id"] == "mine"
+    assert "of the test" not in response.text
+    counted = 'xclip_requests_total{code="internal_error",route="/timeline",status="200"} 1.0'
+    until(lambda: counted in server.client.get("/metrics").text)
+    assert timeline(server)["windows"]
+
+
+def test_an_answer_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(timeline_timeout_s=0.5) as server:
+        encoder = Encoder(server, monkeypatch)
+        with begin(server, lines=True) as connection:
+            answer = b""
+            while b'"code":' not in answer:
+                answer += connection.recv(1 << 16)
+        # On a machine that is very busy decoding does not begin in this time either.
+        assert b'"deadline_passed"' in answer or b'"decode_timeout"' in answer
+        until(lambda: is_idle(server))
+        encoder.goes_on.set()
+
+
+def test_timelines_leave_clips_their_turns(server: RunningServer) -> None:
+    """Eight at once, of one client who may hold them: each is answered, and clips in between."""
+    with concurrent.futures.ThreadPoolExecutor(8) as many:
+        asked = [
+            many.submit(timeline, server, window_s=0.5, stride_s=0.1, top_k=1) for _ in range(8)
+        ]
+        until(lambda: server.server.engine.pool.waiting > 0)
+        clips = 0
+        while not all(answer.done() for answer in asked):
+            answer = server.classify(
+                VIDEO, labels=[*LABELS, f"label {clips}"], start=f"0.{clips:03}"
+            )
+            assert answer.status_code == 200, answer.text
+            clips += 1
+    assert clips > 8
+    windows = [answer.result()["windows"] for answer in asked]
+    assert all(one == windows[0] for one in windows)
+    until(lambda: is_idle(server))
+
+
+def test_sigmoid_scores_a_window_as_a_clip(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(DEMO_BUNDLE, bundle)
+    calibrate_by_hand(bundle)
+    with running(bundle=bundle) as server:
+        asked = {"scores": "sigmoid", "open_set": "true", "top_k": "2"}
+        answer = timeline(server, window_s=2, stride_s=2, **asked)
+        for window in answer["windows"]:
+            times = {"start": str(window["start_s"]), "end": str(window["end_s"])}
+            clip = server.classify(
+                VIDEO, labels=LABELS, frame_rule="exact", **asked, **times
+            ).json()
+            assert window["none_of_these"] == pytest.approx(clip["none_of_these"], abs=1e-5)
+            for mine, its in zip(window["predictions"], clip["predictions"], strict=True):
+                assert mine["label"] == its["label"]
+                assert mine["score"] == pytest.approx(its["score"], abs=1e-5)
+                assert mine["probability"] == pytest.approx(its["probability"], abs=1e-5)
