@@ -24,6 +24,8 @@ EXPORT_VENV := .venv-export
 GPU_VENV := .venv-gpu
 OPENAPI_VENV := .venv-openapi
 TRITON_VENV := .venv-triton
+RAY_VENV := .venv-ray
+S3_VENV := .venv-s3
 # A Python to take as it is, where nothing can be installed: make gpu-check GPU_PYTHON=python3
 GPU_PYTHON ?=
 GPU_CHECK_ARGS ?=
@@ -45,7 +47,7 @@ endif
 ##@ Develop
 install: $(VENV)/.installed ## Full environment in .venv (model, export, service, tests)
 
-test: $(VENV)/.installed $(OPENAPI_VENV)/.installed $(TRITON_VENV)/.installed system-packages ## Run the test suite, and say which branches it took
+test: $(VENV)/.installed $(OPENAPI_VENV)/.installed $(TRITON_VENV)/.installed $(S3_VENV)/.installed system-packages ## Run the test suite, and say which branches it took
 	$(PY) -m pytest $(SUITE) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 test-busy: $(VENV)/.installed system-packages ## Run the suite beside a loop that keeps one core busy
@@ -53,6 +55,9 @@ test-busy: $(VENV)/.installed system-packages ## Run the suite beside a loop tha
 
 test-long: $(VENV)/.installed system-packages ## Run the tests that take minutes (load, soak, large models)
 	$(PY) -m pytest -m "long" --timeout 3600 $(PYTEST_ARGS)
+
+test-ray: $(RAY_VENV)/.installed ## Run the tests of batch and serving on Ray, which has an environment of its own
+	$(RAY_VENV)/bin/python -m pytest -m ray tests/ray --timeout 600 $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.installed ## Send damaged files and requests to a server (FUZZ_FILES=, FUZZ_REQUESTS=, FUZZ_SEED=)
 	XCLIP_TEST_FUZZ_FILES=$(FUZZ_FILES) XCLIP_TEST_HTTP_MUTANTS=$(FUZZ_REQUESTS) XCLIP_TEST_FUZZ_SEED=$(FUZZ_SEED) $(PY) -m pytest \
@@ -100,7 +105,7 @@ sbom: $(VENV)/.installed ## Write what is in the images as CycloneDX (build/sbom
 	for kind in cpu gpu; do $(VENV)/bin/cyclonedx-py requirements deploy/requirements-$$kind.lock --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom-$$kind.json; done
 
 clean: ## Remove environments and caches
-	rm -rf $(VENV) $(SERVE_VENV) $(EXPORT_VENV) $(GPU_VENV) $(OPENAPI_VENV) $(TRITON_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(SERVE_VENV) $(EXPORT_VENV) $(GPU_VENV) $(OPENAPI_VENV) $(TRITON_VENV) $(RAY_VENV) $(S3_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -113,7 +118,8 @@ $(VENV)/.installed: EXTRAS := all
 $(SERVE_VENV)/.installed: EXTRAS := cpu
 $(EXPORT_VENV)/.installed: EXTRAS := cpu,export
 $(GPU_VENV)/.installed: EXTRAS := gpu,tensorrt,export,train,bench
-$(VENV)/.installed $(SERVE_VENV)/.installed $(EXPORT_VENV)/.installed $(GPU_VENV)/.installed: pyproject.toml constraints.txt
+$(RAY_VENV)/.installed: EXTRAS := cpu,parquet,ray,test-ray
+$(VENV)/.installed $(SERVE_VENV)/.installed $(EXPORT_VENV)/.installed $(GPU_VENV)/.installed $(RAY_VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Setting up $(@D) ($(EXTRAS)): downloads once, then nothing to do"
 	@test -x $(@D)/bin/pip || deploy/make-venv.sh "$(PYTHON)" $(@D)
@@ -123,7 +129,8 @@ $(VENV)/.installed $(SERVE_VENV)/.installed $(EXPORT_VENV)/.installed $(GPU_VENV
 # Programs of others that a test asks; what they need is not what the tests need.
 $(OPENAPI_VENV)/.installed: tests/openapi-client.txt
 $(TRITON_VENV)/.installed: tests/tritonclient.txt
-$(OPENAPI_VENV)/.installed $(TRITON_VENV)/.installed:
+$(S3_VENV)/.installed: tests/s3-server.txt
+$(OPENAPI_VENV)/.installed $(TRITON_VENV)/.installed $(S3_VENV)/.installed:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found: install one, or name it: PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(@D)/bin/pip || deploy/make-venv.sh "$(PYTHON)" $(@D)
 	@$(@D)/bin/pip install --quiet --requirement $<
@@ -133,4 +140,4 @@ system-packages:
 	@deploy/system-packages.sh redis-server:redis-server ffmpeg:ffmpeg chromium:chromium strace:strace prometheus:prometheus faketime:faketime \
 		curl:curl openssl:openssl /usr/sbin/nginx:nginx
 
-.PHONY: env pin demo serve install test test-busy test-long fuzz check format bench gpu-check lock audit sbom clean help system-packages
+.PHONY: env pin demo serve install test test-busy test-long test-ray fuzz check format bench gpu-check lock audit sbom clean help system-packages

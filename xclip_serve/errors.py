@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+# Problems of the question, the server or the store, not of one clip: no other would be answered.
+NOT_OF_THE_CLIP = frozenset(
+    [
+        *("unreachable", "unexpected_answer", "unauthorized", "foreign_origin", "unknown_host"),
+        *("not_found", "method_not_allowed", "unknown_field", "missing_field", "duplicate_field"),
+        *("empty_labels", "empty_label", "duplicate_label", "too_many_labels", "label_too_long"),
+        *("bad_field", "bad_template", "not_calibrated", "too_many_templates"),
+        *("unknown_label_set", "not_ready", "draining"),
+        *("queue_full", "rate_limited", "out_of_resources"),
+    ]
+)
+
 
 class ClassifyError(Exception):
     """A problem, as the API reports it; its text is `detail`.

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from service.contract.answer import Problem
 from xclip_serve.errors import ClassifyError
 from xclip_serve.question import Question, Video, form_fields
+from xclip_serve.storage import is_address, opened
 
 TIMEOUT_S = 120.0  # of an upload, and of the answer: the server's own limits end before
 RETRIES = 5
@@ -72,6 +73,9 @@ def request(video: Video | None, asked: Question | None) -> Iterator[Request]:
         yield Request(asked, None)
     elif isinstance(video, bytes):
         yield Request(asked, io.BytesIO(video))
+    elif isinstance(video, str) and is_address(video):
+        with opened(video) as stream:
+            yield Request(asked, stream)
     elif isinstance(video, str | os.PathLike):
         with open(video, "rb") as file:
             yield Request(asked, file)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO, TypedDict
 
 Video = str | os.PathLike[str] | bytes | BinaryIO
-"""A clip: the path of a file, its bytes, or a stream (from its beginning, if it can seek)."""
+"""A clip: the path of a file, an address such as `s3://bucket/clip.mp4`, its bytes, or a stream
+(from its beginning, if it can seek)."""
 
 
 class Options(TypedDict, total=False):

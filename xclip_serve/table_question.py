@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from xclip_serve.folders import Folder
+
+IN_PARTS = "_question.json"  # readers of a folder of Parquet pass over what begins so
 
 
 class TableQuestion:
-    """The question of a table, in `TABLE.question.json`.
+    """The question of a table, in a file of its folder.
 
     Args:
-        table: The table.
+        folder: Where the table is.
+        file: Name of the file: `TABLE.question.json`, or `_question.json` among parts.
         asked: The question, as JSON.
         begun: Whether the table has rows. Without, what was asked before does not matter.
 
@@ -22,8 +25,8 @@ class TableQuestion:
         OSError: The file cannot be read or written.
     """
 
-    def __init__(self, table: Path, asked: Mapping[str, Any], *, begun: bool) -> None:
-        self._table, self._file = table, table.with_name(f"{table.name}.question.json")
+    def __init__(self, folder: Folder, file: str, asked: Mapping[str, Any], *, begun: bool) -> None:
+        self._folder, self._file = folder, file
         self._known: dict[str, Any] = self._read() if begun else {}
         # Tables of an earlier version have none: they are taken for what is asked now.
         if differing := [n for n in asked if n in self._known and self._known[n] != asked[n]]:
@@ -39,21 +42,23 @@ class TableQuestion:
             raise ValueError(self._other(f"the network ({known[:19]}…, not {bundle[:19]}…)"))
 
     def _other(self, what: str) -> str:
-        return f"{what} of the rows in {self._table} was another one: name another --output"
+        table = self._file.removesuffix(".question.json") if self._file != IN_PARTS else ""
+        where = f"{self._folder.name}/{table}".rstrip("/")
+        return f"{what} of the rows in {where} was another one: name another --output"
 
     def _read(self) -> dict[str, Any]:
         try:
-            read = json.loads(self._file.read_text("utf-8"))
+            read = json.loads(self._folder.read(self._file))
         except FileNotFoundError:
             return {}
         except ValueError:
-            raise ValueError(f"{self._file} is damaged; remove it to go on all the same") from None
+            where = f"{self._folder.name}/{self._file}"
+            raise ValueError(f"{where} is damaged; remove it to go on all the same") from None
         return read if isinstance(read, dict) else {}
 
     def _write(self, known: dict[str, Any]) -> None:
         if known == self._known:
             return
         self._known = known
-        unfinished = self._file.with_name(f"{self._file.name}.unfinished")
-        unfinished.write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n", "utf-8")
-        os.replace(unfinished, self._file)
+        text = json.dumps(known, ensure_ascii=False, indent=1) + "\n"
+        self._folder.write(self._file, text.encode())

@@ -11,7 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KEY = "path"
 CODE = "code"  # a row that has one tells of a failure
@@ -23,7 +26,7 @@ JSON_ROW = b'{"path": '
 Row = Mapping[str, Any]
 
 
-def open_table(file: Path, columns: Sequence[str]) -> Table:
+def open_table(file: Path, columns: Sequence[str]) -> TableFile:
     """Open a table to go on with, or begin one: CSV, JSON lines or Parquet by the suffix.
 
     Raises:
@@ -36,17 +39,37 @@ def open_table(file: Path, columns: Sequence[str]) -> Table:
 
 
 class Table(ABC):
-    """Rows by `path`, each written whole at once: a kill loses none and leaves none half.
+    """Rows by `path`.
 
     Attributes:
         done: The paths that have a row.
         failed: Number of rows that tell of a failure.
     """
 
-    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str]) -> None:
         self.columns = tuple(columns)
         self.done: set[str] = set()
         self.failed = 0
+
+    @abstractmethod
+    def add(self, row: Row) -> None:
+        """Write a row; it has a value or None for each column."""
+
+    @abstractmethod
+    def close(self, *, complete: bool) -> None:
+        """Let go of the table; `complete` tells that every clip has its row."""
+
+    def note(self, row: Row) -> None:
+        """Take note of a row that is written."""
+        self.failed += bool(row[CODE]) and row[KEY] not in self.done
+        self.done.add(row[KEY])
+
+
+class TableFile(Table):
+    """A file that each row is written to whole at once: a kill loses none and leaves none half."""
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        super().__init__(columns)
         # Unbuffered: what a row's write has taken, the system has.
         self._file = open(file, "a+b", buffering=0)  # noqa: SIM115
         try:
@@ -78,15 +101,11 @@ class Table(ABC):
     def add(self, row: Row) -> None:
         """Write a row; it has a value or None for each column."""
         self._write(self._line(row))
-        self._note(row)
+        self.note(row)
 
     def close(self, *, complete: bool) -> None:
         """Let go of the file; `complete` tells that every clip has its row."""
         self._file.close()
-
-    def _note(self, row: Row) -> None:
-        self.done.add(row[KEY])
-        self.failed += bool(row[CODE])
 
     def _write(self, data: bytes) -> None:
         while data:
@@ -107,7 +126,7 @@ class Table(ABC):
             self._file.truncate(whole)
 
 
-class CsvTable(Table):
+class CsvTable(TableFile):
     """Comma-separated values with a header; no value has a line break."""
 
     def _is_ours(self, first_line: bytes) -> bool:
@@ -120,7 +139,7 @@ class CsvTable(Table):
             if rows.fieldnames is None:
                 self._write(self._values(self.columns))
             for row in rows:
-                self._note(row)
+                self.note(row)
 
     def _line(self, row: Row) -> bytes:
         values = (row[column] for column in self.columns)
@@ -132,7 +151,7 @@ class CsvTable(Table):
         return text.getvalue().encode()
 
 
-class JsonTable(Table):
+class JsonTable(TableFile):
     """A JSON object on each line."""
 
     def _is_ours(self, first_line: bytes) -> bool:
@@ -145,7 +164,7 @@ class JsonTable(Table):
 
     def _read(self, file: Path) -> None:
         for row in _json_rows(file):
-            self._note(row)
+            self.note(row)
 
     def _line(self, row: Row) -> bytes:
         return json.dumps(row, ensure_ascii=False).encode() + b"\n"
@@ -180,10 +199,7 @@ class ParquetTable(JsonTable):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        kinds = {c: pa.float64() if c.startswith(NUMBERS) else pa.string() for c in self.columns}
-        if VECTOR in kinds:
-            kinds[VECTOR] = pa.list_(pa.float32())
-        schema = pa.schema(list(kinds.items()))
+        schema = schema_of(self.columns)
         unfinished = self._rows.with_suffix(".unfinished")
         rows = _json_rows(self._rows)
         with pq.ParquetWriter(unfinished, schema) as writer:
@@ -193,7 +209,21 @@ class ParquetTable(JsonTable):
         self._rows.unlink()
 
 
-KINDS: dict[str, type[Table]] = {".csv": CsvTable, ".jsonl": JsonTable, ".parquet": ParquetTable}
+KINDS: dict[str, type[TableFile]] = {
+    ".csv": CsvTable,
+    ".jsonl": JsonTable,
+    ".parquet": ParquetTable,
+}
+
+
+def schema_of(columns: Sequence[str]) -> pa.Schema:
+    """Return the types of the columns, as Parquet has them."""
+    import pyarrow as pa
+
+    kinds = {c: pa.float64() if c.startswith(NUMBERS) else pa.string() for c in columns}
+    if VECTOR in kinds:
+        kinds[VECTOR] = pa.list_(pa.float32())
+    return pa.schema(list(kinds.items()))
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:

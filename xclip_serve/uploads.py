@@ -11,6 +11,7 @@ from typing import BinaryIO
 from model.files import open_regular
 from service.contract.upload import Upload, UploadWriter
 from xclip_serve.question import Video
+from xclip_serve.storage import is_address, opened
 
 CHUNK_BYTES = 1 << 20
 
@@ -20,7 +21,11 @@ def upload_of(video: Video, upload_dir: Path | None) -> Upload:
 
     Raises:
         OSError: The file cannot be read.
+        ClassifyError: The object store cannot be reached.
     """
+    if isinstance(video, str) and is_address(video):
+        with opened(video) as stream:
+            return _copied(stream, upload_dir)
     if isinstance(video, str | os.PathLike):
         file = open_regular(Path(video))
         try:

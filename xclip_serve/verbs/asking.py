@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from model.command_line import whole
+from xclip_serve.errors import NOT_OF_THE_CLIP as NOT_OF_THE_CLIP
 from xclip_serve.labels import Labels, read_label_file
 from xclip_serve.question import Options
 
@@ -19,25 +20,6 @@ if TYPE_CHECKING:
 
 API_KEY = "XCLIP_API_KEY"
 DONE, MISTAKE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # exit statuses
-
-# Problems of the question or the server, not of one clip: no other clip would be answered.
-NOT_OF_THE_CLIP = frozenset(
-    [
-        *("unreachable", "unexpected_answer", "unauthorized", "foreign_origin", "unknown_host"),
-        *("not_found", "method_not_allowed", "unknown_field", "missing_field", "duplicate_field"),
-        *("empty_labels", "empty_label", "duplicate_label", "too_many_labels", "label_too_long"),
-        *(
-            "bad_field",
-            "bad_template",
-            "not_calibrated",
-            "too_many_templates",
-            "unknown_label_set",
-            "not_ready",
-            "draining",
-        ),
-        *("queue_full", "rate_limited", "out_of_resources"),
-    ]
-)
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:

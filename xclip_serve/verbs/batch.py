@@ -7,24 +7,27 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from pathlib import Path
+from typing import Any
 
 from model.command_line import Parser, new_file, one_line, whole
 from model.inputs import clean_label
+from xclip_serve.asked_rows import RowQuestion
 from xclip_serve.clips import find_clips, shard_of
 from xclip_serve.errors import ClassifyError, cannot_open
 from xclip_serve.labels import Labels
+from xclip_serve.folders import DiskFolder, open_folder
+from xclip_serve.parts import PartsTable
 from xclip_serve.rows import Layout, VectorLayout, shown
-from xclip_serve.table_question import TableQuestion
+from xclip_serve.storage import is_address
+from xclip_serve.table_question import IN_PARTS, TableQuestion
 from xclip_serve.tables import Table, open_table
 from xclip_serve.verbs.asking import (
     DONE,
     INTERRUPTED,
     MISTAKE,
-    NOT_OF_THE_CLIP,
     SOME_FAILED,
     add_clip_question,
     add_question,
@@ -32,22 +35,18 @@ from xclip_serve.verbs.asking import (
     labels_of,
     options_of,
 )
-
-if TYPE_CHECKING:
-    from xclip_serve.classifier import Classifier
-    from xclip_serve.client import Client
-    from xclip_serve.question import Options
+from xclip_serve.verbs.progress import progress
 
 PROGRAM = "xclip-serve batch"
 SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
-SAMPLING = ("start", "end", "views", "frame_rule")
-NOTE_EVERY_S = 15  # where there is no terminal to write over a line
 EXAMPLES = """\
 examples:
   xclip-serve batch clips/ --labels labels.txt --output table.csv
   xclip-serve batch 'clips/**/*.mp4' --labels kinetics400.csv --model bundles/b32 --output t.parquet
   find . -name '*.webm' | xclip-serve batch - --labels labels.txt --output table.jsonl
   xclip-serve batch clips/ --labels labels.txt --shard 1/2 --output first.csv   # and 2/2 elsewhere
+  xclip-serve batch s3://bucket/clips --labels labels.txt --output s3://bucket/table
+  xclip-serve batch clips/ --labels labels.txt --engine ray --output table/
 
 The same command goes on where it was stopped: a clip with a row is not asked about again.
 """
@@ -70,10 +69,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--output",
-        type=new_file,
+        type=_place,
         required=True,
         metavar="TABLE",
-        help="table to write or to go on with: .csv, .jsonl or .parquet",
+        help="table to write or to go on with: .csv, .jsonl or .parquet; an address such as "
+        "s3://bucket/table, or a folder that is there: Parquet in parts",
     )
     add_question(p)
     add_clip_question(p)
@@ -90,9 +90,16 @@ def parser() -> argparse.ArgumentParser:
         "--jobs",
         type=whole(1),
         metavar="N",
-        help="decoding processes (default: cores); with --server, questions at a time (8)",
+        help="decoding processes (default: cores); with --server, questions at a time (8); with "
+        "--engine ray, cores of each actor (1)",
     )
     p.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, from 1/N to N/N")
+    p.add_argument(
+        "--engine",
+        choices=["ray"],
+        help="spread the work over a Ray cluster, that of RAY_ADDRESS or one on this machine; "
+        "TABLE is a folder, which every machine can write to",
+    )
     return p
 
 
@@ -101,6 +108,13 @@ def _shard(text: str) -> tuple[int, int]:
     if match is None or int(match[1]) > int(match[2]):
         raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, such as 1/4, not {text}")
     return int(match[1]), int(match[2])
+
+
+def _place(text: str) -> str | Path:
+    """Read where a table is: an address, a folder that is there, or a file in one."""
+    if is_address(text):
+        return text
+    return Path(text) if os.path.isdir(text) else new_file(text)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -125,14 +139,23 @@ def _run(given: argparse.Namespace) -> int:
     shard, shards = given.shard or (1, 1)
     clips = [clip for clip in find_clips(given.paths) if shard_of(clip, shards) == shard]
     layout = VectorLayout() if given.embeddings else _layout(given, labels.names)
-    table = open_table(given.output, layout.columns)
+    rows = RowQuestion(labels, options_of(given), layout)
+    if given.engine == "ray" or isinstance(given.output, str) or given.output.is_dir():
+        folder, beside = open_folder(given.output), IN_PARTS
+        table: Table = PartsTable(folder, layout.columns)
+    else:
+        folder, beside = DiskFolder(given.output.parent), f"{given.output.name}.question.json"
+        table = open_table(given.output, layout.columns)
     complete = False
     try:
-        question = TableQuestion(given.output, _question(given, labels), begun=bool(table.done))
+        kept = _question(given, labels)
+        question = TableQuestion(folder, beside, kept, begun=bool(table.done))
         left = [clip for clip in clips if shown(clip) not in table.done]
         started = time.monotonic()
-        if left:
-            _classify(given, labels, left, table, layout, question)
+        if left and isinstance(table, PartsTable) and given.engine == "ray":
+            _spread(given, rows, left, table, kept)
+        elif left:
+            _classify(given, rows, left, table, question)
         complete = True
     finally:
         table.close(complete=complete)
@@ -166,94 +189,40 @@ def _layout(given: argparse.Namespace, labels: Sequence[str]) -> Layout:
 
 def _classify(
     given: argparse.Namespace,
-    labels: Labels,
+    rows: RowQuestion,
     clips: Sequence[str],
     table: Table,
-    layout: Layout | VectorLayout,
     question: TableQuestion,
 ) -> None:
     """Add a row for each clip. ClassifyError where no other clip would be answered either."""
     at_server = given.server is not None
     jobs: dict[str, Any] = {"at_once": given.jobs} if given.jobs and at_server else {}
     settings = {"decode_workers": given.jobs} if given.jobs and not at_server else {}
-
-    empty = [clip for clip in clips if os.path.isfile(clip) and not os.path.getsize(clip)]
-    for clip in empty:  # the API takes an empty file for a mistake in the question
-        table.add(layout.row(clip, ClassifyError("not_a_video", "the file is empty")))
-    clips = [clip for clip in clips if shown(clip) not in table.done] if empty else clips
-    with asked(given, **settings) as ask, _progress(len(clips)) as advance:
-        for clip, answer in _answers(ask, given, labels, clips, layout, jobs):
-            if isinstance(answer, ClassifyError) and answer.code in NOT_OF_THE_CLIP:
-                raise answer
-            if not isinstance(answer, ClassifyError):
-                vector = isinstance(layout, VectorLayout)
-                question.check_bundle(answer.bundle if vector else answer.model.bundle)
-            table.add(layout.row(clip, answer))
+    with asked(given, **settings) as ask, progress(len(clips), _say) as advance:
+        for row in rows.rows(ask, clips, question.check_bundle, **jobs):
+            table.add(row)
             advance(table.failed)
 
 
-def _answers(
-    ask: Classifier | Client,
+def _spread(
     given: argparse.Namespace,
-    labels: Labels,
+    rows: RowQuestion,
     clips: Sequence[str],
-    layout: Layout | VectorLayout,
-    jobs: dict[str, Any],
-) -> Iterator[tuple[str, Any]]:
-    """Ask about the clips; each comes with what its row is made of."""
-    options = options_of(given)
-    if isinstance(layout, VectorLayout):
-        sampling = cast("Options", {name: options.get(name) for name in SAMPLING})
-        return ask.embed_many(clips, **sampling, **jobs)
-    if layout.scored:
-        options["top_k"] = None
-    answers = ask.classify_many(clips, labels.texts, **options, **jobs)
-    return (
-        (clip, answer if isinstance(answer, ClassifyError) else labels.named(answer))
-        for clip, answer in answers
-    )
+    table: PartsTable,
+    question: dict[str, Any],
+) -> None:
+    """Have a Ray cluster add a row for each clip. Raises what `_classify` does."""
+    if given.server is not None:
+        raise ValueError("--engine ray asks in its own processes; leave --server out")
+    from xclip_serve.ray_batch import Work, spread
 
-
-class _Advance(Protocol):
-    def __call__(self, failed: int) -> None: ...
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[_Advance]:
-    """Show how far it is: a bar on a terminal, a line now and then elsewhere."""
-    from rich.progress import TextColumn
-
-    from model.progress import progress_bar, progress_console
-
-    console = progress_console()
-    started = noted = time.monotonic()
-    done = 0
-
-    def figures(failed: int) -> str:
-        rate = done / max(time.monotonic() - started, 1e-9)
-        return f"{rate:.3g} clips/s" + (f", {failed} failed" if failed else "")
-
-    if not console.is_terminal:
-
-        def note(failed: int) -> None:
-            nonlocal done, noted
-            done += 1
-            if time.monotonic() - noted > NOTE_EVERY_S:
-                noted = time.monotonic()
-                _say(f"{done} of {total}, {figures(failed)}")
-
-        yield note
-        return
-    bar = progress_bar(console, TextColumn("{task.fields[figures]}"), transient=True)
-    with bar:
-        task = bar.add_task("clips", total=total, figures="")
-
-        def advance(failed: int) -> None:
-            nonlocal done
-            done += 1
-            bar.update(task, advance=1, figures=figures(failed))
-
-        yield advance
+    start = os.getcwd()
+    cores = given.jobs or 1
+    work = Work(table.place, rows, question, given.model, given.precision, cores, start)
+    with progress(len(clips), _say) as advance:
+        for row in spread(work, clips):
+            table.note(row)
+            advance(table.failed)
 
 
 def _say(what: object) -> None:

@@ -1,0 +1,118 @@
+"""Object stores: clips and folders at addresses such as `s3://bucket/clips`, through fsspec.
+
+Amazon's, those that speak its protocol, and Google's are reached with what pyarrow brings; other
+addresses with whatever package fsspec names for them. Nothing of it is loaded before the first one.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from xclip_serve.errors import ClassifyError
+
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
+OF_PYARROW = {"s3": "S3FileSystem", "gs": "GcsFileSystem"}
+READ_AT_ONCE = 4 << 20  # bytes of a clip that are held in memory
+
+
+def is_address(name: object) -> bool:
+    """Say whether a name is that of an object store, not of a file here."""
+    return isinstance(name, str) and ADDRESS.match(name) is not None
+
+
+def located(address: str) -> tuple[Any, str]:
+    """Return the file system of an address, as fsspec has it, and the path in it.
+
+    Raises:
+        ValueError: Nothing that is installed reads such addresses.
+        ClassifyError: `unreachable`: the store is not configured, or does not answer.
+    """
+    match = ADDRESS.match(address)
+    assert match is not None
+    scheme, path = match.groups()
+    try:
+        with reached(address):
+            if scheme in OF_PYARROW:
+                import pyarrow.fs
+                from fsspec.implementations.arrow import ArrowFSWrapper
+
+                store = getattr(pyarrow.fs, OF_PYARROW[scheme])()
+                return ArrowFSWrapper(store, skip_instance_cache=True), path.rstrip("/")
+            import fsspec
+
+            return fsspec.filesystem(scheme), path.rstrip("/")
+    except ImportError as error:
+        raise ValueError(
+            f"{address} needs a package that is not installed: pip install 'xclip-serve[s3]' for "
+            f"s3:// and gs:// ({error})"
+        ) from None
+
+
+def address_of(like: str, path: str) -> str:
+    """Return the address of another path in the same store."""
+    match = ADDRESS.match(like)
+    assert match is not None
+    return f"{match[1]}://{path.lstrip('/')}"
+
+
+@contextmanager
+def reached(address: str) -> Iterator[None]:
+    """Say in one form what goes wrong with a store, whose libraries raise errors of their own.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ClassifyError: `unreachable`: the store does not answer, or refuses us.
+    """
+    try:
+        yield
+    except (ImportError, ValueError, ClassifyError):
+        raise
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address) from None
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise ClassifyError("unreachable", f"{address} cannot be reached: {why}") from error
+
+
+@contextmanager
+def opened(address: str) -> Iterator[BinaryIO]:
+    """Open an object to read; it is fetched as it is read, a few megabytes at a time."""
+    filesystem, path = located(address)
+    with reached(address):
+        file = filesystem.open(path, "rb", block_size=READ_AT_ONCE)
+    if not file.size:
+        file.close()
+        raise ClassifyError("not_a_video", "the file is empty")
+    with file, io.BufferedReader(_Reached(file, address)) as stream:
+        yield stream
+
+
+class _Reached(io.RawIOBase):
+    """A file of fsspec whose errors are ours."""
+
+    def __init__(self, file: BinaryIO, address: str) -> None:
+        self._remote, self._address = file, address
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._remote.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._remote.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        with reached(self._address):
+            data = self._remote.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
