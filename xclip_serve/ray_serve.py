@@ -49,7 +49,7 @@ def app(args: Mapping[str, Any]) -> serve.Application:
     def build() -> FastAPI:
         return replica_app(given)
 
-    @serve.deployment(
+    deployment = serve.deployment(
         name="xclip-serve",
         max_ongoing_requests=at_once,
         max_queued_requests=at_once,
@@ -60,17 +60,21 @@ def app(args: Mapping[str, Any]) -> serve.Application:
         },
         graceful_shutdown_timeout_s=settings.request_timeout_s,
     )
-    @serve.ingress(build)
-    class Replica:
-        """A server without a port."""
+    return deployment(serve.ingress(build)(Replica)).bind()
 
-        app: FastAPI
 
-        async def check_health(self) -> None:
-            """Fail where /readyz would: Ray then puts another replica in this one's place."""
-            await check_ready(self.app)
+class Replica:
+    """A server without a port; Ray gives it its `app`."""
 
-    return Replica.bind()
+    app: FastAPI
+
+    async def check_health(self) -> None:
+        """Fail where /readyz would: Ray then puts another replica in this one's place."""
+        server: ServiceState = self.app.state.server
+        try:
+            await server.check()
+        except ApiError as error:
+            raise RuntimeError(error.detail) from None
 
 
 def replica_app(given: Mapping[str, Any]) -> FastAPI:
@@ -90,12 +94,3 @@ def replica_app(given: Mapping[str, Any]) -> FastAPI:
 
     web.router.lifespan_context = until_ready
     return web
-
-
-async def check_ready(web: FastAPI) -> None:
-    """Raise RuntimeError where the server could not answer now."""
-    server: ServiceState = web.state.server
-    try:
-        await server.check()
-    except ApiError as error:
-        raise RuntimeError(error.detail) from None

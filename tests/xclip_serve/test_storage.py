@@ -142,7 +142,7 @@ def test_in_and_out_of_a_bucket_killed_and_resumed(
     assert before.items() <= store.parts("table").items()
     assert len(store.parts("table")) == len(before) + 1  # the rest took less than ten seconds
     status, said = batch(folder, f"{BUCKET}/clips", "--output", f"{BUCKET}/table/")
-    assert status == 3
+    assert status == 3, said
     assert "nothing was left to do" in said
     status, said = batch(
         folder, f"{BUCKET}/clips", "--label", "more", "--output", f"{BUCKET}/table"

@@ -17,8 +17,8 @@ from model.inputs import clean_label
 from xclip_serve.asked_rows import RowQuestion
 from xclip_serve.clips import find_clips, shard_of
 from xclip_serve.errors import ClassifyError, cannot_open
-from xclip_serve.labels import Labels
 from xclip_serve.folders import DiskFolder, open_folder
+from xclip_serve.labels import Labels
 from xclip_serve.parts import PartsTable
 from xclip_serve.rows import Layout, VectorLayout, shown
 from xclip_serve.storage import is_address
