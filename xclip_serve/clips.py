@@ -110,11 +110,12 @@ def _lines(stream: Iterable[bytes], folder: str, _: str) -> Iterator[str]:
 
 
 def _csv_list(stream: BinaryIO, folder: str, name: str) -> Iterator[str]:
-    rows = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
-    column = _path_column(rows.fieldnames or (), name)
-    for row in rows:
-        if row[column]:
-            yield _from(folder, row[column])
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        rows = csv.DictReader(text)
+        column = _path_column(rows.fieldnames or (), name)
+        for row in rows:
+            if row[column]:
+                yield _from(folder, row[column])
 
 
 def _parquet_list(stream: BinaryIO, folder: str, name: str) -> Iterator[str]:

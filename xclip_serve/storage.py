@@ -42,7 +42,7 @@ def located(address: str) -> tuple[Any, str]:
                 import pyarrow.fs
                 from fsspec.implementations.arrow import ArrowFSWrapper
 
-                store = getattr(pyarrow.fs, OF_PYARROW[scheme])()
+                store = getattr(pyarrow.fs, OF_PYARROW[scheme])(**_endpoint(scheme))
                 return ArrowFSWrapper(store, skip_instance_cache=True), path.rstrip("/")
             import fsspec
 
@@ -52,6 +52,13 @@ def located(address: str) -> tuple[Any, str]:
             f"{address} needs a package that is not installed: pip install 'xclip-serve[s3]' for "
             f"s3:// and gs:// ({error})"
         ) from None
+
+
+def _endpoint(scheme: str) -> dict[str, str]:
+    """Return where a store is that speaks Amazon's protocol, as Amazon's tools are told."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if scheme == "s3" else ()
+    told = [value for value in map(os.environ.get, names) if value]
+    return {"endpoint_override": told[0]} if told else {}
 
 
 def address_of(like: str, path: str) -> str:

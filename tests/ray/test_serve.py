@@ -64,8 +64,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     (application,) = config["applications"]
     application["args"] = {"max_in_flight": 8, "max_uploads": 8, "upload_idle_timeout_s": 3}
     (deployment,) = application["deployments"]
-    del deployment["autoscaling_config"]
-    deployment.update(num_replicas=2, ray_actor_options={"num_cpus": 1})
+    deployment["autoscaling_config"].update(min_replicas=2, max_replicas=2)
+    deployment["ray_actor_options"] = {"num_cpus": 1}
     file = tmp_path_factory.mktemp("serve") / "serve.yaml"
     file.write_text(yaml.safe_dump(config))
     command = [str(Path(sys.executable).with_name("serve")), "run", str(file)]
