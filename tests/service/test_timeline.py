@@ -238,7 +238,7 @@ def test_the_commands_of_the_page(server: RunningServer) -> None:
     if shutil.which("curl") is None:
         missing("curl")
     page = (ROOT / "docs" / "timeline.md").read_text()
-    marked = r"test_the_commands_of_the_page -->\n```sh\n(.*?)```"
+    marked = r"service/test_timeline.py::test_the_commands_of_the_page -->\n```sh\n(.*?)```"
     (block,) = re.findall(marked, page, re.DOTALL)
     commands = block.replace("http://127.0.0.1:8000", server.base_url)
     done = subprocess.run(
