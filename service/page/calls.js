@@ -4,14 +4,16 @@ const address = (path) => new URL(path, document.baseURI).href;
 const shell = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 /** The command; `guarded` where the server asks for a key. */
-export function asCurl(name, labels, guarded) {
+export function asCurl(name, labels, guarded, { to = "classify", accept, fields = {} } = {}) {
   // In curl's own quotes: the name may hold what separates its options.
   const file = name.replaceAll("\\", "\\\\").replaceAll('"', '\\"');
   return [
-    `curl ${shell(address("classify"))}`,
+    `curl ${shell(address(to))}`,
+    ...(accept ? [`-H ${shell(`Accept: ${accept}`)}`] : []),
     ...(guarded ? ['-H "X-API-Key: $XCLIP_API_KEY"'] : []),
     `-F ${shell(`video=@"${file}"`)}`,
     `--form-string ${shell(`labels=${JSON.stringify(labels)}`)}`,
+    ...Object.entries(fields).map(([key, value]) => `--form-string ${shell(`${key}=${value}`)}`),
   ].join(" \\\n  ");
 }
 

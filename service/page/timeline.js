@@ -1,7 +1,8 @@
 // When each label holds in a video: asked window by window, drawn under a player of the user's file.
 
-import { $, askForKey, counted, post, say } from "./asking.js";
+import { $, askForKey, asksForKey, counted, post, say } from "./asking.js";
 import { Bands, scoresPerWindow } from "./bands.js";
+import { asCurl } from "./calls.js";
 
 const START = "Draw a timeline";
 
@@ -50,15 +51,17 @@ export async function drawTimeline(question, address) {
   $("when").textContent = "Stop";
   try {
     const { signal } = asked;
-    const response = await post("timeline", question, fields(question), { accept: "application/x-ndjson", signal });
+    const windows = fields();
+    const wanted = { ...windows, top_k: scoresPerWindow(question.labels) };
+    const response = await post("timeline", question, wanted, { accept: "application/x-ndjson", signal });
     if (response.status === 401) askForKey();
     if (!response.ok) {
       say((await response.json()).detail, true);
       return;
     }
     let last;
-    for await (const line of jsonLines(response.body)) show((last = line), question, address);
-    if (last.kind === "window") say("The answer broke off.", true);
+    for await (const line of jsonLines(response.body)) show((last = line.kind), line, { ...question, address, windows });
+    if (last !== "end" && last !== "problem") say("The answer broke off.", true);
   } catch {
     if (!asked.signal.aborted) say("The server cannot be reached.", true);
   } finally {
@@ -66,28 +69,27 @@ export async function drawTimeline(question, address) {
   }
 }
 
-function fields({ labels }) {
+function fields() {
   const [window, stride] = [$("window").value, $("stride").value];
   return {
     ...(window && { window_s: window }),
     ...(stride && { stride_s: stride }),
     ...($("gaps").checked && { open_set: "true" }),
-    top_k: scoresPerWindow(labels),
   };
 }
 
-function show(line, { file, labels }, address) {
-  if (line.kind === "facts") begin(line, file, labels, address);
-  else if (line.kind === "window") {
+function show(kind, line, asked) {
+  if (kind === "facts") begin(line, asked);
+  else if (kind === "window") {
     bands.window(line);
     $("done").value = bands.windows;
-  } else if (line.kind === "end") {
+  } else if (kind === "end") {
     bands.end(line.segments);
     if (!line.segments.length) say(["None of the labels is likely enough anywhere", ...warnings].join("; "));
   } else say(line.detail, true);
 }
 
-function begin(facts, file, labels, address) {
+function begin(facts, { file, labels, address, windows }) {
   $("looked").textContent =
     `${file.name} · ${counted(labels)} · ${facts.windows} × ${facts.window_s} s, every ${facts.stride_s} s`;
   $("player").hidden = false;
@@ -95,6 +97,9 @@ function begin(facts, file, labels, address) {
   $("done").max = facts.windows;
   $("done").value = 0;
   $("done").hidden = false;
+  $("timeline-curl").textContent = asCurl(file.name, labels, asksForKey(), {
+    to: "timeline", accept: "text/vtt", fields: windows,
+  });
   bands.begin(facts, labels);
   $("timeline").hidden = false;
   warnings = facts.warnings;

@@ -41,6 +41,8 @@ def test_a_person_ranks_labels_and_reads_the_documents(
     page.locator("#video").set_input_files(Path(ROOT) / "docs" / "clip.mp4")
     page.locator("#go").click()
     expect(page.locator("#results li").first).to_be_visible()
+    page.get_by_role("button", name="Draw a timeline").click()
+    expect(page.locator("#bands .segment").first).to_be_visible()
     page.get_by_role("link", name="API").click()
     expect(page.get_by_text("Rank labels for a clip")).to_be_visible()
     assert failed == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,22 @@ def test_another_clip_takes_the_timeline_away(
     expect(page.locator("#timeline")).to_be_hidden()
     page.locator("#go").click()
     expect(page.locator("#results li")).to_have_count(1)
-    expect(page.locator("#timeline")).to_be_hidden()
+
+
+def test_the_call_that_the_page_offers_gives_its_subtitles(
+    page: Page, server: RunningServer, film: Path
+) -> None:
+    draw(page, server.base_url, film, f"{LEFT}\n{RIGHT}")
+    bars = page.locator("#bands .segment")
+    expect(bars.first).to_be_visible()
+    count = bars.count()
+    page.get_by_text("The same as subtitles").click()
+    done = subprocess.run(
+        ["bash", "-c", f"{page.locator('#timeline-curl').inner_text()} --silent"],
+        cwd=film.parent, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("WEBVTT\n")
+    assert done.stdout.count(" --> ") == count
 
 
 def test_a_mistake_is_told(page: Page, server: RunningServer, film: Path) -> None:

@@ -53,9 +53,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("video", metavar="VIDEO", help="video file; - reads standard input")
     p.add_argument("texts", metavar="LABEL", nargs="*", help="what may be seen in it")
-    p.add_argument("--window", type=float, metavar="S", help="seconds that are looked at together")
+    p.add_argument("--window", type=float, metavar="S", help="seconds looked at together (4)")
     p.add_argument(
-        "--stride", type=float, metavar="S", help="seconds from one such window to the next"
+        "--stride",
+        type=float,
+        metavar="S",
+        help="seconds from one such window to the next (half a window)",
     )
     add_question(p)
     p.add_argument("--top-k", type=whole(1), metavar="N", help="labels of each window in the JSON")
@@ -100,6 +103,8 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     for warning in answer.warnings:
         print(f"note: {warning}", file=sys.stderr)
+    if not answer.segments:
+        print("note: no label is likely enough in any window; --json has scores", file=sys.stderr)
     if given.json:
         print(answer.model_dump_json())
     elif given.output is None:
@@ -165,8 +170,6 @@ def _write(answer: Timeline, output: Path | None) -> None:
 
 def _show(answer: Timeline) -> None:
     """Print a table with bars on a terminal; elsewhere start, end, score and label, with tabs."""
-    if not answer.segments:
-        print("note: no label is likely enough in any window; --json has scores", file=sys.stderr)
     if not sys.stdout.isatty():
         for s in answer.segments:
             print(f"{s.start_s:.3f}\t{s.end_s:.3f}\t{s.score:.4f}\t{s.label}")
