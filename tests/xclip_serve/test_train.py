@@ -152,6 +152,7 @@ def test_the_same_command_goes_on_and_keeps_texts_that_a_person_wrote(
         (["nowhere"], "nowhere: there is no such folder or list"),
         ([".", "--from", "nowhere.pth"], "start.source: "),
         ([".", "--labels", "labels.csv"], "belong to lists"),
+        (["red_clip/vb_1.MP4"], "red_clip/vb_1.MP4: give the folder, with a folder for each label"),
         ([".", "--group-by", "("], "no regular expression"),
     ],
 )
@@ -178,11 +179,29 @@ def test_lists_are_taken_as_well(mess: Path, start: Path, tmp_path: Path) -> Non
     assert written == ["path,label", *more]
 
 
+def test_what_lists_name_and_is_not_there_is_told_with_what_may_be_meant(
+    mess: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "list.csv"
+    there = [f"{c}_clip\\v{i}_1.MP4,{c}" for c in ("blue", "green") for i in "bcd"]
+    rows = ["path,label", *there, "blue_clip/ve_1,blue", "blue_clip/none.mp4,blue"]
+    file.write_text("\n".join(rows) + "\n")
+    arguments = ["train", str(file), "--root", str(mess), "--from", str(start), "--dry-run"]
+    assert main([*arguments, "--output", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().err
+    assert "missing (2): blue_clip/ve_1 (did you mean blue_clip/ve_1.MP4?), blue_clip/none" in said
+    file.write_text("path,label\nnone.mp4,blue\nno.mp4,green\n")
+    assert main([*arguments, "--output", str(tmp_path / "other")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "two are needed" in last
+    assert last.endswith("left out, missing (2): none.mp4, no.mp4")
+
+
 def test_a_budget_of_time_cuts_the_run(
     mess: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An update is said to take a second, measuring nothing."""
-    monkeypatch.setattr("xclip_serve.training.preparation.measure", lambda *_: Pace(1.0, 0.0, 4, 0))
+    monkeypatch.setattr("xclip_serve.training.preparation.measure", lambda *_: Pace(1, 0, 0, 4, 0))
     run = tmp_path / "run"
     arguments = ["train", str(mess), "--from", str(start), "--output", str(run), "--dry-run"]
     assert main([*arguments, "--epochs", "100", "--minutes", "2"]) == 0
@@ -196,8 +215,8 @@ def test_a_budget_of_time_cuts_the_run(
 
 def test_what_is_measured_counts_in_a_budget() -> None:
     """Shorter runs are measured after fewer epochs: that alone may be too much."""
-    pace = Pace(update_s=1, measured_clip_s=1, updates_per_epoch=1, clips=10)
-    assert pace.seconds(100, evaluations_every(100)) == 100 + 26 * 10
+    pace = Pace(update_s=1, measured_clip_s=1, saved_s=2, updates_per_epoch=1, clips=10)
+    assert pace.seconds(100, evaluations_every(100)) == 100 + 26 * 10 + 25 * 2
     fitting = epochs_within(200, pace, 100)
     assert pace.seconds(fitting, evaluations_every(fitting)) <= 200
     assert epochs_within(1, pace, 100) == 1

@@ -26,7 +26,7 @@ from model.data.lists.folders import (
 )
 from model.data.lists.groups import STEM
 from model.data.lists.labels import LabelList, read_labels
-from model.data.lists.names import named
+from model.data.lists.names import is_clip, named
 from model.inputs import label_key
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ def _of_lists(source: Source, root: Path) -> Split:
         raise DataError(f"{named(missing)}: there is no such folder or list")
     if root.suffix.lower() == ".tar" or any(p.suffix.lower() == ".tar" for p in source.data):
         raise DataError("clips in .tar files: give them to python -m model.train --config FILE")
+    films = [str(path) for path in (*source.data, *source.val) if is_clip(path.name)]
+    if films:
+        raise DataError(
+            f"{named(films)}: give the folder, with a folder for each label in it, or a list"
+        )
     labels = read_labels(source.labels) if source.labels else None
     train = read_clips(source.data, root, labels)
     known = train.labels
@@ -105,6 +110,7 @@ def _readable(split: Split) -> Split:
     labels = split.labels
     words = not_words(labels.texts)
     texts = [words.get(text) or text for text in labels.texts]
+    codes = [text for text, said in words.items() if not said]
     first: dict[str, int] = {}
     joined = {
         label_key(name): first.setdefault(label_key(texts[index]), index)
@@ -116,6 +122,11 @@ def _readable(split: Split) -> Split:
         for index, name in enumerate(labels.names)
         if joined[label_key(name)] != index
     ]
+    if codes:
+        notes.append(
+            f"labels that do not read like text ({len(codes)}): {named(codes)}: write what is to "
+            f"be seen into {LABELS}"
+        )
     known = LabelList(
         tuple(labels.names[index] for index in kept), tuple(texts[index] for index in kept)
     )
@@ -158,7 +169,8 @@ def checked(clips: Clips, check: Callable[[ClipList], Findings]) -> Clips:
     reasons = _reasons(findings, training)
     out: defaultdict[str, list[str]] = defaultdict(list)
     for path, reason in reasons.items():
-        out[reason].append(path)
+        hint = findings.hints.get(path)
+        out[reason].append(f"{path} ({hint})" if hint else path)
     notes = [f"left out, {why} ({len(names)}): {named(names)}" for why, names in out.items()]
     if findings.too_short:
         notes.append(
@@ -177,7 +189,7 @@ def checked(clips: Clips, check: Callable[[ClipList], Findings]) -> Clips:
             f"left out, rows of clips that are listed more than once: {listed - len(seen)}"
         )
     kept = replace(split, notes=(*split.notes, *notes), **parts)
-    return replace(clips, split=_with_clips(kept))
+    return replace(clips, split=_with_clips(kept, notes))
 
 
 def _reasons(findings: Findings, training: set[str]) -> dict[str, str]:
@@ -195,8 +207,10 @@ def _reasons(findings: Findings, training: set[str]) -> dict[str, str]:
     return reasons
 
 
-def _with_clips(split: Split) -> Split:
-    """Keep the labels that there are clips to train on for; DataError where two are not left."""
+def _with_clips(split: Split, left_out: Sequence[str]) -> Split:
+    """Keep the labels that there are clips to train on for; DataError where two are not left, which
+    tells what was left out.
+    """
     trained = {label_key(label) for _, label in split.train}
     labels = split.labels
     kept = [index for index, name in enumerate(labels.names) if label_key(name) in trained]
@@ -204,7 +218,7 @@ def _with_clips(split: Split) -> Split:
     if len(kept) < 2:
         raise DataError(
             f"{len(kept)} label{'s' * (len(kept) != 1)} with clips to train on, two are needed: "
-            "one folder for each label, with its clips in it"
+            + "; ".join(["one folder for each label, with its clips in it", *left_out])
         )
     notes = [f"labels without clips to train on ({len(lost)}): {named(lost)}"] if lost else []
     known = LabelList(*(tuple(t[i] for i in kept) for t in (labels.names, labels.texts)))
@@ -215,7 +229,7 @@ def _with_clips(split: Split) -> Split:
     if not parts["val"]:
         raise DataError(
             "no clips are left to measure accuracy on: each label needs two clips or more of "
-            "different videos (--group-by none takes each file as a video)"
+            + "; ".join(["different videos (--group-by none takes each file as one)", *left_out])
         )
     return replace(split, labels=known, notes=(*split.notes, *notes), **parts)
 

@@ -1,4 +1,4 @@
-"""How long a training takes, by two updates of it that are made and thrown away."""
+"""How long a training takes, by two updates and a snapshot that are made and thrown away."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from model.evaluate.scorer import label_vectors
 from model.processes import joined
 from model.train.config import TrainConfig
 from model.train.features import FOLDER as FEATURES
+from model.train.resume import save
 from model.train.run import prepare
 
 TIMED = 2  # updates, after one that warms up
@@ -21,18 +22,21 @@ TIMED = 2  # updates, after one that warms up
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of an update and of measuring a clip; how many of both an epoch takes."""
+    """Seconds of an update, of measuring a clip and of a snapshot; how many of the first two an
+    epoch takes.
+    """
 
     update_s: float
     measured_clip_s: float
+    saved_s: float
     updates_per_epoch: int
     clips: int
 
     def seconds(self, epochs: int, every: int) -> float:
-        """Return the seconds of a run that is measured every so many epochs."""
-        evaluations = 1 + math.ceil(epochs / every)
-        measured = evaluations * self.clips * self.measured_clip_s
-        return epochs * self.updates_per_epoch * self.update_s + measured
+        """Return the seconds of a run that is measured and saved every so many epochs."""
+        times = math.ceil(epochs / every)
+        measured = (1 + times) * self.clips * self.measured_clip_s
+        return epochs * self.updates_per_epoch * self.update_s + measured + times * self.saved_s
 
 
 def measure(config: TrainConfig, measured_clips: int) -> Pace:
@@ -40,15 +44,11 @@ def measure(config: TrainConfig, measured_clips: int) -> Pace:
 
     Nothing of it stays but decoded frames and features: the run needs them as well.
     """
-    with tempfile.TemporaryDirectory(prefix="xclip-train-") as folder:
-        changes = {
-            "output": Path(folder) / "run",
-            "data": config.data.model_copy(update={"val": ()}),
-            "save": config.save.model_copy(update={"best": None}),
-            "schedule": config.schedule.model_copy(update={"patience": None}),
-        }
+    config.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".timed-", dir=config.output) as folder:
         with joined(config.compute.device) as processes:
-            run = prepare(config.model_copy(update=changes), processes)
+            output = {"output": Path(folder) / "run"}
+            run = prepare(config.model_copy(update=output), processes)
             batches = training_batches(run.training, run.plan, 0, 0, TIMED + 2, run.config.data)
             run.updater.update(0, batches)
             began = time.perf_counter()
@@ -61,9 +61,12 @@ def measure(config: TrainConfig, measured_clips: int) -> Pace:
             began = time.perf_counter()
             scorer.logits(frames, texts)
             clip_s = (time.perf_counter() - began) / len(frames)
+            began = time.perf_counter()
+            save(run.snapshots, 0, run.initial, run.updater, run.broken, run.name, run.best)
+            saved_s = time.perf_counter() - began
         if (features := Path(folder) / "run" / FEATURES).is_dir():
             shutil.copytree(features, config.output / FEATURES, dirs_exist_ok=True)
-    return Pace(update_s, clip_s, run.plan.updates_per_epoch, measured_clips)
+    return Pace(update_s, clip_s, saved_s, run.plan.updates_per_epoch, measured_clips)
 
 
 def duration(seconds: float) -> str:

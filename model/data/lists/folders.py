@@ -12,11 +12,13 @@ import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.data.errors import DataError
 from model.data.lists.content import fingerprint
+from model.data.lists.files import Folder
 from model.data.lists.folder_scan import (
     LeftOut,
     clips_in,
@@ -255,13 +257,16 @@ def folded(
 
 
 def _contents(root: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Return what stands for the content of each clip; an empty file is known by its path."""
-    keys = {}
+    """Return what stands for the content of each clip.
+
+    What is empty, missing or cannot be read is known by its path: looking at clips finds it.
+    """
+    keys, files = {path: path for path in paths}, Folder(root)
     with progress("reading clips", len(paths), shown=len(paths) >= SHOW_PROGRESS_FROM) as on_clip:
         for path in paths:
-            file = root / path
-            with file.open("rb") as stream:
-                keys[path] = fingerprint(stream) if file.stat().st_size else path
+            with suppress(OSError), files.open(path) as stream:
+                if stream.seek(0, os.SEEK_END):
+                    keys[path] = fingerprint(stream)
             on_clip()
     return keys
 
