@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lib.timing import RESULTS, publish
-from model.command_line import Parser
+from model.command_line import Parser, share
 
 PRECISIONS = {"fp32": "openvino fp32", "bf16": "openvino bf16", "int8": "openvino int8"}
 LABELS, CORES, CLIENTS = 10, 2, 16  # of the measured questions, machine and load
@@ -124,20 +124,27 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser: every assumption with its default."""
     p = Parser(prog="python -m benchmarks.fleet", description=__doc__.splitlines()[0])
     add = p.add_argument
-    add("--clips", type=float, nargs="+", default=[1e6, 1e9], help="a day (1e6 1e9)")
-    add("--peak", type=float, default=2.0, help="busiest hour over the mean of the day (2)")
-    add("--load", type=float, default=0.7, help="of the fleet that the peak may take (0.7)")
-    add("--known", type=float, default=0.0, help="share of clips that were asked about before (0)")
-    add("--new-labels", type=float, default=0.1, help="share of questions with new labels (0.1)")
+    add("--clips", type=positive, nargs="+", default=[1e6, 1e9], help="a day (1e6 1e9)")
+    add("--peak", type=positive, default=2.0, help="busiest hour over the mean of the day (2)")
+    add("--load", type=positive, default=0.7, help="of the fleet that the peak may take (0.7)")
+    add("--known", type=share, default=0.0, help="share of clips that were asked about before (0)")
+    add("--new-labels", type=share, default=0.1, help="share of questions with new labels (0.1)")
     add("--distinct-labels", type=float, default=1e5, help="held in Redis (1e5)")
     add("--clip-ttl-s", type=float, default=3600.0,
         help="XCLIP_REDIS_CLIP_TTL_S; 0 keeps clips out of Redis (3600)")  # fmt: skip
-    add("--card-clips-per-s", type=float, default=6900.0,
+    add("--card-clips-per-s", type=positive, default=6900.0,
         help="of a card, B/32: arithmetic, half of 989 TFLOP/s (6900)")  # fmt: skip
     add("--core-hour", type=float, default=0.04, help="price (0.04)")
     add("--card-hour", type=float, default=2.5, help="price (2.5)")
     add("--redis-gb-hour", type=float, default=0.01, help="price (0.01)")
     return p
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
 
 
 def main(arguments: Sequence[str]) -> int:

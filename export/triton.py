@@ -105,10 +105,10 @@ def _build(bundle: Bundle, precision: str | None) -> PrecisionBuild:
     for build in runs:
         if build.precision == wanted:
             return build
-    has = ", ".join(dict.fromkeys(build.precision for build in runs)) or "none"
+    has = ", ".join(dict.fromkeys(build.precision for build in runs))
     raise ExportError(
         f"{bundle.path} has no {wanted} for ONNX Runtime, which Triton runs; "
-        f"name one with --precision: {has}"
+        + (f"name one with --precision: {has}" if has else "export it with --precision fp32")
     )
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from service.lifecycle.readiness import PROBE_TIMEOUT_S
 from service.settings import DEMO_BUNDLE, Settings
+from tests.conftest import ROOT
 from tests.deploy import custom_resources
 from tests.deploy.kustomize import Manifest, build, containers
 from tests.deploy.test_kubernetes import FOLDER, VERSIONS, one, size, with_component
@@ -205,9 +206,35 @@ def test_the_reason_to_scale_comes_before_requests_are_refused(scaled: Manifest)
 def test_ray_serves_our_application() -> None:
     (service,) = build(FOLDER / "ray")
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
-    assert [app["import_path"] for app in config["applications"]] == ["xclip_serve.ray_serve:app"]
+    ours = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text())
+    assert shape(config) == shape(ours), "as on a cluster of one's own"
+    (application,) = config["applications"]
+    assert application["import_path"] == ours["applications"][0]["import_path"]
+    settings = Settings(bundle=DEMO_BUNDLE, **application["args"])
+    (deployment,) = application["deployments"]
+    at_once = settings.max_in_flight + settings.max_uploads
+    assert deployment["max_ongoing_requests"] == 2 * at_once, "our own 429 comes first"
+    workers = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
+    scaling = deployment["autoscaling_config"]
+    assert scaling["min_replicas"] == workers["minReplicas"]
+    assert scaling["max_replicas"] == workers["maxReplicas"]
+    pod = workers["template"]["spec"]
+    limits = pod["containers"][0]["resources"]["limits"]
+    assert deployment["ray_actor_options"]["num_cpus"] == int(limits["cpu"]), "a replica a pod"
+    volumes = {volume["name"]: volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"]}
+    assert most_upload_bytes(settings) <= size(volumes["uploads"])
+    used = most_memory(settings.model_copy(update={"decode_workers": int(limits["cpu"])}))
+    assert used <= size(limits["memory"])
+    assert pod["terminationGracePeriodSeconds"] > deployment["graceful_shutdown_timeout_s"]
     for container in containers(service):
         env = {entry["name"]: entry["value"] for entry in container["env"]}
         assert env["RAY_USAGE_STATS_ENABLED"] == "0"
-        settings = [name for name in env if name.startswith("XCLIP_")]
-        assert {name[6:].lower() for name in settings} <= set(Settings.model_fields)
+        named = {name[6:].lower() for name in env if name.startswith("XCLIP_")}
+        assert named <= set(Settings.model_fields)
+
+
+def shape(place: Any) -> Any:
+    """The keys of a config, without what they are set to."""
+    if isinstance(place, dict):
+        return {name: shape(part) for name, part in place.items()}
+    return [shape(part) for part in place] if isinstance(place, list) else None
