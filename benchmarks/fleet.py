@@ -141,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> float:
+    """Read an option that is a number above 0."""
     value = float(text)
     if not 0 < value < math.inf:
         raise ValueError
