@@ -34,6 +34,7 @@ PY := $(VENV)/bin/python
 DEMO_PROCESSES ?= 2
 DEMO_TRAIN = $(VENV)/bin/torchrun --nproc-per-node $(DEMO_PROCESSES) -m model.train --compute.threads 1
 PIP_FLAGS := --quiet --constraint constraints.txt
+TEST_NEEDS := $(patsubst %,%/.installed,$(VENV) $(OPENAPI_VENV) $(TRITON_VENV) $(S3_VENV)) system-packages
 
 ##@ Use it
 ifdef MODEL
@@ -47,13 +48,13 @@ endif
 ##@ Develop
 install: $(VENV)/.installed ## Full environment in .venv (model, export, service, tests)
 
-test: $(VENV)/.installed $(OPENAPI_VENV)/.installed $(TRITON_VENV)/.installed $(S3_VENV)/.installed system-packages ## Run the test suite, and say which branches it took
+test: $(TEST_NEEDS) ## Run the test suite, and say which branches it took
 	$(PY) -m pytest $(SUITE) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
-test-busy: $(VENV)/.installed system-packages ## Run the suite beside a loop that keeps one core busy
+test-busy: $(TEST_NEEDS) ## Run the suite beside a loop that keeps one core busy
 	$(PY) tests/one_core_busy.py & $(PY) -m pytest $(SUITE) $(PYTEST_ARGS)
 
-test-long: $(VENV)/.installed system-packages ## Run the tests that take minutes (load, soak, large models)
+test-long: $(TEST_NEEDS) ## Run the tests that take minutes (load, soak, large models)
 	$(PY) -m pytest -m "long" --timeout 3600 $(PYTEST_ARGS)
 
 test-ray: $(RAY_VENV)/.installed ## Run the tests of batch and serving on Ray, which has an environment of its own

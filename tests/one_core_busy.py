@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-parent = os.getppid()
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-while os.getppid() == parent:
-    pass
+if __name__ == "__main__":
+    parent = os.getppid()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    while os.getppid() == parent:
+        pass
