@@ -34,7 +34,7 @@ HEAD = """\
 # where operators find /metrics and /docs, on this machine alone
 #OPS_PORT=8100
 # what the API may take of this machine, whatever its clients do; a GPU needs more memory beside
-#API_MEMORY=10g
+#API_MEMORY=6g
 #API_GPU_MEMORY=24g
 #API_CPUS=2
 # passwords that `make env` draws
