@@ -198,11 +198,14 @@ def test_a_large_upload_is_bounded_and_the_proxys_memory_is_told(deployed: Deplo
 
 
 def answered(deployed: Deployed, data: bytes) -> bytes:
-    """What comes first from a connection that sends this and then waits."""
+    """What a connection is answered that sends this and then waits, with its JSON."""
     url = deployed.client.base_url
     with socket.create_connection((url.host, url.port or 0)) as connection:
         connection.sendall(data)
-        return connection.recv(1 << 16)
+        answer = b""
+        while b"}" not in answer and (more := connection.recv(1 << 16)):
+            answer += more
+        return answer
 
 
 def test_bounds_of_bodies_hold_and_those_of_heads_do_not(deployed: Deployed) -> None:
