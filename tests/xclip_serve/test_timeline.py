@@ -210,6 +210,7 @@ def test_a_terminal_gets_bars(asked: list[object]) -> None:
         ([CLIP], 2, "there is no label"),
         ([CLIP, "a", "--window", "0"], 2, "window_s"),
         ([CLIP, "a", "--stride", "-1"], 2, "stride_s"),
+        ([CLIP, "a", "--start", "2", "--end", "1"], 2, "must be after start"),
     ],
 )
 def test_mistakes_are_told_in_a_line(

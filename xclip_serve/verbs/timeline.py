@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xclip_serve.timelines import TimelineLine
 
 PROGRAM = "xclip-serve timeline"
+OF_THE_QUESTION = NOT_OF_THE_CLIP | {"start_past_end", "too_many_windows"}
 BAR_WIDTH = 40
 JSON, LINES = "json", "ndjson"
 SUFFIXES = [JSON, LINES, *FORMATS]
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         _write(answer, given.output)
     except ClassifyError as error:
         _complain(error.detail)
-        return MISTAKE if error.code in NOT_OF_THE_CLIP else SOME_FAILED
+        return MISTAKE if error.code in OF_THE_QUESTION else SOME_FAILED
     except OSError as error:
         _complain(cannot_open(error))
         return MISTAKE
