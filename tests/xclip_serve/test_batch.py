@@ -105,6 +105,17 @@ def test_two_shards_are_the_whole(folder: Path, whole: dict[str, Any]) -> None:
     assert {**first, **second} == whole
 
 
+def test_shards_may_share_a_folder(folder: Path, whole: dict[str, dict[str, Any]]) -> None:
+    (folder / "parts").mkdir()
+    for part in ("1/2", "2/2"):
+        assert batch(folder, "clips", "--shard", part, "--output", "parts")[0] in (0, 3)
+    assert rows(folder / "parts") == whole
+    assert {file.name for file in (folder / "parts").glob("[!p]*")} == {"_question.json"}
+    status, said = batch(folder, "clips", "--output", "parts")
+    assert status == 3, said
+    assert "nothing was left to do" in said
+
+
 def test_a_finished_parquet_takes_more_clips(folder: Path, whole: dict[str, Any]) -> None:
     assert batch(folder, "clips/deeper", "--output", "more.parquet")[0] == 0
     assert 0 < len(rows(folder / "more.parquet")) < COUNT
