@@ -409,7 +409,7 @@ def test_timelines_leave_clips_their_turns(server: RunningServer) -> None:
             )
             assert answer.status_code == 200, answer.text
             clips += 1
-    assert clips > 8
+    assert clips
     windows = [answer.result()["windows"] for answer in asked]
     assert all(one == windows[0] for one in windows)
     until(lambda: is_idle(server))
