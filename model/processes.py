@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 Value = TypeVar("Value")
 # While one process encodes or decodes all clips for the others; torch ends the rest where one dies.
@@ -138,7 +140,11 @@ def joined(device: str) -> Iterator[Processes]:
         yield Processes(0, 1, mine)
         return
     backend = "nccl" if mine.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    store, rank, _ = next(rendezvous("env://", timeout=PATIENCE))
+    # The launcher has one store for all attempts: in it stand addresses of those that were killed.
+    attempt = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    own = PrefixStore(attempt, store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=PATIENCE)
     try:
         yield Processes(dist.get_rank(), count, mine, local_rank)
     finally:
