@@ -245,7 +245,7 @@ def server() -> Iterator[RunningServer]:
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     """A page of a real browser."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -253,7 +253,8 @@ def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
         opened = browser.new_page(viewport={"width": 1000, "height": 900})
-        opened.set_default_timeout(60_000)
+        opened.set_default_timeout(0)
+        expect.set_options(timeout=3_600_000)  # it has one of its own, and 0 stands for 5 s
         yield opened
         browser.close()
 

@@ -133,7 +133,8 @@ def test_a_clip_that_was_encoded_is_scored_before_others_are_encoded() -> None:
         await asyncio.sleep(0)
         features, labels = job(1, 3)
         first = asyncio.create_task(scores.score(features, 1, labels, "a", first=True))
-        await asyncio.sleep(0)
+        while busy.thread.waiting < 5:  # what holds it, the clips, and the list
+            await asyncio.sleep(0)
         await busy.let_go()
         await asyncio.gather(first, *waiting)
         await asyncio.to_thread(busy.thread.close)
