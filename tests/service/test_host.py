@@ -140,7 +140,7 @@ def no_memory_for_frames(*_: object) -> object:
 def test_a_system_on_which_no_clip_can_be_decoded_is_told_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.decode.pool.FrameMemory", no_memory_for_frames)
+    monkeypatch.setattr("service.decode.handover.FrameMemory", no_memory_for_frames)
     server = RunningServer(fake_runtime()).begin()
     try:
         server._loaded.wait()
@@ -155,7 +155,7 @@ def test_a_system_on_which_no_clip_can_be_decoded_is_told_at_the_start(
 def test_not_ready_for_as_long_as_no_clip_reaches_a_worker(clip: bytes) -> None:
     with running(fake_runtime()) as server:
         with pytest.MonkeyPatch.context() as lost:
-            lost.setattr("service.decode.pool.FrameMemory", no_memory_for_frames)
+            lost.setattr("service.decode.handover.FrameMemory", no_memory_for_frames)
             assert server.classify(clip, **LABELS).status_code == 503
             told = server.client.get("/readyz")
             assert (told.status_code, told.json()["code"]) == (503, "not_ready")
