@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar, Unpack
@@ -40,6 +41,7 @@ from xclip_serve.question import (
     Video,
     question,
 )
+from xclip_serve.storage import fetch, is_address
 from xclip_serve.timelines import LineReader, TimelineLine, timeline_of
 from xclip_serve.vectors import ClipVector, arrays, clip_question, clip_vector, text_questions
 
@@ -101,6 +103,7 @@ class AsyncClient(Remote[httpx.AsyncClient]):
             async for piece in response.aiter_bytes():
                 for line in lines.read(piece):
                     yield line
+            lines.finish()
 
     async def embed(
         self,
@@ -156,23 +159,22 @@ class AsyncClient(Remote[httpx.AsyncClient]):
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> AsyncIterator[httpx.Response]:
         """Ask until the server is not busy; the body of the answer is still to be read."""
-        with request(video, asked) as sent:
-            for attempt in range(self._retries + 1):
-                message = self._http.build_request(
-                    sent.method, path, headers=headers, **sent.content()
-                )
-                try:
-                    response = await self._http.send(message, stream=True)
+        async with _at_hand(video) as clip:
+            with request(clip, asked) as sent:
+                for attempt in range(self._retries + 1):
+                    message = self._message(sent, path, headers)
                     try:
-                        wait_s = pause_s(response, sent, attempt, self._retries)
-                        if wait_s < 0:
-                            yield response
-                            return
-                    finally:
-                        await response.aclose()
-                except httpx.TransportError as error:
-                    raise unreachable(self._http.base_url, error) from error
-                await asyncio.sleep(wait_s)
+                        response = await self._http.send(message, stream=True)
+                        try:
+                            wait_s = pause_s(response, sent, attempt, self._retries)
+                            if wait_s < 0:
+                                yield response
+                                return
+                        finally:
+                            await response.aclose()
+                    except httpx.TransportError as error:
+                        raise unreachable(self._http.base_url, error) from error
+                    await asyncio.sleep(wait_s)
 
     async def classify_many(
         self,
@@ -199,3 +201,14 @@ class AsyncClient(Remote[httpx.AsyncClient]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+@asynccontextmanager
+async def _at_hand(video: Video | None) -> AsyncIterator[Video | None]:
+    """Fetch the clip out of a store into a file, beside the event loop; others stay as they are."""
+    if not (isinstance(video, str) and is_address(video)):
+        yield video
+        return
+    with tempfile.TemporaryFile() as file:
+        await asyncio.to_thread(fetch, video, file)
+        yield file

@@ -21,6 +21,8 @@ from xclip_serve.question import Question, Video, form_fields
 from xclip_serve.storage import is_address, opened
 
 TIMEOUT_S = 120.0  # of an upload, and of the answer: the server's own limits end before
+# A timeline may wait for its place: XCLIP_TIMELINE_TIMEOUT_S (600) can pass before its first line.
+TIMELINE_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=620.0)
 RETRIES = 5
 LONGEST_RETRY_S = 60
 BUSY = (429, 503)
@@ -148,8 +150,16 @@ class Remote(Generic[Http]):
         *,
         api_key: str | None = None,
         retries: int = RETRIES,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> None:
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._retries = retries
-        self._http: Http = self._make(base_url=url, headers=headers, timeout=timeout_s)
+        self._timeouts = {TIMELINE: TIMELINE_TIMEOUT} if timeout_s is None else {}
+        timeout = TIMEOUT_S if timeout_s is None else timeout_s
+        self._http: Http = self._make(base_url=url, headers=headers, timeout=timeout)
+
+    def _message(self, sent: Request, path: str, headers: Mapping[str, str]) -> httpx.Request:
+        timeout = self._timeouts.get(path, self._http.timeout)
+        return self._http.build_request(
+            sent.method, path, headers=headers, timeout=timeout, **sent.content()
+        )

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -98,6 +99,13 @@ def opened(address: str) -> Iterator[BinaryIO]:
         raise ClassifyError("not_a_video", "the file is empty")
     with file, io.BufferedReader(_Reached(file, address)) as stream:
         yield stream
+
+
+def fetch(address: str, file: BinaryIO) -> None:
+    """Copy an object into a file, which then stands at its beginning."""
+    with opened(address) as stream:
+        shutil.copyfileobj(stream, file, READ_AT_ONCE)
+    file.seek(0)
 
 
 class _Reached(io.RawIOBase):

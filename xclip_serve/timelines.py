@@ -29,6 +29,7 @@ class LineReader:
 
     def __init__(self) -> None:
         self._begun = b""
+        self._ended = False
 
     def read(self, piece: bytes) -> list[TimelineLine]:
         """Return the lines that end in this piece.
@@ -37,7 +38,18 @@ class LineReader:
             ClassifyError: One of them is a problem, or no line of a timeline.
         """
         *lines, self._begun = (self._begun + piece).split(b"\n")
-        return [_read(line) for line in lines]
+        read = [_read(line) for line in lines]
+        self._ended = self._ended or any(isinstance(line, EndLine) for line in read)
+        return read
+
+    def finish(self) -> None:
+        """Say that the body is at its end; ClassifyError where its last line did not come."""
+        if not self._ended:
+            raise _broken_off()
+
+
+def _broken_off() -> ClassifyError:
+    return ClassifyError("unexpected_answer", "the answer broke off before its last line")
 
 
 def _read(text: bytes) -> TimelineLine:
@@ -65,7 +77,7 @@ def timeline_of(lines: Iterable[TimelineLine]) -> Timeline:
         else:
             windows.append(line)
     if facts is None or end is None:
-        raise ClassifyError("unexpected_answer", "the answer broke off before its last line")
+        raise _broken_off()
     return Timeline(
         model=facts.model,
         video=facts.video,

@@ -6,6 +6,7 @@ const INSIDE_S = 0.002; // times are rounded to a millisecond: a little later is
 
 function once(video, event, signal) {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
     const stop = () => reject(new Error(`no ${event}`));
     signal.addEventListener("abort", stop, { once: true });
     video.addEventListener("error", stop, { once: true });
@@ -38,12 +39,14 @@ export async function drawFrames(file, times, found, signal) {
     const loaded = shown(video, "loadeddata", signal);
     video.src = URL.createObjectURL(file);
     await loaded;
+    signal.throwIfAborted();
     canvas.height = HEIGHT;
     canvas.width = Math.round((HEIGHT * video.videoWidth) / video.videoHeight);
     for (const [i, time] of times.entries()) {
       const seeked = shown(video, "seeked", signal);
       video.currentTime = time + INSIDE_S;
       await seeked;
+      signal.throwIfAborted();
       canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
       found(i, canvas.toDataURL("image/jpeg", 0.8));
     }

@@ -7,6 +7,8 @@ const SUGGESTED = 6;
 const MOST_TO_FETCH = 5000;
 const LARGEST_LIST = 4 << 20;
 
+let described = false; // a key that changes does not take back what the user chose
+
 async function describeModel() {
   const response = await fetch("model", { headers: headers() });
   if (response.status === 401) {
@@ -20,7 +22,8 @@ async function describeModel() {
   const model = await response.json();
   const warnings = model.warnings.length ? ` · ${model.warnings.join("; ")}` : "";
   $("model").textContent = `${model.name} · ${model.runtime} · ${model.precision}${warnings}`;
-  $("gaps").checked = Boolean(model.calibration); // without it few labels are likelier than none
+  if (!described) $("gaps").checked = Boolean(model.calibration); // without it few labels are likelier than none
+  described = true;
   await suggestLabels();
 }
 

@@ -40,7 +40,9 @@ export function stopTimeline() {
 export function clearTimeline() {
   stopTimeline();
   $("timeline").hidden = true;
+  $("player").pause();
   $("player").removeAttribute("src");
+  $("player").load(); // without it the file before goes on
 }
 
 export const isFollowing = () => following !== null;

@@ -185,7 +185,7 @@ def test_the_predictor_is_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.ops_port is None, "one port"
     assert [port["containerPort"] for port in api["ports"]] == [settings.port]
     assert predictor["containerConcurrency"] == settings.max_in_flight
-    assert predictor["timeout"] > settings.request_timeout_s
+    assert predictor["timeout"] >= settings.timeline_timeout_s
     for probe in ("readinessProbe", "livenessProbe"):
         assert api[probe]["httpGet"]["port"] == settings.port
     assert api["readinessProbe"]["timeoutSeconds"] > PROBE_TIMEOUT_S

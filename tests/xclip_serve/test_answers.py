@@ -246,10 +246,10 @@ def test_a_stream_that_cannot_be_read_twice_is_sent_once(server: RunningServer) 
 
 
 def test_no_server_and_another_server_are_told_apart() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}") as client:
-        assert refusal(client, CLIP, labels=LABELS).code == "unreachable"
+    with socket.socket() as taken:  # nobody listens there, and nobody else can meanwhile
+        taken.bind(("127.0.0.1", 0))
+        with Client(f"http://127.0.0.1:{taken.getsockname()[1]}") as client:
+            assert refusal(client, CLIP, labels=LABELS).code == "unreachable"
     response = httpx.Response(
         502, content=b"<html>", request=httpx.Request("POST", "http://proxy/classify")
     )
@@ -269,6 +269,24 @@ def test_a_key_is_sent(tmp_path: Path) -> None:
             assert refusal(client, CLIP, labels=LABELS).code == "unauthorized"
         with Client(server.base_url, api_key=key) as client:
             assert client.classify(CLIP, LABELS).predictions
+
+
+def test_a_clip_in_a_store_is_read_beside_the_event_loop(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/clip.mp4", CLIP.read_bytes())
+    threads = []
+
+    def located(address: str) -> tuple[Any, str]:
+        threads.append(threading.current_thread())
+        return fsspec.filesystem("memory"), "/clip.mp4"
+
+    monkeypatch.setattr("xclip_serve.storage.located", located)
+    answer = asked_async(server, "memory://clip.mp4", labels=LABELS)
+    assert answer.predictions[0].label == LABELS[0]
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_many_come_each_with_its_answer_or_problem(

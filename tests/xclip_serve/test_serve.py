@@ -119,7 +119,8 @@ def test_what_is_no_model_is_told(tmp_path: Path, model: str) -> None:
 def test_make_serves_a_model_with_what_exporting_needs() -> None:
     """What it runs is what is run above, in an environment with torch that it sets up before."""
     done = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", "serve", "MODEL=local-dir:a b", "PORT=0"],
+        ["make", "--dry-run", "--no-print-directory", "serve", "MODEL=local-dir:a b", "PORT=0",
+         "HOST=127.0.0.1"],
         cwd=ROOT, capture_output=True, text=True, check=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
     )  # fmt: skip

@@ -11,10 +11,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import pytest
 
 from service.api.form_fields import form_names
@@ -126,8 +128,47 @@ def test_an_answer_that_breaks_off_is_none() -> None:
     assert (raised.value.code, raised.value.status) == ("decode_timeout", 504)
     with pytest.raises(ClassifyError, match="broke off"):
         timeline_of([])
+    with pytest.raises(ClassifyError, match="broke off"):
+        LineReader().finish()
     with pytest.raises(ClassifyError, match="none of a timeline"):
         LineReader().read(b"<html>\n")
+
+
+class Empty(httpx.AsyncBaseTransport, httpx.BaseTransport):
+    """Answer with a body that ends before its first line."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.waits.append(request.extensions["timeout"]["read"])
+        return httpx.Response(200)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return self.handle_request(request)
+
+
+def test_clients_wait_for_a_place_and_say_that_an_answer_broke_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nobody, empty = "http://127.0.0.1:9", Empty()
+    monkeypatch.setattr(Client, "_make", partial(httpx.Client, transport=empty))
+    monkeypatch.setattr(AsyncClient, "_make", partial(httpx.AsyncClient, transport=empty))
+
+    async def ask() -> None:
+        async with AsyncClient(nobody) as client:
+            async for _ in client.timeline_lines(CLIP, LABELS):
+                pass
+
+    with Client(nobody) as client, pytest.raises(ClassifyError, match="broke off"):
+        list(client.timeline_lines(CLIP, LABELS))
+    with pytest.raises(ClassifyError, match="broke off"):
+        asyncio.run(ask())
+    with Client(nobody, timeout_s=5) as client, pytest.raises(ClassifyError):
+        client.timeline(CLIP, LABELS)
+    with Client(nobody) as client, pytest.raises(ClassifyError):
+        client.classify(CLIP, LABELS)
+    assert empty.waits == [620, 620, 5, 120]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -162,6 +203,13 @@ def test_the_command_writes_what_is_asked_for(asked: list[object], tmp_path: Pat
     assert rows == expected
     for subtitles in ("srt", "vtt"):
         assert LEFT in (tmp_path / f"out.{subtitles}").read_text()
+
+
+def test_a_refusal_leaves_the_lines_of_an_earlier_run(asked: list[object], tmp_path: Path) -> None:
+    (tmp_path / "out.ndjson").write_text("earlier")
+    done = run(*asked, "--output", tmp_path / "out.ndjson", "--window", -1)
+    assert done.returncode == 2, done.stderr
+    assert (tmp_path / "out.ndjson").read_text() == "earlier"
 
 
 def test_the_command_prints_segments(asked: list[object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -126,7 +127,7 @@ def _complain(error: object) -> None:
     print(f"{PROGRAM}: {one_line(error)}", file=sys.stderr)
 
 
-def _followed(lines: Iterable[TimelineLine], output: Path | None) -> Timeline:
+def _followed(lines: Iterator[TimelineLine], output: Path | None) -> Timeline:
     """Read the lines as they come; on a terminal, say how far it is."""
     if output is not None and _kind(output) == LINES:
         lines = _kept(lines, output)
@@ -138,9 +139,10 @@ def _followed(lines: Iterable[TimelineLine], output: Path | None) -> Timeline:
         return timeline_of(_counted(lines, status))
 
 
-def _kept(lines: Iterable[TimelineLine], file: Path) -> Iterator[TimelineLine]:
+def _kept(lines: Iterator[TimelineLine], file: Path) -> Iterator[TimelineLine]:
+    begun = list(islice(lines, 1))  # a refusal comes here, and leaves what an earlier run wrote
     with file.open("w", encoding="utf-8") as out:
-        for line in lines:
+        for line in chain(begun, lines):
             print(line.model_dump_json(), file=out, flush=True)
             yield line
 

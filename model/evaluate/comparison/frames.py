@@ -2,7 +2,7 @@
 
 A file holds the frames of one clip as one kind of network wants them. What was decoded before a
 run was ended is there when it starts again; what nobody has named a folder for is cleared by the
-run that comes to its end.
+run that comes to its end, or a week later by another where two ran beside each other.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class KeptFrames:
     def clear(self, specs: Sequence[InputSpec]) -> None:
         """Remove the frames of this list, and those of runs that were given up.
 
-        While another run uses the folder all stays, for that run to clear.
+        While another run uses the folder all stays. That run clears the frames that it asks for
+        too; the others go with a run that ends a week later.
         """
         with (self.folder / LOCK).open("a") as lock:
             try:
