@@ -98,7 +98,7 @@ class Admission:
         """
         if self.uploading < self._uploads.total or self._uploads.held_by(client):
             return
-        known = [r for r in self._receiving if r.still_comes and r.age_s >= GIVES_WAY_AFTER_S]
+        known = [r for r in self._receiving if r.still_comes and r.waited_s >= GIVES_WAY_AFTER_S]
         if known:
             slowest = min(known, key=lambda r: (self._uploads.held_by(r.client) == 1, r.pace))
             slowest.give_way()

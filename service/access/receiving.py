@@ -19,29 +19,35 @@ class Receiving:
         self.client = client
         self.gave_way = False
         self._received = 0
-        self._began = time.monotonic()
+        self._waited_s = 0.0
+        self._asked: float | None = None  # when, for the bytes that are to come next
         self._reading: asyncio.Timeout | None = None
 
     @property
-    def age_s(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self._began
+    def waited_s(self) -> float:
+        """Seconds of waiting for its bytes; none of those in which they wait to be parsed."""
+        asking_s = 0.0 if self._asked is None else time.monotonic() - self._asked
+        return self._waited_s + asking_s
 
     @property
     def pace(self) -> float:
         """Bytes a second so far."""
-        return self._received / max(self.age_s, 1e-6)
+        return self._received / max(self.waited_s, 1e-6)
 
     @property
     def still_comes(self) -> bool:
-        """Whether the body is being read, and may be given up."""
-        return self._reading is not None and not self.gave_way
+        """Whether bytes of the body are waited for, and it may be given up."""
+        return self._reading is not None and self._asked is not None and not self.gave_way
 
     async def counted(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass a body on, and note how much of it has come."""
+        self._asked = time.monotonic()
         async for chunk in stream:
+            self._waited_s, self._asked = self.waited_s, None
             self._received += len(chunk)
             yield chunk
+            self._asked = time.monotonic()
+        self._waited_s, self._asked = self.waited_s, None
 
     async def read(self, reading: Awaitable[Result]) -> Result:
         """Return what is read of the body; ApiError `queue_full` where it gives way meanwhile."""

@@ -108,7 +108,7 @@ async def _read(
     reader: _Reader, stream: AsyncIterator[bytes], limits: BodyLimits, in_turn: InTurn
 ) -> Form | JsonBody:
     """Write the body to the reader as it arrives; return what it has read."""
-    received, pieces, waited_s = 0, 0, 0.0
+    received, waited_s = 0, 0.0
     chunks = aiter(stream)
     while True:
         began = time.monotonic()
@@ -127,10 +127,9 @@ async def _read(
         _check_pace(received, waited_s)
         if reader.complete:
             continue  # what follows the last boundary means nothing (RFC 2046, 5.1.1)
-        of_chunk = reader.pieces(chunk)
-        pieces += of_chunk
-        await _do(partial(reader.write, chunk), of_chunk, received, in_turn)
-    body: Form | JsonBody = await _do(reader.finish, pieces, received, in_turn)
+        await _do(partial(reader.write, chunk), reader.pieces(chunk), received, in_turn)
+    # Nothing is left to parse but texts, which are when somebody asks for them.
+    body: Form | JsonBody = await _do(reader.finish, 0, received, in_turn)
     return body
 
 

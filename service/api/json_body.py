@@ -63,7 +63,9 @@ class JsonReader:
         self._clip: _Clip | None = None
 
     def pieces(self, data: bytes) -> int:
-        """Return how many signs there are to look at."""
+        """Return how many signs there are to look at; none within the clip, as it is searched."""
+        if self._step == self._in_clip:
+            _, _, data = data.partition(b'"')
         return len(data) - len(data.translate(None, SIGNS))
 
     def write(self, data: bytes) -> None:

@@ -258,6 +258,42 @@ def test_a_body_that_is_in_does_not_give_way(clock: Clock) -> None:
     asyncio.run(run())
 
 
+def test_a_body_that_waits_to_be_parsed_does_not_give_way(clock: Clock) -> None:
+    async def run() -> None:
+        admission, turn = Admission(9, 2, 60), asyncio.Event()
+
+        async def in_turn(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            async for chunk in stream:
+                await turn.wait()
+                yield chunk
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield bytes(200)
+            await asyncio.Event().wait()
+
+        async def upload() -> int:
+            with admission.upload("waits") as body:
+                return await body.read(total(in_turn(body.counted(pieces()))))
+            raise AssertionError
+
+        tasks = await begun(upload())
+        clock.now += 1000
+        with admission.upload("other"), pytest.raises(ApiError, match="2 uploads"):
+            admission.upload("stranger").__enter__()
+        # Nor is it slow afterwards.
+        turn.set()
+        tasks += await begun(sent_at(admission, "slow", [100]))
+        clock.now += under_test.GIVES_WAY_AFTER_S
+        tasks += await begun(sent_at(admission, "stranger", [400]))
+        await gave_way(tasks[1])
+        assert not tasks[0].done()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+
 def test_questions_share_memory() -> None:
     """A thousand bytes: half for small questions, some bytes for each place, half for others."""
     admission = Admission(5, 5, 60, max_question_bytes=1000)

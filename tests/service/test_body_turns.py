@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 from collections.abc import AsyncIterator, Callable
@@ -63,13 +64,22 @@ def calls_in_turn(kind: str, body: bytes) -> int:
     ids=["parts", "all but boundaries", "values", "escapes", "fields", "escaped bytes"],
 )
 def test_what_falls_into_many_pieces_waits_for_its_turn(kind: str, body: bytes) -> None:
-    assert calls_in_turn(kind, body) >= 2  # it is written, and finished
+    assert calls_in_turn(kind, body) >= 1
 
 
-@pytest.mark.parametrize("size", [1000, 300_000])
+@pytest.mark.parametrize("size", [1000, 300_000, 8 << 20])
 def test_a_clip_with_a_few_fields_does_not(size: int) -> None:
     clip = random.Random(0).randbytes(size)
     assert calls_in_turn(FORM, form(clip, [("labels", '["a", "b"]'), ("top_k", "1")])) == 0
+
+
+def test_a_clip_in_json_waits_for_what_is_around_it_alone() -> None:
+    """PHP, for one, writes / as an escape, of which base64 has one in 64 characters."""
+    clip = base64.b64encode(random.Random(0).randbytes(300_000)).decode()
+    body = json.dumps({"video": {"data": clip}, "labels": ["a", "b"]}).replace("/", "\\/")
+    assert calls_in_turn("application/json", body.encode()) == 1  # where the clip begins
+    after = json.dumps({"video": {"data": clip}, "labels": LABELS}).replace("/", "\\/")
+    assert calls_in_turn("application/json", after.encode()) == 2
 
 
 def test_parts_are_counted_before_they_are_parsed() -> None:
