@@ -40,6 +40,8 @@ class Admission:
         self._uploads = Shares(max_uploads, max_uploads_per_client)
         self._receiving: set[Receiving] = set()
         self._work = Shares(max_in_flight)
+        self._long = Shares(max(1, max_in_flight // 2))
+        self._brief = 0  # that are answered, or wait for it, and are not long
         # Half of it is there for whatever holds a place, the other half for who needs more.
         self._large = Shares(max_question_bytes // 2)
         self._small_bytes = self._large.total // (max_in_flight + max_uploads)
@@ -126,16 +128,36 @@ class Admission:
             yield
 
     @contextlib.contextmanager
-    def work(self, client: str) -> Iterator[None]:
-        """Hold a place for this client among the requests being answered; ApiError without one."""
+    def work(self, client: str, *, long: bool = False) -> Iterator[None]:
+        """Hold a place for this client among the requests being answered; ApiError without one.
+
+        `long` work takes minutes: it has half of the places at most, and says nothing of how long
+        the others take.
+        """
         self._check_queue(client)
-        if not self.answering:
+        with self._held_long(client) if long else self._held_brief(), self._work.hold(client):
+            yield
+
+    @contextlib.contextmanager
+    def _held_long(self, client: str) -> Iterator[None]:
+        try:
+            self._long.check(client)
+        except Full as full:
+            whose = f"{full.held} videos of yours" if full.own else f"{self._long.held} videos"
+            raise self._refusal(f"{whose} are waiting") from None
+        with self._long.hold(client):
+            yield
+
+    @contextlib.contextmanager
+    def _held_brief(self) -> Iterator[None]:
+        if not self._brief:
             self._last_end = time.monotonic()
-        with self._work.hold(client):
-            try:
-                yield
-            finally:
-                self._learn()
+        self._brief += 1
+        try:
+            yield
+        finally:
+            self._brief -= 1
+            self._learn()
 
     def _check_queue(self, client: str) -> None:
         """Refuse when full, or when the deadline would pass before it is the client's turn."""

@@ -55,7 +55,12 @@ class Asked(Generic[Question]):
 
 @contextlib.asynccontextmanager
 async def ask(
-    request: Request, server: ServiceState, limits: BodyLimits, parse: Parse[Question]
+    request: Request,
+    server: ServiceState,
+    limits: BodyLimits,
+    parse: Parse[Question],
+    *,
+    long: bool = False,
 ) -> AsyncIterator[Asked[Question]]:
     """Let a request with a clip in, and hold what it uses for the length of the context.
 
@@ -65,6 +70,7 @@ async def ask(
         limits: Bounds of its body.
         parse: Reads the body once it is here, in a thread: ten thousand labels would hold up
             everybody else.
+        long: Answering takes minutes.
 
     Raises:
         ApiError: It is refused; nothing more of its body is read.
@@ -92,7 +98,7 @@ async def ask(
                 upload = await unless_gone(request, server.fetcher.fetch(clip.url))
                 stack.callback(upload.close)
                 clip = UploadedClip(upload, clip.sampling)
-        place.enter_context(server.admission.work(client))
+        place.enter_context(server.admission.work(client, long=long))
         yield Asked(client, clip, asked.question, deadline, place)
 
 

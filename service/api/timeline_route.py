@@ -50,7 +50,7 @@ def add_timeline(router: APIRouter, server: ServiceState, schemes: list[Any]) ->
     async def timeline(request: Request) -> Response:
         """A video and labels in; what is seen when, out: windows, and the segments they make."""
         media = preferred(request.headers.get("accept", ""), MEDIA)
-        async with ask(request, server, limits, parse_timeline) as asked:
+        async with ask(request, server, limits, parse_timeline, long=True) as asked:
             deadline = time.monotonic() + settings.timeline_timeout_s
             engine = asked.place.enter_context(server.engine.use())
             if media == LINES:

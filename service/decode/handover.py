@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import TypeVar
 
 from service.decode.descriptors import read_only
 from service.decode.errors import DecodeUnavailable
@@ -17,6 +18,8 @@ from service.decode.supervisor import Supervisor
 from service.decode.window_protocol import WindowsJob
 
 log = logging.getLogger(__name__)
+
+AnyJob = TypeVar("AnyJob", Job, WindowsJob)
 
 
 class Handover:
@@ -36,16 +39,18 @@ class Handover:
         except OSError as error:
             raise self._unavailable(f"no memory for frames: {error.strerror}") from error
 
+    def threaded(self, job: AnyJob) -> AnyJob:
+        """Return a job that has a worker with as many threads as it may use now."""
+        return job.model_copy(update={"threads": self._threads()})
+
     def send(
         self, worker: WorkerProcess, source: int | Path, job: Job | WindowsJob, memory: FrameMemory
     ) -> asyncio.Future[bytes | WorkerExit]:
         """Send a job; the future gets the first answer. Raises DecodeUnavailable."""
         try:
             with read_only(source) as upload:
-                threads = self._threads()
-                worker.limit_cpu(self._options.max_decode_s * threads)
-                message = job.model_copy(update={"threads": threads}).to_bytes()
-                answer = worker.submit(message, (upload, memory.fd))
+                worker.limit_cpu(self._options.max_decode_s * job.threads)
+                answer = worker.submit(job.to_bytes(), (upload, memory.fd))
         except OSError as error:
             raise self._unavailable(f"the upload cannot be opened: {error.strerror}") from error
         self.fault = None

@@ -222,7 +222,7 @@ class DecodePool:
         if isinstance(outcome, WorkerExit) and may_be_innocent(outcome, worker):
             self.stats.retried += 1
             worker = await self._queue.acquire(deadline, client, first=True, large=task.large)
-            outcome = await self._run(worker, task)
+            outcome = await self._run(worker, replace(task, large=True))  # it has waited
         if not isinstance(outcome, WorkerExit):
             return outcome
         if outcome.ending is Ending.STOP:
@@ -325,7 +325,8 @@ class DecodePool:
         )
         try:
             with self._handover.memory(task.shape) as memory:
-                answer = self._handover.send(worker, task.source, task.job, memory)
+                job = self._handover.threaded(task.job)
+                answer = self._handover.send(worker, task.source, job, memory)
                 try:
                     await asyncio.wait({answer}, timeout=task.give_up_at - began)
                 except asyncio.CancelledError:

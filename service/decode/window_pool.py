@@ -83,6 +83,7 @@ class WindowPool:
         self._queue.set_aside(worker)
         try:
             with self._handover.memory(frames_shape(job, self._spec)) as memory:
+                job = self._handover.threaded(job)
                 talk = Conversation(worker, job, memory, self._options)
                 begun = await talk.begin(self._handover.send(worker, source, job, memory))
                 yield begun
@@ -91,6 +92,9 @@ class WindowPool:
                         async for windows in batches:
                             yield windows
             is_done = True
+        except DecodeUnavailable:
+            is_done = True  # the worker has no job, or was stopped
+            raise
         except VideoError:
             is_done = True  # the worker has said so, or has been ended
             self._stats.refused += worker.alive

@@ -30,16 +30,23 @@ class FairQueue(Generic[Item]):
     def take(
         self, may: Callable[[str, Item], bool] = lambda client, item: True
     ) -> tuple[str, Item] | None:
-        """Take the item whose turn it is out, among the clients whose next one `may` have it.
+        """Take the item whose turn it is out: of each client the first that `may` have it.
 
         Returns:
             The client and the item; None where nobody who may has one.
         """
-        client = next((c for c, own in self._items.items() if may(c, own[0])), None)
-        if client is None:
+        able = (
+            (client, index)
+            for client, own in self._items.items()
+            for index, item in enumerate(own)
+            if may(client, item)
+        )
+        client, index = next(able, ("", -1))
+        if index < 0:
             return None
         own = self._items[client]
-        item = own.popleft()
+        item = own[index]
+        del own[index]
         if own:
             self._items.move_to_end(client)
         else:

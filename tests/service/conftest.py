@@ -44,6 +44,7 @@ PATIENCE: dict[str, Any] = dict.fromkeys(
         "header_timeout_s",
         "keep_alive_s",
         "request_timeout_s",
+        "timeline_timeout_s",
         "upload_idle_timeout_s",
         "upload_timeout_s",
         "video_url_timeout_s",

@@ -148,6 +148,38 @@ def test_time_without_work_is_not_counted(clock: Clock) -> None:
             queue.enter_context(admission.work("somebody"))
 
 
+def test_long_work_tells_nothing_of_how_long_others_take(clock: Clock) -> None:
+    admission = Admission(100, 100, deadline_s=10)
+    for _ in range(50):
+        with admission.work("video", long=True):
+            clock.now += 600
+            answer(admission, clock, seconds=0.01, times=1)
+            clock.now += 600
+    with contextlib.ExitStack() as queue:
+        for _ in range(50):
+            queue.enter_context(admission.work("somebody"))
+
+
+def test_long_work_leaves_half_of_the_places(clock: Clock) -> None:
+    admission = Admission(8, 8, 60)
+    with contextlib.ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(admission.work("greedy", long=True))
+        with pytest.raises(ApiError, match="2 videos of yours") as refusal:
+            held.enter_context(admission.work("greedy", long=True))
+        assert refusal.value.code == "queue_full"
+        held.enter_context(admission.work("modest", long=True))
+        held.enter_context(admission.work("third", long=True))
+        with pytest.raises(ApiError, match="4 videos are waiting"):
+            held.enter_context(admission.work("fourth", long=True))
+        with admission.work("fourth"):
+            clock.now += under_test.STUCK_AFTER_S + 1
+            assert not admission.stuck
+            assert admission.answering == 5
+    with Admission(1, 1, 60).work("somebody", long=True):
+        pass
+
+
 def test_retry_after_is_bounded(clock: Clock) -> None:
     admission = Admission(1, 1, deadline_s=1e6)
     answer(admission, clock, seconds=5000, times=50)

@@ -57,6 +57,14 @@ def test_who_may_not_is_passed_over_and_keeps_his_turn() -> None:
     assert drained(queue) == "a1 a2"
 
 
+def test_of_a_client_the_first_that_may_is_taken() -> None:
+    queue = queue_of("a1 b1 a2 a3")
+    assert queue.take(lambda client, item: item not in {"a1", "b1"}) == ("a", "a2")
+    assert queue.take(lambda client, item: item not in {"a1", "b1"}) == ("a", "a3")
+    assert queue.take(lambda client, item: item not in {"a1", "b1"}) is None
+    assert drained(queue) == "b1 a1"
+
+
 def test_calls_of_clients_run_in_turn_and_those_left_do_not_run() -> None:
     async def run() -> None:
         threads, held, ran = FairThreads(1, "test"), threading.Event(), list[str]()

@@ -140,8 +140,12 @@ def test_lines_make_the_answer(server: RunningServer) -> None:
     assert {**first, **last, "windows": windows} == whole
 
 
-def test_a_window_is_sent_before_the_next_is_encoded(server: RunningServer) -> None:
+def test_a_window_is_sent_before_the_next_is_encoded(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     thread = server.server.engine.thread
+    encoder = Encoder(server, monkeypatch)
+    encoder.holds_from = 2
     with server.client.stream(
         "POST",
         "/v1/timeline",
@@ -152,6 +156,8 @@ def test_a_window_is_sent_before_the_next_is_encoded(server: RunningServer) -> N
         lines = response.iter_lines()
         assert json.loads(next(lines))["kind"] == "facts"
         assert json.loads(next(lines))["kind"] == "window"
+        until(lambda: encoder.calls == 2)
+    encoder.goes_on.set()
     # The client has hung up: nothing of it is at work any more.
     pool = server.server.engine.pool
     until(lambda: not pool.running and not thread.waiting and not server.server.admission.in_flight)
@@ -316,13 +322,15 @@ class Encoder:
         self.encode = self.batcher._encode
         self.calls = 0
         self.fails_at: int | None = None
+        self.holds_from = 1
         self.entered, self.goes_on = threading.Event(), threading.Event()
         monkeypatch.setattr(self.batcher, "_encode", self)
 
     def __call__(self, frames: Any) -> Any:
         self.calls += 1
         self.entered.set()
-        self.goes_on.wait()
+        if self.calls >= self.holds_from:
+            self.goes_on.wait()
         if self.calls == self.fails_at:
             raise ArithmeticError("of the test")
         return self.encode(frames)

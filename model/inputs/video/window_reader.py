@@ -263,7 +263,7 @@ class _Pass:
         )
         self._total = len(times)
         self._inside = len(inside)
-        end_s = min(self._duration_s, request.end or self._duration_s)
+        end_s = self._duration_s if request.end is None else min(self._duration_s, request.end)
         costs = self._costs(len(times))
         cuts = plan_windows(request.start or 0.0, end_s, self._cut)
         self._planned = [window for one in cuts for window in self._chosen(one, times, costs)]

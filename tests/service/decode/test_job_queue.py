@@ -79,3 +79,24 @@ def test_beside_a_video_in_windows_large_clips_leave_a_worker_too() -> None:
         waiting.cancel()
 
     asyncio.run(scenario())
+
+
+def test_a_clip_that_was_put_off_holds_up_none_of_its_client() -> None:
+    """One worker and a spare, beside a video in windows."""
+
+    async def scenario() -> None:
+        supervisor = OneWorker()
+        supervisor.idle = ["first", "second"]
+        queue = JobQueue(cast(Any, supervisor), size=1, spares=1, stats=PoolStats())
+        video = await queue.acquire(None, "somebody")
+        queue.set_aside(video)
+        large = asyncio.create_task(queue.acquire(None, "somebody", large=True))
+        await asyncio.sleep(0)
+        small = await queue.acquire(None, "somebody")
+        assert queue.waiting == 1
+        queue.release(small)
+        assert queue.waiting == 1
+        queue.release(video)
+        queue.release(await large)
+
+    asyncio.run(scenario())

@@ -75,6 +75,22 @@ def test_the_clip_after_a_damaging_one_gets_a_second_try(with_pool: WithPool, or
     with_pool(scenario)
 
 
+def test_a_second_try_is_not_put_off(with_pool: WithPool, order: Order) -> None:
+    """Whose worker dies has waited for one already."""
+
+    async def scenario(pool: DecodePool) -> None:
+        await still_works(pool, order)
+        (victim,) = pool.pids
+        os.kill(victim, signal.SIGSTOP)  # it has a second job, and never reads it
+        job = asyncio.create_task(pool.decode(order("large fine")))
+        await until(lambda: pool.running)
+        os.kill(victim, signal.SIGKILL)
+        assert (await job).info.codec == "test"
+        assert (pool.stats.retried, pool.stats.put_off) == (1, 0)
+
+    with_pool(scenario)
+
+
 def test_a_clip_that_crashes_twice_is_blamed(with_pool: WithPool, order: Order) -> None:
     async def scenario(pool: DecodePool) -> None:
         await still_works(pool, order)

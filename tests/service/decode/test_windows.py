@@ -15,6 +15,8 @@ from model.inputs import NotAVideo, VideoError, decode_clip
 from model.inputs.windows import Cut
 from service.decode import DecodeCrashed, DecodePool, DecodeTimeout, DecodeUnavailable
 from service.decode.ending import Ending
+from service.decode.handover import Handover
+from service.decode.process import WorkerProcess
 from service.decode.windows import DecodedWindows, VideoBegun
 from tests.service.conftest import clip_bytes
 from tests.service.decode.conftest import SPEC, Order, WithPool, until
@@ -116,6 +118,36 @@ def test_clips_have_a_worker_while_videos_are_read(with_pool: WithPool, video: P
                 await pool.decode(video, client=client)
 
     with_pool(scenario, command=None, options={"spares": 1})
+
+
+def test_a_worker_for_which_there_is_no_memory_is_kept(
+    with_pool: WithPool, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def memory(*_: object) -> None:
+        raise DecodeUnavailable("of the test")
+
+    async def scenario(pool: DecodePool) -> None:
+        with monkeypatch.context() as without:
+            without.setattr(Handover, "memory", memory)
+            with pytest.raises(DecodeUnavailable, match="of the test"):
+                await read(pool, video)
+        assert pool.stats.ended[Ending.CANCELLED] == 0
+        await read(pool, video)
+        assert pool.stats.started == 1
+
+    with_pool(scenario, command=None)
+
+
+def test_each_thread_has_processor_time(
+    with_pool: WithPool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a clip, and once its length is known that of the video."""
+    limits: list[float] = []
+    monkeypatch.setattr(Handover, "_threads", lambda _: 4)
+    monkeypatch.setattr(WorkerProcess, "limit_cpu", lambda _, seconds: limits.append(seconds))
+    options = {"max_decode_s": 1000, "max_timeline_s": 2000}
+    with_pool(lambda pool: read(pool, order(json.dumps(HONEST))), command=LYING, options=options)
+    assert limits == [4 * 1000, 4 * 1003]
 
 
 def test_stopping_the_pool_ends_a_video(with_pool: WithPool, video: Path) -> None:
