@@ -116,7 +116,7 @@ class Engine:
         manifest = bundle.manifest
         self.bundle, self.runtime, self.pool = bundle, runtime, pool
         self.thread = InferenceThread(charge)
-        self._max_views = settings.max_views
+        self._max_views, self._max_windows = settings.max_views, settings.max_windows
         spaces = Spaces(settings.keeps_clients_apart)
         self.features = FeatureCache(
             settings.video_cache_bytes, settings.video_cache_ttl_s, stores.clips, spaces
@@ -180,7 +180,7 @@ class Engine:
 
     def memory_for(self, question: object) -> int:
         """Return bytes of memory that a question may take until its answer is out."""
-        return question_bytes(question, self.bundle.manifest, self._max_views)
+        return question_bytes(question, self.bundle.manifest, self._max_views, self._max_windows)
 
     async def classify(
         self, clip: UploadedClip | KnownClip, question: Question, client: str = ""

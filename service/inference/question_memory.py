@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from export.bundle.manifest import BundleManifest
 from service.contract.embeddings import EmbeddingQuestion
 from service.contract.request import Question
-from service.contract.timeline import DEFAULT_TOP_K, TimelineQuestion
+from service.contract.timeline import DEFAULT_TOP_K, MOST_TOP_K, TimelineQuestion
 from service.inference.negatives import STORED, package_negatives
 from service.inference.timeline import MOST_PREDICTIONS
 
@@ -24,16 +24,18 @@ BYTES_PER_NUMBER = 80  # of an answer: a float of Python, and its digits
 BYTES_PER_NUMBER_IN_BASE64 = 16
 COPIES_OF_NEGATIVES = 4  # in float32
 COPIES_OF_FRAMES = 5  # the clip, and what is encoded instead of it
-WINDOWS = 1000  # of a timeline
 LONG_LABEL = 300  # bytes, of a list that is stored
 
 
-def question_bytes(question: object, manifest: BundleManifest, max_views: int) -> int:
+def question_bytes(
+    question: object, manifest: BundleManifest, max_views: int, max_windows: int
+) -> int:
     """Return bytes that a question may take; none where nothing is asked but to keep a clip."""
     if isinstance(question, EmbeddingQuestion):
         return _of_vectors(question, manifest)
     if isinstance(question, TimelineQuestion):
-        return _of_windows(question.question, manifest, max_views)
+        answer = _of_windows(question.question, manifest, max_windows)
+        return _of_labels(question.question, manifest, max_views) + answer
     return _of_labels(question, manifest, max_views) if isinstance(question, Question) else 0
 
 
@@ -62,11 +64,17 @@ def _of_labels(question: Question, manifest: BundleManifest, max_views: int) -> 
     return taken
 
 
-def _of_windows(question: Question, manifest: BundleManifest, max_views: int) -> int:
-    predictions = min(MOST_PREDICTIONS, WINDOWS * (question.top_k or DEFAULT_TOP_K))
+def _of_windows(question: Question, manifest: BundleManifest, max_windows: int) -> int:
+    """Return bytes of the predictions and the segments of a timeline."""
+    each = question.top_k or DEFAULT_TOP_K
+    windows = min(max_windows, max(1, MOST_PREDICTIONS // each))
+    segments = windows
+    if question.scores == "sigmoid":  # several labels at once, on in every other window
+        stored = manifest.labels.get(question.label_set or "")
+        count = len(question.labels) or (stored.count if stored else 0)
+        segments = (windows + 1) // 2 * min(max(each, MOST_TOP_K), count)
     longest = max((len(label.encode()) for label in question.labels), default=LONG_LABEL)
-    answer = predictions * (BYTES_PER_PREDICTION + BYTES_PER_BYTE * longest)
-    return _of_labels(question, manifest, max_views) + answer
+    return (windows * each + segments) * (BYTES_PER_PREDICTION + BYTES_PER_BYTE * longest)
 
 
 def prediction_bytes(labels: int, max_views: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -22,6 +22,7 @@ from service.contract.answer import ModelName
 from service.contract.errors import ApiError
 from service.contract.request import Sampling
 from service.contract.timeline import (
+    MOST_TOP_K,
     EndLine,
     FactsLine,
     Timeline,
@@ -38,7 +39,7 @@ from service.inference.batching import VideoBatcher
 from service.inference.doubts import label_doubts
 from service.inference.label_scoring import LabelScorer
 from service.inference.ranking import Ranking, rank
-from service.inference.segments import Hysteresis, SegmentMerger, in_order, window_scores
+from service.inference.segments import Hysteresis, Scores, SegmentMerger, in_order, window_scores
 from service.inference.stage_timer import StageTimer
 from service.sharing.fair_threads import FairThreads
 from service.telemetry.engine_telemetry import EngineTelemetry
@@ -116,13 +117,7 @@ class TimelineMaker:
                     info = part.info
                     yield self._facts(part, asked, ranker)
                     continue
-                for window in await self._ranked(part, info, ranker, timer, client):
-                    scores = window_scores(
-                        len(ranker.labels),
-                        window.predictions,
-                        window.none_of_these,
-                        exclusive=ranker.exclusive,
-                    )
+                for window, scores in await self._ranked(part, info, ranker, timer, client):
                     segments += merger.add(window.start_s, window.end_s, scores)
                     yield window
         for stage, seconds in timer.seconds.items():
@@ -149,7 +144,7 @@ class TimelineMaker:
         ranker: WindowRanker,
         timer: StageTimer,
         client: str,
-    ) -> Sequence[WindowLine]:
+    ) -> Sequence[tuple[WindowLine, Scores]]:
         encoded = await self.batcher.encode(part.frames, client)
         timer.add("queue", encoded.queued_s)
         timer.add("encode", encoded.ran_s)
@@ -210,24 +205,34 @@ class WindowRanker:
 
     def rank(
         self, part: DecodedWindows, logits: Logits, negatives: Logits | None
-    ) -> list[WindowLine]:
-        """Return the windows, best labels first, from logits (n,K) and (n,N)."""
+    ) -> list[tuple[WindowLine, Scores]]:
+        """Return the windows, best labels first, from logits (n,K) and (n,N).
+
+        With each comes what segments are made of, of all labels that may be on, however few of
+        them are asked for: of those that exclude each other two reach what keeps one on at most.
+        """
+        asked = self.asked.question
+        top_k = asked.top_k and max(asked.top_k, 2 if self.exclusive else MOST_TOP_K)
+        question = replace(asked, top_k=top_k)
         lines = []
         for row, times in enumerate(part.times):
             own = slice(row, row + 1)
             others = None if negatives is None else negatives[own]
-            ranking: Ranking = rank(
-                self.labels, logits[own], self.asked.question, self.manifest, others
+            ranking: Ranking = rank(self.labels, logits[own], question, self.manifest, others)
+            line = WindowLine(
+                start_s=times.start_s,
+                end_s=times.end_s,
+                frame_times_s=tuple(round(time_s, 3) for time_s in times.times_s),
+                predictions=ranking.predictions[: asked.top_k],
+                none_of_these=ranking.none_of_these,
             )
-            lines.append(
-                WindowLine(
-                    start_s=times.start_s,
-                    end_s=times.end_s,
-                    frame_times_s=tuple(round(time_s, 3) for time_s in times.times_s),
-                    predictions=ranking.predictions,
-                    none_of_these=ranking.none_of_these,
-                )
+            scores = window_scores(
+                len(self.labels),
+                ranking.predictions,
+                ranking.none_of_these,
+                exclusive=self.exclusive,
             )
+            lines.append((line, scores))
         return lines
 
 

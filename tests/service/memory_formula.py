@@ -46,7 +46,8 @@ class MemoryFormula:
         return half + max(half, *map(self._of, self._largest_questions()))
 
     def _of(self, question: Question) -> int:
-        return question_bytes(question, self.manifest, self.settings.max_views)
+        s = self.settings
+        return question_bytes(question, self.manifest, s.max_views, s.max_windows)
 
     def _largest_questions(self) -> list[Question]:
         """One that is larger than there is room for is answered alone."""

@@ -35,11 +35,13 @@ from service.contract.answer import CacheUse, Classification, ModelName, Timing
 from service.contract.body import ClassifyBody
 from service.contract.embeddings import EmbeddingQuestion
 from service.contract.request import Question
+from service.contract.timeline import EndLine, TimelineQuestion
 from service.inference.engine import Engine
 from service.inference.explanation import explain_frames
 from service.inference.negatives import STORED, NegativeLabels, package_negatives
 from service.inference.question_memory import prediction_bytes, question_bytes, text_bytes
 from service.inference.ranking import rank
+from service.inference.segments import Hysteresis, merge_segments
 from service.settings import DEMO_BUNDLE, Settings
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 from tests.service.memory_formula import MemoryFormula
@@ -103,8 +105,8 @@ BODIES: dict[str, Callable[[Sequence[str]], bytes]] = {
 }
 
 
-def of(question: Question | EmbeddingQuestion) -> int:
-    return question_bytes(question, FORMULA.manifest, SETTINGS.max_views)
+def of(question: Question | EmbeddingQuestion | TimelineQuestion) -> int:
+    return question_bytes(question, FORMULA.manifest, SETTINGS.max_views, SETTINGS.max_windows)
 
 
 async def in_pieces(body: bytes) -> Any:
@@ -178,6 +180,23 @@ def test_an_answer(kind: str) -> None:
     assert most <= 4 * sum(len(label.encode()) for label in labels) + prediction_bytes(
         len(labels), SETTINGS.max_views
     )
+
+
+def test_the_segments_of_a_timeline() -> None:
+    """Each of a hundred labels is on in every other window."""
+    labels, windows = LISTS["wide"][:100], SETTINGS.max_windows
+    asked = Question(labels=tuple(labels), top_k=1, scores="sigmoid")
+    with counted() as count:
+        segments = merge_segments(
+            labels,
+            ((float(i), i + 1.0, np.full(len(labels), 1.0 - i % 2)) for i in range(windows)),
+            Hysteresis(exclusive=False),
+        )
+        written = EndLine(segments=segments, timing_ms=Timing()).model_dump_json().encode()
+        _, most = count()
+    assert len(segments) == windows // 2 * len(labels)
+    assert len(written) > 100 * len(segments)
+    assert most <= of(TimelineQuestion(1, 1, asked)) - of(asked)
 
 
 @pytest.mark.parametrize("base64", [False, True])

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export.bundle import open_bundle
 from service.contract.answer import Prediction
-from service.contract.timeline import TimelineSegment
+from service.contract.request import Question
+from service.contract.timeline import TimelineQuestion, TimelineSegment
+from service.decode.window_protocol import WindowTimes
+from service.decode.windows import DecodedWindows
 from service.inference.segments import (
     Hysteresis,
     Scores,
@@ -19,6 +24,8 @@ from service.inference.segments import (
     merge_segments,
     window_scores,
 )
+from service.inference.timeline import WindowRanker
+from service.settings import DEMO_BUNDLE
 
 STEP_S = 0.008  # half of it is still whole milliseconds
 NEAR_S = 1e-6
@@ -175,3 +182,31 @@ def test_scores_of_a_window() -> None:
     assert softmax.tolist() == [0, 0.7, 0.3, 0]
     assert with_none.tolist() == [0, 0.4, 0.1, 0]
     assert sigmoid.tolist() == [0, 0.5, 0.3, 0]
+
+
+def segments_of(logits: list[list[float]], top_k: int, scores: str) -> Any:
+    """Rank windows a second apart, each with its row of logits."""
+    names, rows = [f"label {k}" for k in range(len(logits[0]))], np.array(logits, np.float32)
+    question = Question(labels=tuple(names), top_k=top_k, scores=scores)
+    asked, manifest = TimelineQuestion(1, 1, question), open_bundle(DEMO_BUNDLE).manifest
+    ranker = WindowRanker(names, rows, None, asked, manifest, 0, 0)
+    times = tuple(
+        WindowTimes(start_s=float(i), end_s=i + 1.0, times_s=(float(i),)) for i in range(len(rows))
+    )
+    part = DecodedWindows(np.zeros((len(rows), 1, 1, 1, 3), np.uint8), times)
+    ranked = ranker.rank(part, rows, None)
+    assert {len(line.predictions) for line, _ in ranked} == {top_k}
+    rule = Hysteresis(exclusive=ranker.exclusive)
+    windows = [(line.start_s, line.end_s, scores) for line, scores in ranked]
+    return merge_segments(names, windows, rule)
+
+
+def test_segments_do_not_depend_on_how_many_labels_are_asked_for() -> None:
+    true = [[3.0] * 7, [3.0 - k / 10 for k in range(7)]]
+    found = segments_of(true, 7, "sigmoid")
+    assert spans(found) == [(f"label {k}", 0, 2) for k in range(7)]
+    assert segments_of(true, 1, "sigmoid") == found
+    wavering = [np.log(row).tolist() for row in ([0.6, 0.3, 0.1], [0.4, 0.45, 0.15])]
+    found = segments_of(wavering, 2, "softmax")
+    assert spans(found) == [("label 0", 0, 2)]
+    assert segments_of(wavering, 1, "softmax") == found
