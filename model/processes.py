@@ -141,9 +141,11 @@ def joined(device: str) -> Iterator[Processes]:
         return
     backend = "nccl" if mine.type == "cuda" else "gloo"
     store, rank, _ = next(rendezvous("env://", timeout=PATIENCE))
-    # The launcher has one store for all attempts: in it stand addresses of those that were killed.
-    attempt = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    own = PrefixStore(attempt, store)
+    # A launcher has one store for all attempts: in it stand addresses of those that were killed.
+    # The count is each launcher's own: several would wait for each other in different places.
+    alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "0"
+    own = PrefixStore(f"attempt-{attempt}", store)
     dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=PATIENCE)
     try:
         yield Processes(dist.get_rank(), count, mine, local_rank)

@@ -85,7 +85,7 @@ def _expand_address(name: str) -> Iterator[str]:
         if one:
             found = [path]
         elif glob.has_magic(path):
-            found = store.glob(path)
+            found = store.glob(path, withdirs=False)
         else:
             found = [clip for clip in store.find(path) if _is_clip_below(path, clip)]
         addresses = sorted(address_of(name, path) for path in found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -73,8 +72,9 @@ class PartsTable(Table):
         self._write()
 
     def _write(self) -> None:
-        if self._rows:
-            write_part(self._folder, f"part-{uuid.uuid4().hex}", self._rows, self.columns)
+        if self._rows:  # the name is theirs: written again after an interruption, it is one part
+            name = part_of(str(row[KEY]) for row in self._rows)
+            write_part(self._folder, name, self._rows, self.columns)
         self._rows, self._written_at = [], time.monotonic()
 
 

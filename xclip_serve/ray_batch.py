@@ -20,7 +20,6 @@ from xclip_serve.classifier import Classifier
 from xclip_serve.errors import ClassifyError, cannot_open
 from xclip_serve.folders import open_folder
 from xclip_serve.parts import part_of, write_part
-from xclip_serve.storage import is_address
 from xclip_serve.table_question import IN_PARTS, TableQuestion
 from xclip_serve.tables import CODE, KEY, Row
 
@@ -44,6 +43,7 @@ class Work:
         precision: Of the bundle.
         cores: Of each actor: its decoding processes, and the threads of its network.
         start: Folder that relative paths start from.
+        witness: A clip that is on the machine of who asks, and so must be on each.
     """
 
     table: str
@@ -53,6 +53,7 @@ class Work:
     precision: str | None
     cores: int
     start: str
+    witness: str | None
 
 
 def spread(work: Work, clips: Sequence[str]) -> Iterator[Row]:
@@ -101,7 +102,7 @@ def _tasks(work: Work, clips: Sequence[str]) -> Any:
     import pyarrow as pa
     import ray.data
 
-    actors = max(1, int(ray.cluster_resources().get("CPU", 1)) // work.cores)
+    actors = _actors(work.cores)
     size = min(MOST_CLIPS_IN_PART, math.ceil(len(clips) / (actors * PARTS_PER_ACTOR)))
     names = [os.fsencode(clip) for clip in clips]  # any bytes are a name
     blocks = [pa.table({CLIP: names[i : i + size]}) for i in range(0, len(names), size)]
@@ -113,6 +114,17 @@ def _tasks(work: Work, clips: Sequence[str]) -> Any:
         num_cpus=work.cores,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(actors, len(blocks))),
     )
+
+
+def _actors(cores: int) -> int:
+    """Return how many actors the machines hold. ValueError where none of them is large enough."""
+    import ray
+
+    sizes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    largest = max(sizes, default=0)
+    if 0 < largest < cores:  # none at all: they start when they are asked for
+        raise ValueError(f"--jobs {cores}: the largest machine of the cluster has {largest} cores")
+    return max(1, sum(size // cores for size in sizes))
 
 
 def _problem(code: str, detail: str) -> Exception:
@@ -153,9 +165,6 @@ class PartWriter:
         if self._classifier is None:
             self._begin()
         assert self._classifier is not None
-        here = [clip for clip in clips if not is_address(clip)]
-        if here and not any(map(os.path.exists, here)):
-            raise ValueError(f"{here[0]} is not on every machine; use paths that all of them share")
         yield from self._work.rows.rows(self._classifier, clips, self._question.check_bundle)
 
     def _begin(self) -> None:
@@ -166,6 +175,9 @@ class PartWriter:
         except FileNotFoundError:
             where = self._work.table
             raise ValueError(f"{where} is not on every machine; use one that they share") from None
+        witness = self._work.witness
+        if witness is not None and not os.path.exists(witness):
+            raise ValueError(f"{witness} is not on every machine; use paths that all of them share")
         self._question = TableQuestion(self._folder, IN_PARTS, self._work.question, begun=True)
         settings: dict[str, Any] = {"decode_workers": self._work.cores, "threads": self._work.cores}
         if self._work.precision is not None:

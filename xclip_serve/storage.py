@@ -97,7 +97,7 @@ def opened(address: str) -> Iterator[BinaryIO]:
     if not file.size:
         file.close()
         raise ClassifyError("not_a_video", "the file is empty")
-    with file, io.BufferedReader(_Reached(file, address)) as stream:
+    with file, io.BufferedReader(_Reached(file, address), READ_AT_ONCE) as stream:
         yield stream
 
 

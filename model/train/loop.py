@@ -141,12 +141,12 @@ def _update(run: Run, number: int, batches: _Batches, display: Display) -> tuple
             return run.updater.update(number, batches), batches
         except OutOfMemory as error:
             if not run.updater.halve():
-                raise _too_large(before, error, everywhere=True) from None
+                raise too_large(before, error, everywhere=True) from None
         except RuntimeError as error:
             # Beside a micro-batch: in one process alone, or where half of one would not help.
             if not is_out_of_memory(error):
                 raise
-            raise _too_large(before, error) from None
+            raise too_large(before, error) from None
         display.say(
             f"memory does not suffice for {before} clips at a time: going on with "
             f"{run.plan.micro_batch}, {run.plan.batch} for an update as before"
@@ -154,7 +154,8 @@ def _update(run: Run, number: int, batches: _Batches, display: Display) -> tuple
         batches = _Batches(run, number)
 
 
-def _too_large(clips: int, error: Exception, *, everywhere: bool = False) -> TrainError:
+def too_large(clips: int, error: Exception, *, everywhere: bool = False) -> TrainError:
+    """Return what to do where so many clips at a time do not fit, and fewer cannot be."""
     return TrainError(
         f"memory does not suffice for {clips} clips at a time "
         f"({one_line(error).partition('. ')[0]}): set a lower batch.per_process, or "

@@ -158,6 +158,9 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
             validation = validation_rows(config, initial.net, validation, processes)
         # Nothing is left to decode.
         config = config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})})
+    notes = [*initial.notes, *([fitted] if fitted else [])]
+    if clips.unlabelled:
+        notes.append(f"{clips.unlabelled} clips have no label: the teacher answers for them")
     return Run(
         config,
         processes,
@@ -169,7 +172,7 @@ def prepare(config: TrainConfig, processes: Processes) -> Run:
         BrokenClips(len(clips), config.data.max_broken_share, known),
         best,
         first,
-        (*initial.notes, *([fitted] if fitted else []), *warnings),
+        (*notes, *warnings),
     )
 
 

@@ -214,7 +214,9 @@ def test_ray_serves_our_application() -> None:
     (deployment,) = application["deployments"]
     at_once = settings.max_in_flight + settings.max_uploads
     assert deployment["max_ongoing_requests"] == 2 * at_once, "our own 429 comes first"
-    workers = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
+    cluster = service["spec"]["rayClusterConfig"]
+    assert f'"ray[data,serve]=={cluster["rayVersion"]}"' in (ROOT / "pyproject.toml").read_text()
+    workers = cluster["workerGroupSpecs"][0]
     scaling = deployment["autoscaling_config"]
     assert scaling["min_replicas"] == workers["minReplicas"]
     assert scaling["max_replicas"] == workers["maxReplicas"]

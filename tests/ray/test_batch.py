@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,25 @@ def test_a_run_that_is_killed_goes_on(folder: Path, whole: dict[str, Any]) -> No
         run.send_signal(signal.SIGKILL)
         run.communicate()
         for actor in actors:
-            actor.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                actor.kill()
     before = written(table)
     assert 0 < len(rows(table)) < COUNT
     status, said = batch(folder, "clips", *RAY, "--output", table)
     assert status == 3, said
     assert rows(table) == whole
     assert before.items() <= written(table).items()
+
+
+def test_a_clip_that_is_missing_is_a_row_of_its_own(folder: Path) -> None:
+    (folder / "two.txt").write_text("none.mp4\nclips/01.mp4\n")
+    status, said = batch(folder, "two.txt", *RAY, "--output", "two")
+    assert status == 3, said
+    codes = {path: row["code"] for path, row in rows(folder / "two").items()}
+    assert codes == {"none.mp4": "cannot_open", "clips/01.mp4": None}
+    status, said = batch(folder, "clips", *RAY[:2], "--jobs", 1000, "--output", "large")
+    assert status == 2
+    assert "--jobs 1000: the largest machine of the cluster has" in said
 
 
 def test_what_no_clip_would_be_answered_with_is_told_in_the_last_line(folder: Path) -> None:

@@ -6,16 +6,19 @@ import math
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.data.frames.loading import training_batches
+from model.data.frames.loading import Batch, training_batches
 from model.evaluate.scorer import label_vectors
 from model.processes import joined
 from model.train.config import TrainConfig
+from model.train.errors import OutOfMemory
 from model.train.features import FOLDER as FEATURES
+from model.train.loop import too_large
 from model.train.resume import save
-from model.train.run import prepare
+from model.train.run import Run, prepare
 
 TIMED = 2  # updates, after one that warms up
 
@@ -49,12 +52,7 @@ def measure(config: TrainConfig, measured_clips: int) -> Pace:
         with joined(config.compute.device) as processes:
             output = {"output": Path(folder) / "run"}
             run = prepare(config.model_copy(update=output), processes)
-            batches = training_batches(run.training, run.plan, 0, 0, TIMED + 2, run.config.data)
-            run.updater.update(0, batches)
-            began = time.perf_counter()
-            for number in range(1, TIMED + 1):
-                run.updater.update(number, batches)
-            update_s = (time.perf_counter() - began) / TIMED
+            update_s, batches = _updates(run)
             run.initial.net.eval()
             scorer, frames = run.scorer(), next(batches).frames[: config.evaluate.batch].numpy()
             texts = label_vectors(scorer, run.training.clips.labels.texts)
@@ -67,6 +65,25 @@ def measure(config: TrainConfig, measured_clips: int) -> Pace:
         if (features := Path(folder) / "run" / FEATURES).is_dir():
             shutil.copytree(features, config.output / FEATURES, dirs_exist_ok=True)
     return Pace(update_s, clip_s, saved_s, run.plan.updates_per_epoch, measured_clips)
+
+
+def _updates(run: Run) -> tuple[float, Iterator[Batch]]:
+    """Return the seconds of an update, and the batches after those that were timed.
+
+    Where memory does not suffice, with fewer clips at a time, as the run will make them.
+    """
+    while True:
+        at_once = run.plan.micro_batch
+        batches = training_batches(run.training, run.plan, 0, 0, TIMED + 2, run.config.data)
+        try:
+            run.updater.update(0, batches)
+            began = time.perf_counter()
+            for number in range(1, TIMED + 1):
+                run.updater.update(number, batches)
+            return (time.perf_counter() - began) / TIMED, batches
+        except OutOfMemory as error:
+            if not run.updater.halve():
+                raise too_large(at_once, error) from None
 
 
 def duration(seconds: float) -> str:

@@ -216,9 +216,17 @@ def _spread(
         raise ValueError("--engine ray asks in its own processes; leave --server out")
     from xclip_serve.ray_batch import Work, spread
 
-    start = os.getcwd()
-    cores = given.jobs or 1
-    work = Work(table.place, rows, question, given.model, given.precision, cores, start)
+    here = (clip for clip in clips if not is_address(clip) and os.path.exists(clip))
+    work = Work(
+        table=table.place,
+        rows=rows,
+        question=question,
+        model=given.model,
+        precision=given.precision,
+        cores=given.jobs or 1,
+        start=os.getcwd(),
+        witness=next(here, None),
+    )
     with progress(len(clips), _say) as advance:
         for row in spread(work, clips):
             table.note(row)

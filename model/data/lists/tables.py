@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from model.data.lists.names import VIDEO_ENDINGS, is_clip
 COLUMNS = ("path", "label")
 LIST = Kind("list", COLUMNS, "path,label", "data.train, data.val or --list")
 PATHS = Kind("list", COLUMNS[:1], "path", LIST.settings)
+UNLABELLED = ("path", "captions")  # all columns of a table without labels
 CSV = {".csv", ".tsv"}
 NO_LISTS = {".json", ".jsonl", ".yaml", ".yml", ".xml", ".xls", ".xlsx", ".ods", ".gz", ".zip"}
 # A path that ends as videos do, blank, label: the last such place in the line.
@@ -59,9 +60,21 @@ def read_rows(file: Path, labels: LabelList | None) -> list[Row]:
     paths_alone = not has_header(text, LIST) and has_header(text, PATHS)
     if ending in CSV or paths_alone or has_header(text, LIST):
         records = read_table(file, PATHS if paths_alone else LIST)
+        if paths_alone and records:
+            _check_alone(file, records[0].fields)
         return [_row(record.fields, record.where) for record in records]
     lines = [(f"list {file}, line {n}", line.strip()) for n, line in _numbered(text)]
     return [_from_line(line, where, labels) for where, line in lines if line and line[0] != "#"]
+
+
+def _check_alone(file: Path, columns: Iterable[str]) -> None:
+    """Refuse a table without labels that has other columns: one of them may be label, misspelt."""
+    columns = list(columns)
+    if COLUMNS[0] not in columns or not set(columns) <= {*UNLABELLED, ""}:
+        raise DataError(
+            f"list {file} needs the columns path and label; it has {', '.join(columns)} (clips "
+            "without labels, for a teacher, have no other column than path and captions)"
+        )
 
 
 def _numbered(text: str) -> enumerate[str]:
@@ -126,10 +139,8 @@ def _parquet(file: Path) -> list[Row]:
     rows = []
     for number, record in enumerate(records, start=1):
         fields = {str(name).strip().lower(): value for name, value in record.items()}
-        if COLUMNS[0] not in fields:
-            raise DataError(
-                f"list {file} needs the columns path and label; it has {', '.join(record)}"
-            )
+        if not set(COLUMNS) <= set(fields):
+            _check_alone(file, fields)
         rows.append(_row(fields, f"list {file}, row {number}"))
     return rows
 

@@ -140,6 +140,14 @@ def test_tables_and_shards_may_be_without_labels_altogether(tmp_path: Path) -> N
         assert (len(clips), clips.unlabelled) == (1, 1)
 
 
+def test_a_label_column_that_is_misspelt_is_not_taken_for_none(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"path": ["a.mp4"], "lable": ["nod"]}), tmp_path / "a.parquet")
+    listed(tmp_path, "path,lable\na.mp4,nod\n", "b.csv")
+    for name in ("a.parquet", "b.csv"):
+        with pytest.raises(DataError, match=r"columns path and label; it has path, lable"):
+            read_clips([tmp_path / name], tmp_path, LABELS, unlabelled=True)
+
+
 def test_class_numbers_need_names(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"set data\.labels"):
         read_clips([listed(tmp_path, "a.mp4 0\n")], tmp_path)
