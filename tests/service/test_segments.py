@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -184,7 +184,9 @@ def test_scores_of_a_window() -> None:
     assert sigmoid.tolist() == [0, 0.5, 0.3, 0]
 
 
-def segments_of(logits: list[list[float]], top_k: int, scores: str) -> Any:
+def segments_of(
+    logits: list[list[float]], top_k: int, scores: Literal["softmax", "sigmoid"]
+) -> Any:
     """Rank windows a second apart, each with its row of logits."""
     names, rows = [f"label {k}" for k in range(len(logits[0]))], np.array(logits, np.float32)
     question = Question(labels=tuple(names), top_k=top_k, scores=scores)
