@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +35,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(file) if file in LONGEST else len(LONGEST)
 
     items.sort(key=place)
+
+
+def take_no_precedence() -> None:
+    """Give this thread the priority of any other.
+
+    SVT-AV1 gives whoever encodes with it as root that of real time, and what is started from there
+    inherits it: a driver that waits for its browser then keeps the processor from that browser.
+    """
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """Set up a fixture, which may encode a clip."""
+    try:
+        return (yield)
+    finally:
+        take_no_precedence()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Run a test, which may encode a clip."""
+    try:
+        return (yield)
+    finally:
+        take_no_precedence()
 
 
 @dataclass(frozen=True)
