@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +162,38 @@ def test_a_worker_hangs(serving: Serving, good: bytes, slow: bytes) -> None:
         )
 
 
-@contextlib.contextmanager
-def memory_group(limit_above: int) -> Iterator[Callable[[list[psutil.Process]], Path]]:
-    """A control group; `join(processes)` puts them in and allows them so much more memory."""
+@dataclass(frozen=True)
+class MemoryGroup:
+    """A control group for memory."""
+
+    folder: Path
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        """Have what is started meanwhile, and all of its memory, belong to the group."""
+        self._move(self.folder, os.getpid())
+        try:
+            yield
+        finally:
+            self._move(self.folder.parent, os.getpid())
+
+    def allow(self, more: int) -> None:
+        """Set the limit to what is used now and so many bytes more."""
+        used = int((self.folder / "memory.usage_in_bytes").read_text())
+        (self.folder / "memory.limit_in_bytes").write_text(str(used + more))
+
+    def remove(self) -> None:
+        for pid in (self.folder / "cgroup.procs").read_text().split():
+            self._move(self.folder.parent, int(pid))
+        self.folder.rmdir()
+
+    @staticmethod
+    def _move(group: Path, pid: int) -> None:
+        (group / "cgroup.procs").write_text(str(pid))
+
+
+@pytest.fixture
+def memory_group() -> Iterator[MemoryGroup]:
     line = next(
         (row for row in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in row),
         None,
@@ -175,29 +205,23 @@ def memory_group(limit_above: int) -> Iterator[Callable[[list[psutil.Process]], 
         group.mkdir()
     except OSError as error:
         pytest.skip(f"no control group can be made here: {error}")
-
-    def join(processes: list[psutil.Process]) -> Path:
-        for process in processes:
-            (group / "cgroup.procs").write_text(str(process.pid))
-        # What they have already is charged to the group that they come from.
-        used = int((group / "memory.usage_in_bytes").read_text())
-        (group / "memory.limit_in_bytes").write_text(str(used + limit_above))
-        return group
-
-    yield join
-    for pid in (group / "cgroup.procs").read_text().split():
-        (group.parent / "cgroup.procs").write_text(pid)
-    group.rmdir()
+    made = MemoryGroup(group)
+    yield made
+    made.remove()
 
 
-def test_the_kernel_runs_out_of_memory(serving: Serving, good: bytes, slow: bytes) -> None:
+def test_the_kernel_runs_out_of_memory(
+    memory_group: MemoryGroup, serving: Serving, good: bytes, slow: bytes
+) -> None:
     """It takes a worker, which asked to be the first, never the service.
 
     The group has room for two workers that are started anew (30 MiB each), not for the slow clip.
     """
-    with memory_group(75 * MIB) as join, serving() as server:
+    with contextlib.ExitStack() as stack:
+        with memory_group.around():
+            server = stack.enter_context(serving())
         root = server.root
-        join([root, *root.children(recursive=True)])
+        memory_group.allow(75 * MIB)
         answer = ask(server, slow)
         after_s = until_served(server, good)
         kernel = server.client.get("/metrics").text
