@@ -66,6 +66,8 @@ def flops_of(tower: nn.Module, pixels: torch.Tensor) -> int:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    # Its hooks look for gradients of what is handed from part to part, a parameter too.
+    tower.requires_grad_(False)
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as c:
         tower(pixels)
     return int(c.get_total_flops())
