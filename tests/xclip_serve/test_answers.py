@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import httpx
 import pytest
 
@@ -274,7 +275,6 @@ def test_a_key_is_sent(tmp_path: Path) -> None:
 def test_a_clip_in_a_store_is_read_beside_the_event_loop(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fsspec = pytest.importorskip("fsspec")
     fsspec.filesystem("memory").pipe("/clip.mp4", CLIP.read_bytes())
     threads = []
 
