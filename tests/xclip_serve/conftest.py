@@ -1,8 +1,9 @@
-"""A real server and a classifier of the embedded bundle."""
+"""A real server, a classifier of the embedded bundle, and a network to train."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,18 @@ def server() -> Iterator[RunningServer]:
 def classifier() -> Iterator[Classifier]:
     with Classifier(decode_workers=1) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny network that knows nothing."""
+    from model.checkpoint import save_checkpoint
+    from model.train.initial_model import make_initial_model
+    from tests.model.clip_sets import tiny_config
+
+    folder = tmp_path_factory.mktemp("start")
+    initial = make_initial_model(tiny_config(folder, folder).start, seed=3)
+    save_checkpoint(
+        initial.net, folder / "net", tokenizer=initial.tokenizer, name="tiny", source="a test"
+    )
+    return folder / "net"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 VAL_SHARE = 0.2
 SEED = 0
+ARCHIVES = {".tar", ".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,12 @@ def _of_lists(source: Source, root: Path) -> Split:
     missing = [str(path) for path in (*source.data, *source.val) if not path.exists()]
     if missing:
         raise DataError(f"{named(missing)}: there is no such folder or list")
-    if root.suffix.lower() == ".tar" or any(p.suffix.lower() == ".tar" for p in source.data):
-        raise DataError("clips in .tar files: give them to python -m model.train --config FILE")
+    packed = [str(p) for p in (*source.data, *source.val) if p.suffix.lower() in ARCHIVES]
+    if packed:
+        raise DataError(
+            f"{named(packed)}: unpack it and give the folder, or a list beside --root FILE.tar; "
+            "WebDataset shards go to python -m model.train --config FILE"
+        )
     films = [str(path) for path in (*source.data, *source.val) if is_clip(path.name)]
     if films:
         raise DataError(

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -211,13 +211,18 @@ def _semaphores_work() -> bool:
     try:
         multiprocessing.Semaphore(1)
     except OSError as error:
-        progress_console().print(
+        _say_once(
             f"no decoding workers can be started, /dev/shm takes nothing ({error.strerror}; docker "
-            "run has --shm-size): clips are decoded in this process",
-            markup=False,
+            "run has --shm-size): clips are decoded in this process"
         )
         return False
     return True
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Print a line that holds for all workers of a command, which has them many times over."""
+    progress_console().print(line, markup=False)
 
 
 def _checked(items: Iterator[Any]) -> Iterator[Any]:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.data.errors import DataError
+from model.data.lists.cliplist import open_files
 from model.data.lists.content import fingerprint
-from model.data.lists.files import Folder
 from model.data.lists.folder_scan import (
     LeftOut,
     clips_in,
@@ -261,7 +261,7 @@ def _contents(root: Path, paths: Sequence[str]) -> dict[str, str]:
 
     What is empty, missing or cannot be read is known by its path: looking at clips finds it.
     """
-    keys, files = {path: path for path in paths}, Folder(root)
+    keys, files = {path: path for path in paths}, open_files(root)
     with progress("reading clips", len(paths), shown=len(paths) >= SHOW_PROGRESS_FROM) as on_clip:
         for path in paths:
             with suppress(OSError), files.open(path) as stream:

@@ -19,7 +19,9 @@ def lines(losses: list[float], *top1: float) -> list[dict[str, Any]]:
     found = [{"update": i, "loss": loss, "epoch": i + 1.0} for i, loss in enumerate(losses)]
     places = (-1, len(losses) - 1)
     measured = zip(places, top1, strict=True) if top1 else ()
-    return found + [{"update": u, "val_top1": a, "val_top5": 1.0} for u, a in measured]
+    return found + [
+        {"update": u, "val_top1": a, "val_top5": 1.0, "val_loss": 2.5 - a} for u, a in measured
+    ]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,9 @@ def lines(losses: list[float], *top1: float) -> list[dict[str, Any]]:
         (lines(FALLING), True),
         (lines(FALLING, 0.5, 0.5), True),
         (lines(FALLING[::-1], 0.5, 0.5), False),
-        (lines(STILL[:5], 0.5, 0.5), True),  # too short to tell
+        (lines(STILL[:5]), True),  # too short to tell
+        (lines(STILL[:5], 0.5, 0.4), True),
+        (lines(STILL[:5], 0.5, 0.5), False),  # nor did the loss on data.val change
     ],
 )
 def test_neither_the_loss_fell_nor_accuracy_rose(
