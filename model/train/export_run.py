@@ -36,8 +36,9 @@ def export_run(run: Run, scores: Scores | None, display: Display) -> Path:
     warnings = remarks(lines, run.config, labels, scores, best)
     measured = run.validation.clips if run.validation else None
     write_report(
-        report, lines, labels, scores, warnings, best, measured, initial.net.inputs, run.name
-    )
+        report, lines, labels, scores, warnings, best, measured, initial.net.inputs, run.name,
+        run.summary(),
+    )  # fmt: skip
     if best is not None:
         display.say(
             f"best: epoch {best['epoch']:g} (update {best['update']}), {best['figure']} "

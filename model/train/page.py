@@ -17,7 +17,20 @@ td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}img{max-width:100%}
 .warning{background:#fff3cd;border-left:4px solid #e0a800;padding:.5rem 1rem;margin:.5rem 0}
 """
-FIGURES = (("top1", "top-1"), ("top5", "top-5"), ("macro", "macro accuracy"), ("loss", "loss"))
+FIGURES = {"top1": "top-1", "top5": "top-5", "macro": "macro accuracy", "loss": "loss"}
+MANY = 6  # labels: of fewer top-5 says nothing
+# What a picture shows, for who sees one for the first time.
+READ = {
+    "Curves": "Accuracy on the clips held back; figures are those of the network that is kept.",
+    "Confusions": "A row for each label: what its clips were taken for. The diagonal is right.",
+    "Calibration": (
+        "On the line a score of 0.8 is right for 80 % of clips; below it the network is surer than "
+        "it may be."
+    ),
+    "Clips that went most wrong": (
+        "Look at these first: is the label right, and can what it says be seen in these frames?"
+    ),
+}
 
 
 def write_page(
@@ -37,20 +50,24 @@ def write_page(
         pictures: PNG files, each with its heading; they become part of the page.
     """
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(name)}</title>",
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        f"<meta name=viewport content='width=device-width'><title>{escape(name)}</title>",
         f"<style>{STYLE}</style><h1>{escape(name)}</h1>",
         *(f"<p class=warning>{escape(text)}</p>" for text in content["warnings"]),
+        f"<p>{escape(content['run'])}</p>" if content["run"] else "",
         _kept(content),
         _before_and_after(content),
         _classes(classes),
-        *(
-            f"<h2>{escape(title)}</h2><img alt='{escape(title)}' src='data:image/png;base64,"
-            f"{base64.b64encode(picture.read_bytes()).decode()}'>"
-            for title, picture in pictures
-        ),
+        *(_picture(title, file) for title, file in pictures),
         "</html>\n",
     ]
     file.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _picture(title: str, file: Path) -> str:
+    name, data = escape(title), base64.b64encode(file.read_bytes()).decode()
+    text = f"<p>{READ[title]}</p>" if title in READ else ""
+    return f"<h2>{name}</h2>{text}<img alt='{name}' src='data:image/png;base64,{data}'>"
 
 
 def _kept(content: Mapping[str, Any]) -> str:
@@ -59,7 +76,8 @@ def _kept(content: Mapping[str, Any]) -> str:
         return f"<p>The network after the last of {content['updates']} updates is kept.</p>"
     return (
         f"<p>The network of epoch {best['epoch']:g} is kept (update {best['update']} of "
-        f"{content['updates']}): the best by {escape(best['figure'])}, {best['value']:.4f}.</p>"
+        f"{content['updates']}): the best by {FIGURES[best['figure']]}, "
+        f"{_figure(best['value'], best['figure'])}.</p>"
     )
 
 
@@ -70,7 +88,8 @@ def _before_and_after(content: Mapping[str, Any]) -> str:
     start = measured[0] if measured and measured[0]["update"] == 0 else {}
     rows = "".join(
         f"<tr><td>{title}<td>{_figure(start.get(key), key)}<td>{_figure(content.get(key), key)}"
-        for key, title in FIGURES
+        for key, title in FIGURES.items()
+        if key != "top5" or len(content["per_class"]) >= MANY
     )
     return (
         f"<h2>Accuracy on {content['clips']} clips</h2>"

@@ -35,18 +35,22 @@ def write_report(
     clips: ClipList | None = None,
     spec: InputSpec | None = None,
     name: str = "training",
+    facts: str = "",
 ) -> None:
     """Write `report.html`, which needs no other file, `report.json`, and each picture by itself.
 
     `lines` are those of `metrics.jsonl`, `scores` those of the network that is kept, `best` says
     from which epoch that is, where it is not the last. `clips` are those of the scores: with them,
-    and the `spec` that they are read by, those that went most wrong are shown.
+    and the `spec` that they are read by, those that went most wrong are shown. `facts` describe the
+    run in a line.
     """
     plt = _pyplot()
     pictures = [("Curves", folder / "curves.png")]
-    _save(_curves(plt, lines), folder / "curves.png")
+    kept = None if best is None else int(best["update"])
+    _save(_curves(plt, lines, kept), folder / "curves.png")
     classes: list[ClassFigures] = []
     content: dict[str, Any] = {
+        "run": facts,
         "updates": 1 + max((line["update"] for line in lines), default=-1),
         "warnings": list(warnings),
         "best": best,
@@ -107,11 +111,13 @@ def _save(figure: Any, file: Path) -> None:
     _pyplot().close(figure)
 
 
-def _curves(plt: Any, lines: Sequence[dict[str, Any]]) -> Any:
+def _curves(plt: Any, lines: Sequence[dict[str, Any]], kept: int | None) -> Any:
+    """Draw loss, rate and accuracy over the updates; `kept` is the one whose network is kept."""
     figure, (loss, rate, accuracy) = plt.subplots(1, 3, figsize=(15, 4))
     updates, losses = _points(lines, "loss")
-    loss.plot(updates, losses, color="tab:blue", alpha=0.35, linewidth=0.8, label="each update")
     span = max(len(losses) // SMOOTHED_PARTS, 1)
+    thin = {"alpha": 0.35, "linewidth": 0.8} if span > 1 else {}
+    loss.plot(updates, losses, color="tab:blue", label="each update", **thin)
     if span > 1:
         means = np.convolve(losses, np.ones(span) / span, mode="valid")
         loss.plot(updates[span - 1 :], means, color="tab:blue", label=f"mean of {span} updates")
@@ -121,7 +127,10 @@ def _curves(plt: Any, lines: Sequence[dict[str, Any]]) -> Any:
     for name, label in (("val_top1", "top-1"), ("val_top5", "top-5"), ("val_macro", "macro")):
         points, values = _points(lines, name)
         if len(points):
-            accuracy.plot(points, 100 * values, marker=".", label=f"{label}: {values[-1]:.1%}")
+            shown = values[points == kept] if kept in points else values[-1:]
+            accuracy.plot(points, 100 * values, marker=".", label=f"{label}: {shown[0]:.1%}")
+    if kept is not None and accuracy.lines:
+        accuracy.axvline(kept, color="grey", linestyle=":", label="kept")
     accuracy.set(ylim=(0, 101), ylabel="%")
     if accuracy.lines:
         accuracy.legend()
@@ -132,6 +141,7 @@ def _curves(plt: Any, lines: Sequence[dict[str, Any]]) -> Any:
     ):
         panel.set(title=title, xlabel="update")
         panel.grid(alpha=0.3)
+        panel.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

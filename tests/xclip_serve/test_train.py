@@ -21,8 +21,8 @@ from xclip_serve.training.folds import cross_validate
 from xclip_serve.training.label_meaning import COLOURS as COLOUR_WORDS
 from xclip_serve.training.label_meaning import SIDES, naming
 from xclip_serve.training.preparation import epochs_within
+from xclip_serve.training.machine import Machine, free_in_groups
 from xclip_serve.training.settings import (
-    Machine,
     Network,
     Set,
     as_values,
@@ -257,11 +257,27 @@ def test_every_choice_is_a_configuration_that_holds(
     machine = Machine(gpu, 2, 8 << 30, 100 << 30)
     texts = tuple(f"action {i}" for i in range(labels))
     size = Set(clips, clips // 4 + 1, texts, (1, 3 * clips // labels))
-    chosen = settings(machine, Network("demo", width, 224, 8), size)
+    chosen = settings(machine, Network("demo", width, 224, 8, 1 << 30), size)
     file = tmp_path / "train.yaml"
     file.write_text(yaml.safe_dump(chosen))
     config = read_config(["--config", str(file)])
     assert config.cache.features == (width == 768 and not gpu)
     assert config.data.balance == "sampler"
     assert config.batch.size <= clips
+    at_once = config.batch.per_process or config.batch.size
+    assert at_once <= 4 or config.cache.features, "8 GiB are free, and a clip takes one"
+    assert config.batch.size % at_once == 0
     assert (config.mixing.probability == 0) == (clips < 2000 or config.cache.features)
+
+
+def test_memory_that_a_container_may_take_is_what_counts(tmp_path: Path) -> None:
+    inner = tmp_path / "pod" / "container"
+    inner.mkdir(parents=True)
+    for folder, limit in ((inner, "1000"), (inner.parent, "max")):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text("700\n")
+        (folder / "memory.stat").write_text("anon 500\nactive_file 50\ninactive_file 150\n")
+    assert free_in_groups(inner, tmp_path) == [500]
+    (inner.parent / "memory.max").write_text("800\n")
+    assert free_in_groups(inner, tmp_path) == [500, 300]
+    assert free_in_groups(tmp_path / "gone", tmp_path) == []

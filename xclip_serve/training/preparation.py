@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from model.data.check.check import Findings, check
 from model.data.config import DataConfig
 from model.data.lists.cliplist import ClipList
 from model.data.lists.folders import LABELS
+from model.network.config import ModelConfig
 from model.progress import progress
 from model.train.config import StartConfig
 from model.train.initial_model import InitialModel, make_initial_model
 from model.train.settings import read_config
 from xclip_serve.training import clips as sets
 from xclip_serve.training.estimate import Pace, duration, measure
+from xclip_serve.training.machine import cores, this_machine
 from xclip_serve.training.settings import (
-    Machine,
     Network,
     Preset,
     Set,
@@ -35,6 +33,7 @@ from xclip_serve.training.settings import (
 )
 
 SETTINGS, LISTS = "train.yaml", "lists"
+TRAINED_BYTES = 70  # of each number between layers: what the way back needs of a layer, in fp32
 HEADING = """\
 Made by xclip-serve train from {train} clips of {labels} labels. Change what you like, then
 
@@ -88,27 +87,23 @@ def _grouping(rule: str) -> str:
 
 
 def _looked_at(clips: ClipList, initial: InitialModel) -> Findings:
-    config = DataConfig(workers=min(max(_cores() - 1, 1), 8))
+    config = DataConfig(workers=min(max(cores() - 1, 1), 8))
     with progress("looking at clips", len(clips)) as on_clip:
         return check(clips, None, initial.net.inputs, initial.tokenizer, config, on_clip)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _machine(run: Path) -> Machine:
-    there = next(path for path in (run, *run.resolve().parents) if path.exists())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    return Machine(torch.cuda.is_available(), _cores(), memory, shutil.disk_usage(there).free)
 
 
 def _choose(
     request: Request, run: Path, clips: sets.Clips, initial: InitialModel, say: Say
 ) -> None:
     """Choose settings, time two updates, and cut the run to the time there is."""
-    config, split, machine = initial.net.config, clips.split, _machine(run)
-    network = Network(request.start, config.vision_width, config.image_size, config.num_frames)
+    config, split, machine = initial.net.config, clips.split, this_machine(run)
+    network = Network(
+        request.start,
+        config.vision_width,
+        config.image_size,
+        config.num_frames,
+        _clip_bytes(config),
+    )
     per_label = tuple(clips.part(split.train).per_class())
     size = Set(len(split.train), len(split.val), split.labels.texts, per_label)
     preset = request.preset or preset_for(network, machine)
@@ -136,6 +131,12 @@ def _choose(
         f"two updates took {2 * pace.update_s:.1f} s: {epochs} epochs{times} take about "
         f"{duration(seconds)} at most, sooner where it gets no better; then the bundle is made"
     )
+
+
+def _clip_bytes(config: ModelConfig) -> int:
+    """Estimate what a clip takes in memory while the vision tower is trained."""
+    tokens = config.num_frames * (config.num_patches + 2)  # its class, and its message
+    return TRAINED_BYTES * tokens * config.vision_width * config.vision_layers
 
 
 def epochs_within(seconds: float, pace: Pace, most: int) -> int:

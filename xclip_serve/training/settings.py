@@ -12,33 +12,29 @@ import yaml
 
 from model.data.lists.names import named
 from xclip_serve.training.label_meaning import COLOURS, SIDES, naming
+from xclip_serve.training.machine import Machine
 
 Preset = Literal["full", "fast"]
 SMALL_NETWORK = 256  # width of a vision tower that a CPU trains as a whole
 SMALL_SET = 2000  # clips; mixing them needs more
 MOST_CACHED = 16 << 30  # bytes of decoded frames
 CACHED_FRAMES = 32
+MOST_ON_CPU = 8  # clips of a large network at a time
 UNEQUAL = 2  # so many times as many clips of one label as of another are drawn equally often
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What training runs on. `memory` and `disk` are free bytes."""
-
-    gpu: bool
-    cores: int
-    memory: int
-    disk: int
-
-
-@dataclass(frozen=True)
 class Network:
-    """What the settings depend on of the network that is started from."""
+    """What the settings depend on of the network that is started from.
+
+    `clip_bytes` are those of a clip while the whole network is trained.
+    """
 
     source: str
     width: int
     image_size: int
     frames: int
+    clip_bytes: int
 
 
 @dataclass(frozen=True)
@@ -124,8 +120,8 @@ def choose(
         },
         "batch": {
             "size": Chosen(batch),
-            # Rows of features, or small pictures, go through all at once.
-            **({} if preset == "fast" or small or machine.gpu else _some_at_a_time(batch)),
+            # Rows of features go through all at once.
+            **({} if preset == "fast" else _at_a_time(batch, network, machine)),
         },
         "compute": {"precision": Chosen("auto", "bf16 where the device multiplies it")},
         "evaluate": {"every_epochs": Chosen(every)},
@@ -137,8 +133,14 @@ def choose(
     }
 
 
-def _some_at_a_time(batch: int) -> dict[str, Chosen]:
-    return {"per_process": Chosen(max(n for n in range(1, 9) if batch % n == 0))}
+def _at_a_time(batch: int, network: Network, machine: Machine) -> dict[str, Chosen]:
+    """Choose how many clips go through the network at a time, where not all of an update do."""
+    fitting = max(machine.memory // 2 // network.clip_bytes, 1)
+    most = min(fitting, batch if network.width <= SMALL_NETWORK or machine.gpu else MOST_ON_CPU)
+    if most >= batch:
+        return {}
+    why = f"{machine.memory / 1e9:.1f} GB of memory are free" if most == fitting else ""
+    return {"per_process": Chosen(max(n for n in range(1, most + 1) if batch % n == 0), why)}
 
 
 def _trained(preset: Preset, network: Network, small: bool) -> dict[str, Chosen | Values]:
