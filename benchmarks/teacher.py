@@ -85,9 +85,7 @@ def main() -> int:
         began = time.perf_counter()
         top1 = _trained(clips, name, lists, loss, given.updates * BATCH / (size // BATCH * BATCH))
         kept = top1 / rows[0]["top-1"]
-        rows.append(
-            {"what": name, "top-1": top1, "kept": kept, "s": time.perf_counter() - began}
-        )
+        rows.append({"what": name, "top-1": top1, "kept": kept, "s": time.perf_counter() - began})
     student = FOLDER / "teacher-student"
     options = BundleOptions(precisions=("fp32",), overwrite=True)
     small = make_bundle(read_network(_run("all clips, teacher") / "checkpoint"), student, options,

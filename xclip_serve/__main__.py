@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
+TRAIN = "cpu,export,train"
 OURS = {"model", "export", "service", "xclip_serve"}
 
 
@@ -36,7 +37,7 @@ VERBS = {
     "export": Verb("export.cli", "a checkpoint to a bundle", "export"),
     "inspect": Verb("export.cli", "what is inside a bundle", "cpu", ("inspect",)),
     "verify": Verb("export.cli", "compare a bundle with its checkpoint", "export", ("verify",)),
-    "train": Verb("xclip_serve.verbs.train", "from a folder of clips to a bundle", "train"),
+    "train": Verb("xclip_serve.verbs.train", "from a folder of clips to a bundle", TRAIN),
     "evaluate": Verb("model.evaluate.__main__", "accuracy by the paper's protocols", "train"),
     "compare": Verb(
         "model.evaluate.__main__", "several networks on your clips", "train", ("compare",)
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not missing or missing in OURS:
             raise
         extra = EXTRAS.get(missing, verb.extra)
+        if extra in verb.extra.split(","):
+            extra = verb.extra
         print(
             f"xclip-serve {name}: the package {missing} is not installed; it comes with "
             f"pip install 'xclip-serve[{extra}]' (in a checkout: pip install "

@@ -79,6 +79,8 @@ def test_a_verb_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("torch", "model", ["convert", "nothing", "--output", "/tmp/none"]),
         ("torch", "export", ["export", "nothing", "--output", "/tmp/none"]),
+        ("matplotlib", "cpu,export,train", ["train", "docs"]),
+        ("onnx", "cpu,export,train", ["train", "docs"]),
         ("pyarrow", "parquet", ["batch", "docs", "--label", "a", "--output", "/tmp/none.parquet"]),
     ],
 )

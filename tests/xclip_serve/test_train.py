@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ from xclip_serve.training.estimate import Pace
 from xclip_serve.training.folds import cross_validate
 from xclip_serve.training.label_meaning import COLOURS as COLOUR_WORDS
 from xclip_serve.training.label_meaning import SIDES, naming
-from xclip_serve.training.preparation import epochs_within
 from xclip_serve.training.machine import Machine, free_in_groups
+from xclip_serve.training.preparation import epochs_within
 from xclip_serve.training.settings import (
     Network,
     Set,
@@ -87,7 +88,7 @@ def test_the_bundle_names_the_clips_by_the_names_of_their_folders(
     trained: tuple[Path, str], mess: Path
 ) -> None:
     run, said = trained
-    assert said.endswith(f"serve it: xclip-serve serve {run / 'bundle'}")
+    assert said.endswith(f"serve it: {sys.executable} -m xclip_serve serve {run / 'bundle'}")
     labels = read_labels(run / "lists" / "labels.csv")
     assert labels.names == ("Red Clip", "blue_clip", "dark_clip", "green_clip")
     assert labels.texts == ("Red Clip", "blue clip", "dark clip", "green clip")

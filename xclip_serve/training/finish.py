@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +40,17 @@ def finish_run(run: Path, config: TrainConfig, say: Say) -> None:
     bundle = run / BUNDLE
     options = BundleOptions(label_files=(run / LISTS / LABELS,), overwrite=True)
     make_bundle(read_network(run / CHECKPOINT), bundle, options, Steps())
-    say(f"serve it: xclip-serve serve {bundle}")
+    say(f"serve it: {_program()} serve {bundle}")
+
+
+def _program() -> str:
+    """Return what starts our commands here, as it can be typed again."""
+    typed, found = sys.argv[0], shutil.which("xclip-serve")
+    if Path(typed).name != "xclip-serve":
+        return f"{sys.executable} -m xclip_serve"
+    if found is not None and os.path.samefile(found, typed):
+        return "xclip-serve"
+    return typed
 
 
 def _test(run: Path, config: TrainConfig, say: Say) -> None:

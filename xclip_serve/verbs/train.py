@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import model
@@ -12,6 +13,7 @@ from model.command_line import Parser, one_line, sleep_while_waiting, whole
 from xclip_serve.verbs.asking import DONE, INTERRUPTED, MISTAKE
 
 PROGRAM = "xclip-serve train"
+LAST = ("matplotlib", "onnx", "onnxruntime")  # packages that the report and the bundle need
 DEMO = Path(model.__file__).parent / "demo"
 ONLY_SHAPES = (
     "starting from the demo, which has seen drawn shapes alone: for filmed clips give --from "
@@ -81,6 +83,9 @@ def main(arguments: Sequence[str]) -> int:
 
         return train_by_settings(arguments)
     options = parser().parse_args(arguments)
+    for package in LAST:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(package, name=package)
     sleep_while_waiting()
     # Torch comes in here, so that --help and typing mistakes answer at once.
     from export.errors import ExportError
