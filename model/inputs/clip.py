@@ -15,7 +15,8 @@ from model.inputs.work import CodecName, Work
 
 Pixels = NDArray[np.uint8]
 
-Seconds = Annotated[float, Field(ge=0, le=1e9)]
+MOST_SECONDS = 1e9
+Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 Side = Annotated[int, Field(gt=0, le=2**20)]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -60,6 +61,13 @@ class VideoWarning(StrEnum):
         "the video is Dolby Vision and is read without Dolby's metadata: its colours may be wrong; "
         "export it as SDR"
     )
+
+
+def bounded(number: float, digits: int) -> float:
+    """Round seconds, or frames a second, that a file claims; more than any video has is the most
+    that is told.
+    """
+    return round(min(number, MOST_SECONDS), digits)
 
 
 class VideoFacts(BaseModel):

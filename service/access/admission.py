@@ -131,11 +131,10 @@ class Admission:
     def work(self, client: str, *, long: bool = False) -> Iterator[None]:
         """Hold a place for this client among the requests being answered; ApiError without one.
 
-        `long` work takes minutes: it has half of the places at most, and says nothing of how long
-        the others take.
+        `long` work takes minutes, and has half of the places at most.
         """
         self._check_queue(client)
-        with self._held_long(client) if long else self._held_brief(), self._work.hold(client):
+        with self._held_long(client) if long else contextlib.nullcontext(), self._work.hold(client):
             yield
 
     @contextlib.contextmanager
@@ -149,7 +148,11 @@ class Admission:
             yield
 
     @contextlib.contextmanager
-    def _held_brief(self) -> Iterator[None]:
+    def paced(self) -> Iterator[None]:
+        """Learn, for the length of the work of a request, how long the others take.
+
+        That ends before its answer is sent: who reads slowly keeps nobody from being served.
+        """
         if not self._brief:
             self._last_end = time.monotonic()
         self._brief += 1

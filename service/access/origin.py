@@ -7,7 +7,7 @@ turned to this server's address (DNS rebinding) could read the answers.
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 
@@ -30,7 +30,7 @@ def check_origin(headers: Headers, allowed: Collection[str]) -> None:
     if "*" in allowed or origin in allowed or site in OWN_PAGE:
         return
     # Browsers leave Sec-Fetch-Site out over plain HTTP; other programs send neither.
-    if site is None and (origin is None or urlsplit(origin).netloc == headers.get("host")):
+    if site is None and (origin is None or _split(origin).netloc == headers.get("host")):
         return
     raise ApiError(
         "foreign_origin",
@@ -44,8 +44,17 @@ def check_host(headers: Headers, allowed: Collection[str]) -> None:
     Raises:
         ApiError: `unknown_host`.
     """
-    if allowed and (urlsplit(f"//{headers.get('host', '')}").hostname or "") not in allowed:
+    host = _split(f"//{headers.get('host', '')}").hostname or ""
+    if allowed and host not in allowed:
         raise ApiError(
             "unknown_host",
             "this server does not go by that name; the operator can add it to XCLIP_ALLOWED_HOSTS",
         )
+
+
+def _split(address: str) -> SplitResult:
+    """Return the parts of an address, all empty for what is none, such as `http://[`."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")

@@ -99,6 +99,8 @@ async def ask(
                 stack.callback(upload.close)
                 clip = UploadedClip(upload, clip.sampling)
         place.enter_context(server.admission.work(client, long=long))
+        if not long:
+            stack.enter_context(server.admission.paced())
         yield Asked(client, clip, asked.question, deadline, place)
 
 

@@ -19,6 +19,7 @@ from service.api.multipart import MultipartReader
 from service.contract.errors import ApiError
 
 MAX_BOUNDARY_BYTES = 200
+MAX_TYPE_BYTES = 1024  # of a Content-Type: a boundary, and what else clients say
 SEND_WITHIN_S = 10.0  # how long a sender is given before it is measured …
 LEAST_BYTES_PER_S = 4 << 10  # … and what must arrive on average from then on
 # Small bodies are parsed where they arrive. What is larger may have to wait for the disk, and must
@@ -82,7 +83,12 @@ def _reader(headers: Mapping[str, str], limits: BodyLimits) -> _Reader:
             f"the body is compressed (Content-Encoding: {coding[:40]}); send it as it is: "
             "video does not shrink",
         )
-    kind, options = parse_options_header(headers.get("content-type", ""))
+    declared = headers.get("content-type", "")
+    if len(declared) > MAX_TYPE_BYTES:
+        raise ApiError(
+            "unsupported_content_type", f"the Content-Type is over {MAX_TYPE_BYTES} bytes"
+        )
+    kind, options = parse_options_header(declared)
     if kind == b"application/x-www-form-urlencoded":
         return UrlencodedReader(limits)
     if kind == b"application/json":

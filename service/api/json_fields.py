@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service.api.form import unknown_field
 from service.api.json_body import HOW_TO_NAME, JsonBody
@@ -54,18 +54,26 @@ def body_of(fields: dict[str, Any], kind: type[Body]) -> Body:
     Raises:
         ApiError: `unknown_field`, or `bad_field` for another type.
     """
+    _check_names(fields, kind)
+    source = fields.get("video")
+    if isinstance(source, dict):
+        _check_names(source, ClipSource)
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         *path, name = map(str, first["loc"])
         where = ".".join([*path, name])[:60]
-        if first["type"] == "extra_forbidden":
-            known = ClipSource.model_fields if path else kind.model_fields
-            raise unknown_field(name, known) from None
         if where == "video":
             raise ApiError("bad_field", HOW_TO_NAME) from None
         raise ApiError("bad_field", f"{where}: {first['msg'].lower()}") from None
+
+
+def _check_names(fields: dict[str, Any], kind: type[BaseModel]) -> None:
+    """Name the first field that there is none of: there may be thousands."""
+    if not fields.keys() <= kind.model_fields.keys():
+        name = next(name for name in fields if name not in kind.model_fields)
+        raise unknown_field(str(name), kind.model_fields)
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

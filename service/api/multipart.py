@@ -7,7 +7,6 @@ asks for them.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from python_multipart.decoders import Base64Decoder, QuotedPrintableDecoder
 from python_multipart.exceptions import DecodeError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service.api.charsets import decode_text
 from service.api.form import (
     CHARSET_FIELD,
     BodyLimits,
@@ -31,12 +31,10 @@ from service.contract.upload import UploadWriter
 
 MAX_PART_HEADERS = 32
 MAX_PART_HEADER_BYTES = 4096
+MAX_PARAMETERS = 64  # of a header of a part; file names may hold some signs that look like more
 MAX_PREAMBLE_BYTES = 4096
 MAX_PATH_BYTES = 1024
 PLAIN_ENCODINGS = ("", "7bit", "8bit", "binary")
-# What clients declare of texts that are ASCII more often than not.
-CHARSETS = ("utf-8", "utf-16", "ascii", "iso8859-1", "cp1252")
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 FOLDED = re.compile(r"invalid character (32|9) in header")
 LF_LINE = re.compile(rb"[\r\n]*--[^\r\n]*\n")
 LINE_ENDS = "lines of a form end with CR LF, not LF alone"
@@ -174,7 +172,7 @@ class MultipartReader:
         if self._parts == 0:
             return
         part, limits = self._part, self._limits
-        kind, options = parse_options_header(part.headers.get(b"content-disposition", b""))
+        kind, options = _header(part, b"content-disposition")
         name = options.get(b"name")
         if kind != b"form-data" or name is None:
             raise ApiError("malformed_request", "a part of the form has no name")
@@ -187,7 +185,7 @@ class MultipartReader:
             self._writer = self._writer or UploadWriter(limits.directory)
             self._decode(part.text if part.after_file else self._writer)
         elif part.name in limits.fields or part.name == CHARSET_FIELD:
-            _, options = parse_options_header(part.headers.get(b"content-type", b""))
+            _, options = _header(part, b"content-type")
             part.charset = options.get(b"charset", b"").decode("latin-1")
             self._decode(part.text)
         else:
@@ -269,6 +267,16 @@ class MultipartReader:
         return ApiError("malformed_request", LINE_ENDS if LF_LINE.match(self._part.text) else why)
 
 
+def _header(part: _Part, name: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return what a header of a part says, and its parameters."""
+    value = part.headers.get(name, b"")
+    if value.count(b";") > MAX_PARAMETERS:
+        raise ApiError(
+            "malformed_request", f"a header of a part has over {MAX_PARAMETERS} parameters"
+        )
+    return parse_options_header(value)
+
+
 def _explained(error: str) -> str:
     """Say what is wrong with a form in whose bytes the parser found this."""
     if FOLDED.search(error):
@@ -293,20 +301,5 @@ def _is_path(text: bytearray) -> bool:
 def _fields(texts: list[tuple[str, str, _Text]], charset: str) -> Fields:
     fields: Fields = {}
     for name, own, text in texts:
-        fields.setdefault(name, []).append(_decoded(name, own or charset, text))
+        fields.setdefault(name, []).append(decode_text(name, own or charset, text))
     return fields
-
-
-def _decoded(name: str, charset: str, text: bytearray) -> str:
-    if text.startswith(UTF16_MARKS):  # a file of labels, as Windows saves it
-        charset = "utf-16"
-    try:
-        codec = codecs.lookup(charset or "utf-8").name
-    except (LookupError, ValueError):
-        codec = ""
-    if codec not in CHARSETS:
-        raise ApiError("bad_field", f"{name} is in the charset {charset[:40]!r}; send UTF-8")
-    try:
-        return text.decode("utf-8-sig" if codec == "utf-8" else codec)
-    except UnicodeDecodeError:
-        raise ApiError("bad_field", f"{name} is not {charset[:40] or 'UTF-8'} text") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from enum import StrEnum
@@ -126,10 +127,17 @@ def below_version(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "paths": paths}
 
 
-def document_for(scope: Scope, document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with the server beside it, whatever prefix a proxy puts before both."""
+def written(document: dict[str, Any]) -> bytes:
+    """Return the document as JSON, to be sent many times."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def document_for(scope: Scope, document: bytes) -> bytes:
+    """Return the written document with the server beside it, whatever prefix a proxy puts before
+    both.
+    """
     server = {"url": way_to_root(scope).rstrip("/"), "description": "this server"}
-    return {**document, "servers": [server]}
+    return document[:-1] + b',"servers":[' + written(server) + b"]}"
 
 
 def use_document(app: FastAPI) -> None:

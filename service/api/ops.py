@@ -5,17 +5,20 @@ They stand beside the API, or on a port of their own (XCLIP_OPS_PORT) that clien
 
 from __future__ import annotations
 
+import asyncio
 import importlib.resources
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from service.api.addresses import way_to_root
-from service.api.openapi import document_for
+from service.api.openapi import document_for, written
+from service.api.paced_response import PacedResponse
 from service.contract.served import Alive, ReadyState
 from service.lifecycle.service_state import ServiceState
 
@@ -32,12 +35,16 @@ def add_ops(app: FastAPI, server: ServiceState, document: Callable[[], dict[str,
     if own_port:
         _add_health(router, server)
     if server.settings.metrics:
+        one_at_a_time = asyncio.Lock()
 
         @router.get("/metrics")
         async def metrics(request: Request) -> Response:
             if not own_port:
                 await server.access.identify(request)
-            return Response(server.metrics.render(), media_type=server.metrics.content_type)
+            async with one_at_a_time:  # it takes milliseconds: others go in between
+                await asyncio.sleep(0)
+                text = server.metrics.render()
+            return Response(text, media_type=server.metrics.content_type)
 
     if server.settings.docs:
         _add_docs(router, document)
@@ -61,9 +68,11 @@ def _add_health(router: APIRouter, server: ServiceState) -> None:
 def _add_docs(router: APIRouter, document: Callable[[], dict[str, Any]]) -> None:
     """Serve Swagger UI from files in the environment: no other host is asked for anything."""
 
+    once = cache(lambda: written(document()))
+
     @router.get("/openapi.json")
-    async def openapi(request: Request) -> JSONResponse:
-        return JSONResponse(document_for(request.scope, document()))
+    async def openapi(request: Request) -> Response:
+        return PacedResponse(document_for(request.scope, once()))
 
     @router.get("/docs")
     async def docs(request: Request) -> HTMLResponse:

@@ -13,7 +13,7 @@ from service.access.auth import KEY_SCHEMES
 from service.api.asking import ask, body_limits, unless_gone
 from service.api.embedding_request import parse_embedding
 from service.api.embedding_schema import embedding_body
-from service.api.json_stream import write_answer
+from service.api.json_stream import write_answer, write_embeddings
 from service.api.openapi import ANSWER_EXAMPLE, TAG, problem_responses
 from service.api.paced_response import PacedResponse
 from service.api.problems import STATUS
@@ -96,8 +96,8 @@ def make_routes(server: ServiceState) -> APIRouter:
             with server.engine.use() as engine:
                 work = engine.embeddings(asked.clip, asked.question, asked.client)
                 answer = await unless_gone(request, work, asked.deadline)
-            body = await server.parsing.run(answer.model_dump_json, asked.client)
-            return PacedResponse(body.encode(), asked.place.pop_all())
+            body = await server.parsing.run(partial(write_embeddings, answer), asked.client)
+            return PacedResponse(body, asked.place.pop_all())
 
     @router.delete(
         "/videos/{video_id}",

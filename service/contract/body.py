@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+# Of a hundred thousand wrong texts the first is told: to note all of them holds up everybody.
+Texts = Annotated[list[str], Field(fail_fast=True)]
 
 
 class _Body(BaseModel):
@@ -54,9 +57,9 @@ class ClassifyBody(ClipBody):
         explain: `frames`: also say what each frame adds.
     """
 
-    labels: list[str] | None = None
+    labels: Texts | None = None
     label_set: str | None = None
-    templates: list[str] | None = None
+    templates: Texts | None = None
     top_k: int | None = None
     shortlist: int | None = None
     scores: str | None = None
@@ -80,8 +83,8 @@ class EmbeddingBody(ClipBody):
 
     needs_clip: ClassVar[bool] = False
 
-    input: str | list[str] | None = None
-    templates: list[str] | None = None
+    input: str | Texts | None = None
+    templates: Texts | None = None
     encoding_format: str | None = None
     normalize: bool | None = None
     dimensions: int | None = None

@@ -11,7 +11,7 @@ from model.inputs import FrameRule
 from model.inputs.clip import Seconds, Side
 from model.inputs.work import CodecName
 from service.contract.answer import ModelName, Prediction, Problem, Timing
-from service.contract.body import ClipBody
+from service.contract.body import ClipBody, Texts
 from service.contract.request import Question
 
 DEFAULT_WINDOW_S = 4.0
@@ -39,9 +39,9 @@ class TimelineBody(ClipBody):
 
     window_s: float | None = None
     stride_s: float | None = None
-    labels: list[str] | None = None
+    labels: Texts | None = None
     label_set: str | None = None
-    templates: list[str] | None = None
+    templates: Texts | None = None
     top_k: int | None = None
     scores: str | None = None
     open_set: bool | None = None

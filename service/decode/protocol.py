@@ -31,10 +31,11 @@ Count = Annotated[int, Field(gt=0, le=2**40)]
 Ticket = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 Rate = Annotated[float, Field(gt=0)]
-# A number, or the name of a codec or container, in the sentence of a refusal.
+# A number, or the name of a codec or container, in the sentence of a refusal. Seconds may be any
+# that the client has sent.
 Fact = (
     Annotated[int, Field(ge=-(2**40), le=2**40)]
-    | Annotated[float, Field(ge=-1e9, le=1e9)]
+    | float
     | Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
 )
 

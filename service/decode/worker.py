@@ -23,10 +23,10 @@ from importlib import import_module
 from typing import Annotated, BinaryIO
 
 import av
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from model.inputs.clip import Clip
-from model.inputs.errors import VideoError
+from model.inputs.errors import Undecodable, VideoError
 from model.inputs.sampling import FrameRule
 from model.inputs.spec import InputSpec
 from model.inputs.video.decode import decode_clip
@@ -225,6 +225,13 @@ def work(
 
 
 def _or_refused(job: Job | WindowsJob, answer: Callable[[], Message]) -> Message:
+    try:
+        return _known_or_refused(job, answer)
+    except ValidationError:  # numbers of the file that no answer may hold
+        return refused(job, Undecodable())
+
+
+def _known_or_refused(job: Job | WindowsJob, answer: Callable[[], Message]) -> Message:
     try:
         return answer()
     except TakesLonger:

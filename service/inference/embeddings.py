@@ -24,8 +24,7 @@ def unit(vectors: Vectors) -> Vectors:
 def write_vectors(vectors: Vectors, *, as_base64: bool) -> list[list[float]] | list[str]:
     """Return each vector (K,D) as numbers, or as its bytes in base64."""
     if not as_base64:
-        numbers: list[list[float]] = vectors.tolist()
-        return numbers
+        return [vector.tolist() for vector in vectors]  # others may go between
     return [b64encode(vector.astype(LITTLE_ENDIAN).tobytes()).decode() for vector in vectors]
 
 

@@ -78,8 +78,8 @@ class Connection(asyncio.BufferedProtocol):
         return None if self._parser.busy else self._last_read
 
     def give_way(self) -> None:
-        """Close between requests."""
-        self._transport.close()
+        """Close between requests, without waiting for the client."""
+        self._transport.close_at_once()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, and start the clock of its first head."""

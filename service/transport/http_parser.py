@@ -20,6 +20,9 @@ from service.contract.errors import ApiError
 from service.transport.lingering_close import LingeringTransport
 
 MAX_HEADERS = 200
+# Of the target, and of each header: the longest that others take, and what their parts cost to read
+# is little.
+MAX_FIELD_BYTES = 8 << 10
 MAPPED = "::ffff:"
 HEALTH = (b"/healthz", b"/readyz")
 VERSIONS = ("1.1", "1.0")
@@ -109,12 +112,18 @@ class RequestParser(HttpToolsProtocol):
         self.requests += 1
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Take the target, or a piece of it."""
+        super().on_url(url)
+        self._check_length("address", self.url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; a trailer's fields come here too, and mean nothing."""
         if not self.head_open:
             return
         if len(self.headers) >= MAX_HEADERS:
             raise ApiError("headers_too_large", f"more than {MAX_HEADERS} headers")
+        self._check_length("header", value)
         super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
@@ -134,6 +143,10 @@ class RequestParser(HttpToolsProtocol):
         """End a request, unless it is the one that is parsed once more."""
         if not self._upgrade_offered:
             super().on_message_complete()
+
+    def _check_length(self, what: str, text: bytes) -> None:
+        if len(text) > MAX_FIELD_BYTES:
+            raise ApiError("headers_too_large", f"one {what} is over {MAX_FIELD_BYTES} bytes")
 
     def _check_version_and_host(self) -> None:
         version = self.parser.get_http_version()
@@ -182,7 +195,7 @@ class RequestParser(HttpToolsProtocol):
         if linger:
             cast(LingeringTransport, self.transport).linger()
         else:
-            self.transport.close()
+            cast(LingeringTransport, self.transport).close_at_once()
 
     @property
     def body_unread(self) -> bool:

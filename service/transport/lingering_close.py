@@ -60,6 +60,16 @@ class LingeringTransport:
         else:
             self._transport.close()
 
+    def close_at_once(self) -> None:
+        """Close without lingering, also where it lingers; what the client has not taken is dropped.
+
+        Else the connection would stay, and count as none: as long as the client likes.
+        """
+        if self.lingering or self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
     def linger(self) -> None:
         """Close the sending side; the receiving one when nothing more comes."""
         if self.is_closing():

@@ -254,6 +254,7 @@ HOST = {"Host": "xclip.example:8443"}
         ({"Origin": "https://xclip.example:8443"}, 200),
         ({"Origin": "https://xclip.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site", "Origin": "https://app.xclip.example"}, 403),
         ({"Sec-Fetch-Site": "none"}, 200),
@@ -276,7 +277,14 @@ def test_a_server_that_has_names_answers_to_no_other(clip: bytes) -> None:
     with running(fake_runtime(), allowed_hosts="localhost,Xclip.example,[::1]") as server:
         for host in ("localhost:1", "xclip.example", "XCLIP.example:8443", "[::1]:1"):
             assert ask(server, clip, {"Host": host}).status_code == 200, host
-        for host in ("evil.example", "127.0.0.1", "xclip.example.evil", "a@localhost.evil", "["):
+        for host in (
+            "evil.example",
+            "127.0.0.1",
+            "xclip.example.evil",
+            "a@localhost.evil",
+            "[",
+            "[::::]",
+        ):
             for answer in (
                 ask(server, clip, {"Host": host}),
                 server.client.get("/model", headers={"Host": host}),

@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def answer(admission: Admission, clock: Clock, seconds: float, times: int) -> None:
     """So many requests, one after the other."""
     for _ in range(times):
-        with admission.work("somebody"):
+        with admission.work("somebody"), admission.paced():
             clock.now += seconds
 
 
@@ -158,6 +158,17 @@ def test_long_work_tells_nothing_of_how_long_others_take(clock: Clock) -> None:
     with contextlib.ExitStack() as queue:
         for _ in range(50):
             queue.enter_context(admission.work("somebody"))
+
+
+def test_an_answer_that_is_read_slowly_is_no_work(clock: Clock) -> None:
+    admission = Admission(100, 100, deadline_s=10)
+    with admission.work("slow"):  # its answer is on its way
+        for _ in range(50):
+            clock.now += 600
+            answer(admission, clock, seconds=0.01, times=1)
+        with contextlib.ExitStack() as queue:
+            for _ in range(30):
+                queue.enter_context(admission.work("somebody"))
 
 
 def test_long_work_leaves_half_of_the_places(clock: Clock) -> None:

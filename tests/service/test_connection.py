@@ -15,7 +15,7 @@ import pytest
 from service.transport import connection_limits as under_test
 from service.transport import lingering_close as lingering
 from service.transport.connection_limits import MAX_HEAD_BYTES, READ_BYTES, Connection
-from service.transport.http_parser import MAX_HEADERS
+from service.transport.http_parser import MAX_FIELD_BYTES, MAX_HEADERS
 from tests.conftest import missing
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 
@@ -86,6 +86,20 @@ def test_an_endless_head_is_refused(server: RunningServer, piece: bytes) -> None
         answer = answer_of(connection)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert problem_of(answer)["code"] == "headers_too_large"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /?" + b"a&" * (MAX_FIELD_BYTES // 2) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nAccept: " + b"," * (MAX_FIELD_BYTES + 1) + b"\r\n\r\n",
+    ],
+    ids=["address", "header"],
+)
+def test_one_long_field_is_refused(server: RunningServer, head: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(head)
+        assert problem_of(answer_of(connection))["code"] == "headers_too_large"
 
 
 def test_an_endless_trailer_is_refused(server: RunningServer) -> None:
@@ -192,6 +206,17 @@ def test_the_connection_that_is_idle_longest_gives_way() -> None:
                 answer += data
             assert answer.startswith(b"HTTP/1.1 200 ")
         answer_of(held[0])  # which ends: it was closed
+
+
+def test_a_connection_that_is_listened_to_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was refused may go on sending for a while, on no more connections than there may be."""
+    monkeypatch.setattr(lingering, "LONGEST_S", 3600)
+    with running(fake_runtime(), max_connections=3) as server, contextlib.ExitStack() as stack:
+        for _ in range(20):
+            held = stack.enter_context(connect(server))
+            held.sendall(b"no HTTP\r\n\r\n")
+            assert held.recv(12) == b"HTTP/1.1 400"
+        until(lambda: len(server.web.server_state.connections) <= 3)
 
 
 def test_too_many_connections_are_told_so_and_health_is_answered() -> None:

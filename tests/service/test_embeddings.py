@@ -12,6 +12,8 @@ import pytest
 
 from model.inputs import decode_clip
 from service.api.embedding_request import MAX_INPUTS
+from service.api.json_stream import VECTORS_AT_ONCE, write_embeddings
+from service.contract.embeddings import Embedding, Embeddings, TokenUse
 from tests.conftest import ROOT
 from tests.service.conftest import RunningServer
 
@@ -150,3 +152,11 @@ def test_what_makes_no_sense_is_refused(
     response = ask(server, **body)
     assert response.json()["code"] == code, response.text
     assert 400 <= response.status_code < 500
+
+
+def test_vectors_are_written_as_they_would_be_at_once() -> None:
+    for count in (1, VECTORS_AT_ONCE, 3 * VECTORS_AT_ONCE + 1):
+        data = tuple(Embedding(index=i, embedding=[i / 7, -1e-9]) for i in range(count))
+        use = TokenUse(prompt_tokens=1, total_tokens=1)
+        answer = Embeddings(data=data, model='a "model"', bundle="sha256:0", usage=use)
+        assert write_embeddings(answer) == answer.model_dump_json().encode()

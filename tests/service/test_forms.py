@@ -6,6 +6,7 @@ import base64
 import email.mime.base
 import email.mime.multipart
 import email.mime.text
+import encodings
 import gzip
 import quopri
 import urllib.parse
@@ -181,6 +182,8 @@ REFUSED = {
     "too many part headers": (
         body_of(labels(b"".join(b"\r\nX-%d: y" % i for i in range(50)))), 400, "header count"),
     "no name": (body_of(part(b"Content-Disposition: form-data", b"a")), 400, "no name"),
+    "many parameters": (
+        body_of(labels(b"\r\nContent-Type: text/plain" + b";" * 4000)), 400, "parameters"),
     "no headers": (body_of(b"\r\na"), 400, "no name"),
     "a folded header": (
         body_of(part(b'Content-Disposition: form-data;\r\n name="labels"', b"a")), 400, "in one"),
@@ -190,6 +193,14 @@ REFUSED = {
         body_of(part(DISPOSITION + b'name="video"', b"a/caf\xc3\xa9.mp4"), labels()), 422, "=@"),
     "two clips": (body_of(video(b"a"), video(b"b")), 422, "twice"),
 }  # fmt: skip
+
+
+def test_python_keeps_no_name_of_a_charset(server: RunningServer) -> None:
+    """It would keep each that it does not know for good."""
+    known = set(encodings._cache)
+    answer = post(server, body_of(labels(b"\r\nContent-Type: text/plain; charset=x-made-up")))
+    assert "x-made-up" in answer.json()["detail"]
+    assert set(encodings._cache) == known
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -311,7 +322,15 @@ def test_urlencoded_forms_that_are_refused(
 
 
 @pytest.mark.parametrize(
-    "kind", ["", "application/xml", "multipart/mixed; boundary=b", "multipart/form-data", "text/x"]
+    "kind",
+    [
+        "",
+        "application/xml",
+        "multipart/mixed; boundary=b",
+        "multipart/form-data",
+        "text/x",
+        "multipart/form-data; boundary=b" + ";" * 2000,
+    ],
 )
 def test_other_content_types(server: RunningServer, kind: str) -> None:
     answer = post(server, body_of(labels()), content_type=kind)

@@ -15,12 +15,15 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from service.api.asking import body_limits
 from service.api.body import read_body
 from service.api.json_body import JsonBody, JsonReader
-from service.contract.body import ClassifyBody
+from service.api.json_fields import body_of
+from service.contract.body import ClassifyBody, ClipBody
 from service.contract.errors import ApiError
+from service.contract.timeline import TimelineBody
 from service.settings import Settings
 from tests.conftest import ROOT, missing
 from tests.service.conftest import RunningServer, fake_runtime, running
@@ -233,6 +236,24 @@ MISTAKES: list[tuple[Any, str, str]] = [
     ({**ID, **TWO, "end": float("nan")}, "bad_field", "end"),
     ({**ID, **TWO, "frame_rule": "best"}, "bad_field", "exact"),
 ]
+
+
+@pytest.mark.parametrize("name", ["labels", "templates"])
+@pytest.mark.parametrize("kind", [ClassifyBody, TimelineBody])
+def test_of_many_mistakes_the_first_is_noted(kind: type[ClipBody], name: str) -> None:
+    """A list of them all would be made in one go, for which everybody waits."""
+    with pytest.raises(ValidationError) as error:
+        kind.model_validate({name: ["a"] + 1000 * [1]})
+    assert error.value.error_count() == 1
+
+
+def test_of_many_unknown_fields_the_first_is_named() -> None:
+    fields = {f"x{n}": n for n in range(1000)}
+    for wrong in (fields, {"video": fields}):
+        with pytest.raises(ApiError, match="x0") as refused:
+            body_of(wrong, ClassifyBody)
+        assert refused.value.code == "unknown_field"
+        assert refused.value.__context__ is None
 
 
 @pytest.mark.parametrize(("body", "code", "detail"), MISTAKES)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal
 
-from model.inputs.clip import VideoInfo, VideoWarning
+from model.inputs.clip import VideoInfo, VideoWarning, bounded
 from model.inputs.errors import NoPackets, NoPicture, VideoError
 from model.inputs.sampling import FrameRule, Indices
 from model.inputs.video.bitstream import inspector_for
@@ -236,8 +236,8 @@ def _sampled(
     )
     height, width = frames[0].displayed
     info = VideoInfo(
-        duration_s=round(duration, 6),
-        fps=round(total / duration, 3) if duration > 0 else None,
+        duration_s=bounded(duration, 6),
+        fps=bounded(total / duration, 3) if duration > 0 else None,
         width=width,
         height=height,
         codec=video.codec,

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from model.inputs.clip import Pixels, VideoInfo, VideoWarning
+from model.inputs.clip import Pixels, VideoInfo, VideoWarning, bounded
 from model.inputs.errors import (
     NoPackets,
     NoPicture,
@@ -359,8 +359,8 @@ class _Pass:
             *((VideoWarning.EMPTY_WINDOWS,) if self._has_empty else ()),
         )
         return VideoInfo(
-            duration_s=round(duration, 6),
-            fps=round(self._total / duration, 3) if duration > 0 else None,
+            duration_s=bounded(duration, 6),
+            fps=bounded(self._total / duration, 3) if duration > 0 else None,
             width=displayed[1],
             height=displayed[0],
             codec=video.codec,

@@ -23,6 +23,7 @@ from model.inputs import (
     VideoLimits,
     decode_clip,
 )
+from model.inputs.windows import Cut
 from service.decode import DecodePool, PoolOptions
 from service.decode import pool as pool_module
 from service.decode.frame_memory import FrameMemory
@@ -110,6 +111,25 @@ def test_refusals_keep_class_code_and_words(
         assert there.value.code == here.value.code == code
         assert there.value.detail == here.value.detail
         assert pool.stats.refused == 1
+        assert not pool.stats.ended
+
+    with_pool(scenario, command=None, spec=SPEC)
+
+
+@pytest.mark.parametrize("start", [1e9 + 1, 1e300])
+def test_a_start_however_late_costs_no_worker(
+    with_pool: WithPool, tmp_path: Path, start: float
+) -> None:
+    path = tmp_path / "clip"
+    path.write_bytes(clip_bytes())
+
+    async def scenario(pool: DecodePool) -> None:
+        with pytest.raises(RangeError) as told:
+            await pool.decode(path, start=start)
+        assert f"{start:g}" in told.value.detail
+        with pytest.raises(RangeError):
+            async for _ in pool.windows(path, Cut(1, 1, 10), start=start):
+                pass
         assert not pool.stats.ended
 
     with_pool(scenario, command=None, spec=SPEC)
