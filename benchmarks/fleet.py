@@ -2,11 +2,12 @@
 
     python -m benchmarks.fleet [--clips 1e6 1e9] [--peak 2] [--load 0.7] [--new-labels 0.1] …
 
-Nothing is measured here: what decoding, encoding, label vectors and scoring take is read from the
-reports in `docs/benchmarks/`, and every assumption is an option. The sum of the costs says how many
-clips two cores would answer a second; the server was measured on those two (`serving.json`, 16
-clients), and the ratio of the two is what the parts lose to each other when they run together. The
-fleet is enlarged by it. A card's rate is arithmetic, since none was measured: put in your own.
+Nothing is measured here: what decoding, encoding, label vectors, scoring and Redis take is read
+from the reports in `docs/benchmarks/`, and every assumption is an option. The sum of the costs says
+how many clips two cores would answer a second; the server was measured on those two
+(`serving.json`, 16 clients), and the ratio of the two is what the parts lose to each other when
+they run together. The fleet is enlarged by it. A card's rate is arithmetic, since none was
+measured: put in your own.
 """
 
 from __future__ import annotations
@@ -26,10 +27,26 @@ from model.command_line import Parser, share
 PRECISIONS = {"fp32": "openvino fp32", "bf16": "openvino bf16", "int8": "openvino int8"}
 LABELS, CORES, CLIENTS = 10, 2, 16  # of the measured questions, machine and load
 DAY_S = 86_400
-VECTOR_LENGTH, PATCHES = 512, 49  # of X-CLIP B/32
-CLIP_BYTES = 4 * VECTOR_LENGTH * (PATCHES + 1) + 500  # docs/deploy.md, "How large"
-LABEL_BYTES = 17 + 4 * VECTOR_LENGTH + 150
-SOURCES = ("decode_pool", "encoder", "stages", "profile_request", "serving")
+SOURCES = ("decode_pool", "encoder", "stages", "profile_request", "serving", "shared_cache")
+
+
+@dataclass(frozen=True)
+class RedisCosts:
+    """What a Redis takes that servers share.
+
+    Attributes:
+        put_clip: Seconds of one core, ours and Redis' together, to store the features of a clip.
+        get_clip: To read them.
+        put_labels: To store the vectors of ten labels.
+        clip_bytes: Memory of a clip, with its key and Redis' bookkeeping.
+        label_bytes: Of a label.
+    """
+
+    put_clip: float
+    get_clip: float
+    put_labels: float
+    clip_bytes: float
+    label_bytes: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +59,8 @@ class Costs:
         text: Label vectors, where the labels are new.
         score: The score head.
         request: Upload, form, answer.
-        measured: Clips a second that the server answered on two cores, labels known.
+        measured: Clips a second that the server answered on two cores, labels known, without Redis.
+        redis: What sharing takes.
     """
 
     decode: float
@@ -51,6 +69,7 @@ class Costs:
     score: float
     request: float
     measured: float
+    redis: RedisCosts
 
     def of_a_clip(self, new_labels: float = 0, *, on_card: bool = False) -> float:
         """Return the core seconds of a clip; with a card it decodes and answers alone."""
@@ -83,6 +102,11 @@ def read_costs(folder: Path, precision: str) -> Costs:
     load = row(
         "serving", server="xclip-serve", precision=precision, labels="known", clients=CLIENTS
     )
+
+    def redis_s(what: str) -> float:
+        return float(row("shared_cache", what=what)["core ms"]) / 1e3
+
+    put_clip, put_labels = "put a clip", f"put {LABELS} labels"
     return Costs(
         decode=core_s("decode_pool", 1, what="pool"),
         encode=core_s("encoder", CORES, what=PRECISIONS[precision]),
@@ -90,6 +114,13 @@ def read_costs(folder: Path, precision: str) -> Costs:
         score=core_s("stages", CORES, stage=f"score, {LABELS} labels", what="openvino fp32"),
         request=float(request["upload, form, answer"]) / 1e3,
         measured=float(load["clips/s"]),
+        redis=RedisCosts(
+            put_clip=redis_s(put_clip),
+            get_clip=redis_s("get a clip"),
+            put_labels=redis_s(put_labels),
+            clip_bytes=float(row("shared_cache", what=put_clip)["bytes a record"]),
+            label_bytes=float(row("shared_cache", what=put_labels)["bytes a record"]),
+        ),
     )
 
 
@@ -101,11 +132,15 @@ def fleet(clips: float, where: str, costs: Costs, given: argparse.Namespace) -> 
     each = costs.of_a_clip(given.new_labels, on_card=on_card) * fresh + given.known * (
         costs.request + costs.score
     )
+    redis = costs.redis
+    each += given.new_labels * fresh * redis.put_labels
+    if given.clip_ttl_s:
+        each += fresh * redis.put_clip + given.known * redis.get_clip
     cores = peak * each / costs.share_reached / given.load
     cards = math.ceil(peak * fresh / given.card_clips_per_s / given.load) if on_card else 0
-    clip_gb = peak * fresh * given.clip_ttl_s * CLIP_BYTES / 1e9
-    label_gb = given.distinct_labels * LABEL_BYTES / 1e9
-    redis_gb = (clip_gb + label_gb) * 1.2  # Redis' own bookkeeping and what is being freed
+    clip_gb = peak * fresh * given.clip_ttl_s * redis.clip_bytes / 1e9
+    label_gb = given.distinct_labels * redis.label_bytes / 1e9
+    redis_gb = (clip_gb + label_gb) * given.redis_room
     price = cores * given.core_hour + cards * given.card_hour + redis_gb * given.redis_gb_hour
     return {
         "clips a day": f"{clips:.0e}".replace("e+0", "e"),
@@ -132,6 +167,8 @@ def parser() -> argparse.ArgumentParser:
     add("--distinct-labels", type=float, default=1e5, help="held in Redis (1e5)")
     add("--clip-ttl-s", type=float, default=3600.0,
         help="XCLIP_REDIS_CLIP_TTL_S; 0 keeps clips out of Redis (3600)")  # fmt: skip
+    add("--redis-room", type=positive, default=1.2,
+        help="memory of Redis over what its records take: what is being freed (1.2)")  # fmt: skip
     add("--card-clips-per-s", type=positive, default=6900.0,
         help="of a card, B/32: arithmetic, half of 989 TFLOP/s (6900)")  # fmt: skip
     add("--core-hour", type=float, default=0.04, help="price (0.04)")

@@ -8,6 +8,6 @@ shift
 for kind in "$@"; do
   CUSTOM_COMPILE_COMMAND="make lock" "$compile" --quiet --generate-hashes --strip-extras --allow-unsafe \
     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-    --extra "$kind" --extra tracing --constraint constraints.txt \
+    --extra "$kind" --extra s3 --extra tracing --constraint constraints.txt \
     --output-file "deploy/requirements-$kind.lock" pyproject.toml "deploy/requirements-$kind.in"
 done

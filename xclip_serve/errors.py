@@ -20,7 +20,8 @@ class ClassifyError(Exception):
 
     Attributes:
         code: Stable, for programs: a code of the API, or `unreachable` (no server answers),
-            `unexpected_answer` (what answers is no xclip-serve), `cannot_open` (no such file).
+            `unexpected_answer` (what answers is no xclip-serve), `cannot_open` (no such file, or no
+            right to read it).
         detail: A sentence that says what to change.
         status: The HTTP status, also where no HTTP was spoken; None where the API has none.
         retry_after_s: Seconds after which asking again may help; None where it will not.

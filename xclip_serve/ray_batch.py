@@ -26,6 +26,7 @@ from xclip_serve.tables import CODE, KEY, Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ADDRESS = "RAY_ADDRESS"
 MOST_CLIPS_IN_PART = 128
 PARTS_PER_ACTOR = 4  # or more: whoever is done first takes from the others
 CLIP, PROBLEM, DETAIL = "clip", "problem", "detail"
@@ -71,6 +72,7 @@ def spread(work: Work, clips: Sequence[str]) -> Iterator[Row]:
         ValueError: The question is none, the bundle cannot be opened.
         RuntimeError: Ray is not installed, or the cluster fails.
     """
+    _prepare()
     try:
         import ray.exceptions
     except ImportError:
@@ -86,13 +88,26 @@ def spread(work: Work, clips: Sequence[str]) -> Iterator[Row]:
         raise RuntimeError(f"the cluster fails: {said[-1]}") from error
 
 
+def _prepare() -> None:
+    """Say what Ray reads once, when it is imported: no reports of use, no door to this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not os.environ.get(ADDRESS):
+        # By this name Ray keeps a cluster of one machine, on Windows and macOS, from all networks:
+        # its servers listen on 127.0.0.1. `_node_ip_address` does not, which it resolves again.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
 def _connect() -> None:
-    """Join the cluster of RAY_ADDRESS, or make one of this machine; reports of use stay off."""
+    """Join the cluster of RAY_ADDRESS, or make one of this machine."""
     import ray.data
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            address=None if os.environ.get(ADDRESS) else "local",  # never one that happens to run
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
 

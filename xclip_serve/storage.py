@@ -19,7 +19,10 @@ from xclip_serve.errors import ClassifyError
 
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
 OF_PYARROW = {"s3": "S3FileSystem", "gs": "GcsFileSystem"}
+ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": ("STORAGE_EMULATOR_HOST",)}
 READ_AT_ONCE = 4 << 20  # bytes of a clip that are held in memory
+# There is no right to the one object, or it is archived: told in the text alone, by pyarrow.
+REFUSED = re.compile(r"ACCESS_DENIED|HTTP status 403|PERMISSION_DENIED|not valid for the object's")
 
 
 def is_address(name: object) -> bool:
@@ -41,10 +44,11 @@ def located(address: str) -> tuple[Any, str]:
         with reached(address):
             if scheme in OF_PYARROW:
                 import pyarrow.fs
-                from fsspec.implementations.arrow import ArrowFSWrapper
+
+                from xclip_serve.arrow_store import ArrowStore
 
                 store = getattr(pyarrow.fs, OF_PYARROW[scheme])(**_endpoint(scheme))
-                return ArrowFSWrapper(store, skip_instance_cache=True), path.rstrip("/")
+                return ArrowStore(store, skip_instance_cache=True), path.rstrip("/")
             import fsspec
 
             return fsspec.filesystem(scheme), path.rstrip("/")
@@ -55,11 +59,15 @@ def located(address: str) -> tuple[Any, str]:
         ) from None
 
 
-def _endpoint(scheme: str) -> dict[str, str]:
-    """Return where a store is that speaks Amazon's protocol, as Amazon's tools are told."""
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if scheme == "s3" else ()
-    told = [value for value in map(os.environ.get, names) if value]
-    return {"endpoint_override": told[0]} if told else {}
+def _endpoint(scheme: str) -> dict[str, Any]:
+    """Return where a store is that speaks one of the two protocols, as their tools are told."""
+    told = [value for value in map(os.environ.get, ENDPOINTS[scheme]) if value]
+    if not told:
+        return {}
+    if scheme == "s3":
+        return {"endpoint_override": told[0]}
+    protocol, _, host = told[0].rpartition("://")
+    return {"endpoint_override": host, "scheme": protocol or "http", "anonymous": True}
 
 
 def address_of(like: str, path: str) -> str:
@@ -75,7 +83,8 @@ def reached(address: str) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: There is no such object.
-        ClassifyError: `unreachable`: the store does not answer, or refuses us.
+        ClassifyError: `cannot_open`: the store refuses this object; `unreachable`: it does not
+            answer.
     """
     try:
         yield
@@ -85,6 +94,8 @@ def reached(address: str) -> Iterator[None]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address) from None
     except Exception as error:
         why = str(error) or type(error).__name__
+        if isinstance(error, PermissionError) or REFUSED.search(why):
+            raise ClassifyError("cannot_open", f"the store refuses {address}: {why}") from error
         raise ClassifyError("unreachable", f"{address} cannot be reached: {why}") from error
 
 

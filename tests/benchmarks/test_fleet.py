@@ -12,7 +12,12 @@ from benchmarks.lib.markdown import table
 from benchmarks.lib.timing import RESULTS
 from tests.conftest import ROOT
 
-COSTS = fleet.Costs(decode=0.05, encode=0.3, text=0.04, score=0.01, request=0.04, measured=4.0)
+REDIS = fleet.RedisCosts(
+    put_clip=0.04, get_clip=0.02, put_labels=0.04, clip_bytes=100e3, label_bytes=2e3
+)
+COSTS = fleet.Costs(
+    decode=0.05, encode=0.3, text=0.04, score=0.01, request=0.04, measured=4.0, redis=REDIS
+)
 
 
 def needed(clips: float = 86_400e3, where: str = "fp32", **options: float) -> dict[str, Any]:
@@ -36,7 +41,9 @@ def test_the_measured_point_is_what_a_fleet_of_it_gives() -> None:
     [
         ({"peak": 2}, 1000),
         ({"load": 0.5}, 1000),
-        ({"new_labels": 1}, 550),
+        ({"new_labels": 1}, 600),
+        ({"clip_ttl_s": 3600}, 550),
+        ({"clip_ttl_s": 3600, "known": 1}, 88),
         ({"known": 1}, 63),
         ({"where": "card"}, 113),
     ],
@@ -53,7 +60,7 @@ def test_cards_take_the_network_from_the_processors() -> None:
 def test_redis_holds_what_comes_while_a_clip_is_kept() -> None:
     labels = needed()["Redis GB"]
     an_hour = needed(clip_ttl_s=3600)["Redis GB"] - labels
-    assert an_hour == pytest.approx(1000 * 3600 * 102_900 * 1.2 / 1e9)
+    assert an_hour == pytest.approx(1000 * 3600 * 100e3 * 1.2 / 1e9)
     assert needed(known=0.5, clip_ttl_s=3600)["Redis GB"] - labels == pytest.approx(an_hour / 2)
 
 
@@ -63,6 +70,8 @@ def test_costs_are_those_of_the_reports() -> None:
         costs = fleet.read_costs(RESULTS, precision)
         assert costs.measured in [row["clips/s"] for row in rows if row["precision"] == precision]
         assert costs.encode > costs.score > 0
+        assert costs.redis.clip_bytes > 4 * 512 * 50
+        assert costs.redis.put_clip > costs.redis.put_labels > 0
 
 
 def test_the_page_shows_what_was_calculated() -> None:

@@ -1,4 +1,7 @@
-"""Kinds that operators bring, against `schemas/`; the pods in them against Kubernetes' own."""
+"""Kinds that operators bring, against `schemas/`; the pods in them against Kubernetes' own.
+
+`published_kinds.py` writes the `.json` from what is published; the `.yaml` says where it is from.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from referencing.jsonschema import DRAFT202012
 
 from tests.deploy.kustomize import Manifest
 
-SCHEMAS = {file.stem: file for file in (Path(__file__).parent / "schemas").glob("*.yaml")}
+SCHEMAS = {file.stem: file for file in (Path(__file__).parent / "schemas").iterdir()}
 DEFINITIONS = "/api/_definitions.json"
 
 

@@ -21,8 +21,10 @@ from tests.deploy import custom_resources
 from tests.deploy.kustomize import Manifest, build, containers
 from tests.deploy.test_kubernetes import FOLDER, VERSIONS, one, size, with_component
 from tests.memory_limits import most_memory, most_upload_bytes
+from xclip_serve.storage import is_address
+from xclip_serve.verbs.batch import parser
 
-FOLDERS = ("batch", "kserve", "ray", "training/job", "training/pytorchjob")
+FOLDERS = ("batch", "batch-bucket", "kserve", "ray", "training/job", "training/pytorchjob")
 LOCKED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -74,7 +76,7 @@ def test_the_queue_is_a_valid_reason_to_scale(scaled: Manifest, version: str) ->
         ("ray", "RayService", "spec/rayClusterConfig/workerGroupSpecs/0/replica", 1),
         ("ray", "RayService", "spec/rayClusterConfig/headGroupSpec/template/spec/image", "x"),
         ("training/pytorchjob", "PyTorchJob", "spec/elasticPolicy/maxRestarts", "many"),
-        ("training/pytorchjob", "PyTorchJob", "spec/pytorchReplicaSpecs/Workers", {}),
+        ("training/pytorchjob", "PyTorchJob", "spec/pytorchReplicaSpecs/Worker/replica", 2),
         ("training/pytorchjob", "PyTorchJob", "spec/nprocPerNode", 1),
     ],
 )
@@ -143,9 +145,29 @@ def test_each_shard_is_one_pods(tmp_path: Path) -> None:
     assert len({re.search(r"--output (\S+)", words)[1] for words in said}) == count  # type: ignore[index]
 
 
+def test_pods_write_one_table_in_a_bucket(tmp_path: Path) -> None:
+    job = one(build(FOLDER / "batch-bucket"), "Job", "xclip-batch")["spec"]
+    pod = job["template"]["spec"]
+    container = pod["containers"][0]
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    asked = parser()
+    shards = set()
+    for index in range(job["completions"]):
+        words = shell(container["command"], "python", tmp_path, 0, index, **env)[1].split()
+        given = asked.parse_args(words[words.index("batch") + 1 :])
+        assert [*given.paths, given.output] == [env["CLIPS"], env["TABLE"]]
+        assert all(map(is_address, (env["CLIPS"], env["TABLE"])))
+        shards.add(given.shard)
+    assert shards == {(i + 1, job["completions"]) for i in range(job["completions"])}
+    assert not [volume for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
+
+
+@pytest.mark.parametrize("folder", ["batch", "batch-bucket"])
 @pytest.mark.parametrize(("status", "pod"), [(0, 0), (3, 0), (2, 2), (137, 137)])
-def test_clips_that_cannot_be_used_do_not_fail_a_pod(status: int, pod: int, tmp_path: Path) -> None:
-    job = one(build(FOLDER / "batch"), "Job", "xclip-batch")["spec"]
+def test_clips_that_cannot_be_used_do_not_fail_a_pod(
+    status: int, pod: int, folder: str, tmp_path: Path
+) -> None:
+    job = one(build(FOLDER / folder), "Job", "xclip-batch")["spec"]
     command = job["template"]["spec"]["containers"][0]["command"]
     assert shell(command, "python", tmp_path, status, 0, SHARDS="8")[0] == pod
     assert job["maxFailedIndexes"] == 0, "a pod that fails to the end is a mistake: it ends the job"

@@ -73,7 +73,7 @@ def test_a_lock_has_what_the_project_asks_for_and_no_torch(lock: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     kind = lock.stem.removeprefix("requirements-")
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras[kind], *extras["tracing"]]
+    wanted = [*project["dependencies"], *extras[kind], *extras["s3"], *extras["tracing"]]
     names = {canonical(re.split(r"[\[;<>=! ]", entry)[0]) for entry in wanted}
     assert names <= set(pins(lock)), "run: make lock"
     assert not {"torch", "torchvision", "transformers"} & set(pins(lock))

@@ -1,6 +1,8 @@
-"""What Ray has started for a run: its processes, found below that run's own."""
+"""What Ray has started for a run: its processes, found below that run's own, and what they open."""
 
 from __future__ import annotations
+
+import contextlib
 
 import psutil
 
@@ -15,4 +17,15 @@ def below(pid: int, title: str) -> list[psutil.Process]:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
+    return found
+
+
+def listening(pid: int) -> set[str]:
+    """The addresses at which processes below one listen for connections."""
+    found = set()
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            for socket in process.net_connections("inet"):
+                if socket.status == psutil.CONN_LISTEN:
+                    found.add(socket.laddr.ip.removeprefix("::ffff:"))
     return found

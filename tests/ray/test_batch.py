@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.ray.conftest import below
+from tests.ray.conftest import below, listening
 from tests.service.conftest import until
 from tests.xclip_serve.sixty_clips import COUNT, batch, make_clips, rows, start
 
@@ -63,6 +63,7 @@ def test_an_actor_that_is_killed_changes_no_row(folder: Path, whole: dict[str, A
         actor = below(run.pid, ACTOR)[0]
         actor.suspend()  # so that it is killed at work, however fast it is
         assert len(rows(table)) < COUNT
+        assert listening(run.pid) <= {"127.0.0.1", "::1"}, "a door to this machine"
         workers = actor.children(recursive=True)
         actor.kill()
         said = run.communicate()[1]

@@ -43,8 +43,20 @@ class Store:
         self._http = httpx.Client(base_url=address, timeout=None)
         self._http.put("/store").raise_for_status()
 
-    def put(self, key: str, data: bytes) -> None:
-        self._http.put(f"/store/{key}", content=data).raise_for_status()
+    def put(self, key: str, data: bytes, headers: dict[str, str] | None = None) -> None:
+        self._http.put(f"/store/{key}", content=data, headers=headers).raise_for_status()
+
+    @contextmanager
+    def denying(self, key: str) -> Iterator[None]:
+        """Nobody may read this object."""
+        denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*"}
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": [{**denied, "Resource": f"arn:aws:s3:::store/{key}"}],
+        }
+        self._http.put("/store?policy", json=policy).raise_for_status()
+        yield
+        self._http.delete("/store?policy").raise_for_status()
 
     def get(self, key: str) -> bytes:
         return self._http.get(f"/store/{key}").raise_for_status().content
@@ -222,6 +234,30 @@ def test_a_store_that_goes_away_ends_the_run_and_is_no_row(
     assert run.returncode == 2
     assert "cannot be reached" in run.stderr
     assert f"{BUCKET}/clips/{BROKEN}" not in (tmp_path / "t.jsonl").read_text()
+
+
+def test_objects_that_may_not_be_read_are_rows(
+    folder: Path, store: Store, whole: dict[str, Any], tmp_path: Path
+) -> None:
+    clip = (folder / "clips" / "01.mp4").read_bytes()
+    store.put("kept/open.mp4", clip)
+    store.put("kept/denied.mp4", clip)
+    store.put("kept/archived.mp4", clip, {"x-amz-storage-class": "GLACIER"})
+    with store.denying("kept/denied.mp4"), running() as server:
+        for i, at in enumerate([(), ("--server", server.base_url)]):
+            table = tmp_path / f"{i}.jsonl"
+            status, said = batch(folder, f"{BUCKET}/kept", *at, "--output", table)
+            assert status == 3, said
+            read = rows(table)
+            assert {path.rpartition("/")[2]: row["code"] for path, row in read.items()} == {
+                "open.mp4": None,
+                "denied.mp4": "cannot_open",
+                "archived.mp4": "cannot_open",
+            }
+            assert read[f"{BUCKET}/kept/open.mp4"]["label"] == whole["clips/01.mp4"]["label"]
+            assert "the store refuses s3://store/kept/denied.mp4" in str(
+                read[f"{BUCKET}/kept/denied.mp4"]["error"]
+            )
 
 
 def test_files_need_no_library_of_stores(folder: Path) -> None:
