@@ -40,6 +40,10 @@ NOTES = {
     "computes less: no messages, no integration, no context. Of CLIP B/16 and PE-Core-B, with 8 "
     "frames averaged, `of_eager` is the share of open_clip's eager fp32 time.",
     "stages": "`of_eager`: share of transformers' eager fp32 time.",
+    "decode": "Milliseconds of the processor with one thread, on the clock with more. By "
+    "`keyframes` ours takes other frames than the peers, whose exact ones it is held against. `the "
+    "same, decoder alone`: that share where FFmpeg's decoder takes these packets and nothing is "
+    "read, converted or resized. The times of all readers are in decode.json.",
     "latency": "transformers decodes, processes and runs the model in one process, without HTTP; "
     "ours is asked over HTTP. `of_first`: share of the same server's request with ten new labels.",
     "serving": "Every request brings another file with the same frames, so no server knows a clip "
@@ -57,7 +61,9 @@ NOTES = {
     "packed: with packed weights kept by the first server (`XCLIP_WEIGHT_CACHE`).",
 }
 # Facts for readers of the JSON files that would only be long on the page.
-LEFT_OUT = {"command", "date", "machine", "rows", "of_best_peer", "encoder_fp32_ms_by_operation"}
+LEFT_OUT = {
+    "command", "date", "machine", "rows", "of_best_peer", "encoder_fp32_ms_by_operation", "readers"
+}  # fmt: skip
 
 
 def main() -> int:

@@ -26,7 +26,13 @@ class Bound:
 
 def bounds(reports: Reports) -> list[Bound]:
     """Return the bounds that the reports at hand tell."""
-    return [*_encoder(reports), *_request(reports), *_held(reports), *_load(reports)]
+    return [
+        *_encoder(reports),
+        *_request(reports),
+        *_held(reports),
+        *_load(reports),
+        *_decode(reports),
+    ]
 
 
 def _encoder(reports: Reports) -> Iterator[Bound]:
@@ -82,6 +88,16 @@ def _load(reports: Reports) -> Iterator[Bound]:
             most / limits[row["precision"]],
             "processor ms of a clip: "
             + ", ".join(f"{who} {spent:.0f}" for who, spent in parts.items()),
+        )
+
+
+def _decode(reports: Reports) -> Iterator[Bound]:
+    alone = reports.get("decode", {}).get("keyframes_of_exact_decoder_alone")
+    if alone:
+        yield Bound(
+            "decode of GOPs of a second, keyframes: share of exact",
+            alone,
+            "FFmpeg's decoder alone: a key frame takes as long as several other pictures",
         )
 
 

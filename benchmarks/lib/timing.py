@@ -19,8 +19,8 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 LIBRARIES = (
     "torch", "triton", "transformers", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt",
-    "openvino", "numpy", "av", "decord", "torchcodec", "opencv-python-headless", "fastapi",
-    "uvicorn", "litserve",
+    "openvino", "numpy", "av", "decord", "decord2", "torchcodec", "opencv-python-headless",
+    "fastapi", "uvicorn", "litserve",
 )  # fmt: skip
 
 

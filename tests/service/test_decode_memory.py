@@ -12,6 +12,7 @@ import av
 import pytest
 from structlog.testing import capture_logs
 
+from benchmarks.decode_memory import FORMS, film, fits
 from model.inputs import Clip, InputSpec
 from model.inputs.limits import VideoLimits
 from service.decode import DecodePool
@@ -79,6 +80,13 @@ def test_the_largest_pictures_that_are_accepted_decode_with_the_defaults(tmp_pat
     settings = Settings()
     patient = settings.pool_options.model_copy(update={"max_decode_s": 300.0})
     asyncio.run(decoded(tmp_path / "4k.mp4", settings.video_limits, patient, views=8))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("views", [1, 8])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_largest_size_decodes_with_the_default(form: str, views: int) -> None:
+    assert asyncio.run(fits(film(form), views, PoolOptions().memory_bytes))
 
 
 async def decoded(path: Path, limits: VideoLimits, options: PoolOptions, views: int = 1) -> Clip:

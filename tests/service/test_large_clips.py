@@ -11,16 +11,16 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.lib.films import Film
+from benchmarks.lib.films import Film, phone_film
 from service.settings import Settings
 from tests.service.conftest import PATIENCE, RunningServer, clip_bytes, running
 
 LABELS = ["a red circle moving left", "arm wrestling"]
 UHD = (3840, 2160)
 FILMS = {
-    "4K30 H.264": Film("H.264", *UHD, 30, 30, 2, 5),
+    "4K30 H.264": phone_film("H.264", UHD, 30),
     "4K30 H.264, x264's own key frames": Film("H.264", *UHD, 30, 250, 10),
-    "4K60 10-bit HEVC": Film("HEVC 10 bit", *UHD, 60, 60, 2, 5),
+    "4K60 10-bit HEVC": phone_film("HEVC 10 bit", UHD, 60),
     "4K30 AV1": Film("AV1", *UHD, 30, 60, 2, 5),
     "4K30 AV1, grain": Film("AV1, grain", *UHD, 30, 60, 2, 5),
     "4K30 VP9": Film("VP9", *UHD, 30, 60, 2, 5),

@@ -17,6 +17,7 @@ import numpy as np
 
 from model.inputs import (
     Clip,
+    FrameRule,
     InputSpec,
     Undecodable,
     VideoError,
@@ -78,12 +79,17 @@ def accepted(source: Any) -> dict[str, Any]:
 
 
 def same_as_full(source: Any, clip: Clip) -> bool | None:
-    """Whether decoding everything gives the same; None where that would take minutes."""
+    """Whether decoding everything gives the same by both frame rules; None where that would take
+    minutes.
+    """
     if clip.info.frames * clip.info.width * clip.info.height > WORTH_DECODING:
         return None
-    full = decode_clip(source, SPEC, plan="full")
-    planned = decode_clip(source, SPEC)
-    return np.array_equal(full.frames, planned.frames) and full.info == planned.info
+    for rule in FrameRule:
+        full = decode_clip(source, SPEC, frame_rule=rule, plan="full")
+        planned = decode_clip(source, SPEC, frame_rule=rule)
+        if not (np.array_equal(full.frames, planned.frames) and full.info == planned.info):
+            return False
+    return True
 
 
 def bar_code(frame: np.ndarray) -> int:
