@@ -20,7 +20,7 @@ named as not run.
 
 takes decord2 for decord, after `pip install --no-deps --target build/decord2 decord2`: both have
 one name. What was measured is kept in `build/benchmarks/decode`, clip by clip: a run that ends
-early, as with `--minutes`, is gone on with by the next one.
+early, as with `--minutes`, is gone on with by the next one, without the reader that crashed it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -60,9 +61,9 @@ CODECS = ("H.264", "HEVC", "HEVC 10 bit", "VP9", "AV1", "MPEG-4", "MPEG-2")
 PHONES = (("H.264", 30), ("HEVC", 30), ("HEVC 10 bit", 30), ("H.264", 60), ("HEVC 10 bit", 60))
 OTHERS = ("VP9", "AV1", "MPEG-4", "MPEG-2")
 FILMS = (
+    *(phone_film(codec, size, rate) for size in (UHD, HD) for codec, rate in PHONES),
     *(Film(codec, *SMALL, 30, 250, 10) for codec in CODECS),
-    *(phone_film(codec, size, rate) for size in (HD, UHD) for codec, rate in PHONES),
-    *(Film(codec, *size, 30, 30, 2, 5) for size in (HD, UHD) for codec in OTHERS),
+    *(Film(codec, *size, 30, 30, 2, 5) for size in (UHD, HD) for codec in OTHERS),
     *(Film(codec, *HD, 30, 250, 10) for codec in CODECS),
     LONG,
 )
@@ -93,7 +94,7 @@ def contestants(film: Film, threads: int) -> Iterator[tuple[str, Callable[[], Fe
         yield ALONE_KEYED, lambda: decoder_alone(path, SPEC, FrameRule.KEYFRAMES)
     for name, prepare in PEERS.items():
         if not is_large or name not in DECODE_EVERYTHING:
-            yield name, lambda prepare=prepare: prepare(path, threads)
+            yield name, partial(prepare, path, threads)
 
 
 def measure(film: Film, threads: int, rounds: int) -> Unit:
@@ -104,12 +105,19 @@ def measure(film: Film, threads: int, rounds: int) -> Unit:
     missing: dict[str, str] = {}
     began = time.perf_counter()
     for name, prepare in contestants(film, threads):
+        trial = KEPT / f"{film.file.stem}_{threads}_{name}.trial"
+        if trial.exists():
+            missing[name] = "ended the whole process"
+            continue
+        trial.touch()
         try:
             if fetch := prepare():
                 seconds[name] = [timed(fetch, clock)]
                 running[name] = fetch
         except Exception as error:
             missing[name] = f"{type(error).__name__}: {first_line(error)[:80]}"
+        finally:
+            trial.unlink()
     best = min((seconds[name][0] for name in running if name in PEERS), default=0.0)
     always = (OURS, OURS_KEYED, ALONE, ALONE_KEYED)
     near = {n: f for n, f in running.items() if n in always or seconds[n][0] <= NO_CONTEST * best}
@@ -139,7 +147,6 @@ def kept(file: Path, measure: Callable[[], Unit]) -> Unit:
     """Return what an earlier run measured, or measure now and keep it."""
     if not file.exists():
         unit = measure()
-        KEPT.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(unit, indent=1) + "\n")
         print(file.stem, *(f"{n} {ms}" for n, ms in unit["readers"].items()), sep="  ", flush=True)
     result: Unit = json.loads(file.read_text())
@@ -207,6 +214,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     if given.anew:
         rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * given.minutes
     rows: list[dict[str, Any]] = []
     readers: list[dict[str, Any]] = []
@@ -219,7 +227,7 @@ def main(arguments: list[str]) -> int:
             if not (is_due or file.exists()):
                 left.append(f"{film.name}, {threads} threads")
                 continue
-            unit = kept(file, lambda f=film, t=threads: measure(f, t, given.rounds))
+            unit = kept(file, partial(measure, film, threads, given.rounds))
             rows.append(row_of(film, threads, unit["readers"]))
             readers.append({"clip": film.name, "threads": threads, **unit["readers"]})
             missing |= {f"{reader}, {film.name}": why for reader, why in unit["not run"].items()}
