@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -76,10 +77,11 @@ class WindowPool:
     ) -> AsyncGenerator[Part | WorkerExit, None]:
         """Yield what one worker answers, or how it ended at once; then release the worker.
 
-        One that is still at it, because nobody wants the rest any more, is ended: it would go on
-        for minutes.
+        One that is still at it, because nobody wants the rest any more, is told so, and ended where
+        it does not stop soon: it would go on for minutes.
         """
         began, is_done = time.monotonic(), False
+        talk: Conversation | None = None
         self._queue.set_aside(worker)
         try:
             with self._handover.memory(frames_shape(job, self._spec)) as memory:
@@ -100,7 +102,20 @@ class WindowPool:
             self._stats.refused += worker.alive
             raise
         finally:
-            if not is_done:
-                worker.end(Ending.CANCELLED)
             self._stats.busy_s += time.monotonic() - began
+            if is_done or talk is None:
+                self._queue.release(worker)
+            else:
+                self._leave(worker, talk)
+
+    def _leave(self, worker: WorkerProcess, talk: Conversation) -> None:
+        """Release a worker once it has ended the job that nobody wants more of."""
+        timer = asyncio.get_running_loop().call_later(
+            self._options.cancel_grace_s, worker.end, Ending.CANCELLED
+        )
+
+        def left() -> None:
+            timer.cancel()
             self._queue.release(worker)
+
+        talk.leave(left)

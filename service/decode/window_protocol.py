@@ -44,10 +44,11 @@ class WindowsJob(Message):
 
 
 class Next(Message):
-    """The parent wants the next windows; what it got before is its own."""
+    """The parent wants the next windows, or no `more` of them; what it got before is its own."""
 
     kind: Literal["next"] = "next"
     ticket: Ticket
+    more: bool = True
 
 
 class Begun(Message):

@@ -28,7 +28,7 @@ from service.decode.window_protocol import (
 def serve_windows(
     source: BinaryIO, memory: int, job: WindowsJob, setup: Setup, parent: socket.socket
 ) -> Message:
-    """Answer as often as the parent asks.
+    """Answer as often as the parent asks, which may want no more before the end.
 
     Returns:
         The last answer, which goes the way of the answer to any job.
@@ -50,7 +50,8 @@ def serve_windows(
     with closing(read):
         for message in _messages(read, memory, job, setup):
             parent.send(message.to_bytes())
-            _wait_for_next(job, parent)
+            if not _more_is_wanted(job, parent):
+                break
     return Finished(ticket=job.ticket)
 
 
@@ -78,10 +79,12 @@ def _batch(job: WindowsJob, memory: int, frames: Pixels, times: list[WindowTimes
     return WindowBatch(ticket=job.ticket, windows=tuple(times))
 
 
-def _wait_for_next(job: WindowsJob, parent: socket.socket) -> None:
+def _more_is_wanted(job: WindowsJob, parent: socket.socket) -> bool:
     packet, _, _, _ = parent.recvmsg(MAX_MESSAGE_BYTES)
     if not packet:
         parent.detach()  # as at the end between two jobs
         raise SystemExit
-    if Next.model_validate_json(packet).ticket != job.ticket:
+    asked = Next.model_validate_json(packet)
+    if asked.ticket != job.ticket:
         raise ValueError("the parent asks about another job")
+    return asked.more

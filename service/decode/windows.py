@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -109,6 +109,7 @@ class Conversation:
         self._limit_s = options.max_decode_s
         self._spent_s = 0.0
         self._left = job.max_windows
+        self._answer: asyncio.Future[Packet] | None = None  # that is waited for
         self._latest_s = 0.0
 
     async def begin(self, answer: asyncio.Future[Packet]) -> VideoBegun | WorkerExit:
@@ -144,21 +145,50 @@ class Conversation:
             answer = self._ask()
             yield windows
 
+    def leave(self, left: Callable[[], None]) -> None:
+        """Have the worker end the job before its time, and call `left` when it has, or is gone."""
+
+        def heard(answer: asyncio.Future[Packet]) -> None:
+            if self._says_more(answer.result()):
+                self._ask(more=False).add_done_callback(heard)
+            else:
+                left()
+
+        answer = self._ask(more=False) if self._answer is None else self._answer
+        answer.add_done_callback(heard)
+
+    def _says_more(self, packet: Packet) -> bool:
+        """Return whether the worker waits to be asked for more; end one that makes no sense."""
+        if isinstance(packet, WorkerExit):
+            return False
+        try:
+            message = parse_windows_answer(packet)
+        except ValueError:
+            self._worker.end(Ending.GARBAGE)
+            return False
+        if isinstance(message, Failed):
+            self._worker.end(Ending.FAILED)
+        elif message.ticket != self._job.ticket:
+            self._worker.end(Ending.GARBAGE)
+        return self._worker.alive and isinstance(message, Begun | WindowBatch)
+
     def _is_of_job(self, begun: Begun) -> bool:
         info, job = begun.info, self._job
         right = info.frame_rule == job.frame_rule and not info.frame_times_s
         return right and begun.windows <= job.max_windows
 
-    def _ask(self) -> asyncio.Future[Packet]:
-        return self._worker.ask(Next(ticket=self._job.ticket).to_bytes())
+    def _ask(self, *, more: bool = True) -> asyncio.Future[Packet]:
+        self._answer = self._worker.ask(Next(ticket=self._job.ticket, more=more).to_bytes())
+        return self._answer
 
     async def _heard(self, answer: asyncio.Future[Packet]) -> Packet:
-        began = time.monotonic()
+        self._answer, began = answer, time.monotonic()
         await asyncio.wait({answer}, timeout=max(0.0, self._limit_s - self._spent_s))
         self._spent_s += time.monotonic() - began
         if not answer.done():
             self._worker.end(Ending.TIMEOUT)
             return WorkerExit(Ending.TIMEOUT, 0)
+        self._answer = None
         return answer.result()
 
     def _checked(self, packet: Packet) -> WindowsAnswer:

@@ -9,7 +9,6 @@ answer may be read.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -64,8 +63,7 @@ class Connection(asyncio.BufferedProtocol):
         open_connections: OpenConnections,
     ) -> None:
         self._parser, self._head_timeout_s = parser, head_timeout_s
-        self._open, self._address = open_connections, ""
-        self._last_read = time.monotonic()
+        self._open = open_connections
         self._most_bytes, self._read = most_bytes, 0  # of one request
         self._buffer = bytearray(READ_BYTES)
         self._fruitless = 0  # bytes since the last that could be dealt with
@@ -73,9 +71,9 @@ class Connection(asyncio.BufferedProtocol):
         self._reader_timer: asyncio.TimerHandle | None = None
 
     @property
-    def idle_since(self) -> float | None:
-        """When something was last read; None while a request is being answered."""
-        return None if self._parser.busy else self._last_read
+    def busy(self) -> bool:
+        """Whether a request is being received in its body, or answered."""
+        return self._parser.busy
 
     def give_way(self) -> None:
         """Close between requests, without waiting for the client."""
@@ -91,8 +89,7 @@ class Connection(asyncio.BufferedProtocol):
             lambda: self._most_bytes - self._read,
         )
         parser.connection_made(cast(asyncio.Transport, self._transport))
-        self._address = parser.client[0] if parser.client else ""
-        may = self._open.enter(self, self._address)
+        may = self._open.enter(self, parser.client[0] if parser.client else "")
         parser.health_only = may is None
         if may is False:
             parser.refuse(too_many_connections(), linger=False)
@@ -106,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Parse what was read, and stop reading while the application is behind."""
         parser = self._parser
-        self._last_read = time.monotonic()
+        self._open.used(self)
         if self._transport.lingering:
             self._transport.threw_away(nbytes)
             return
@@ -140,7 +137,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what waits for the client."""
-        self._open.leave(self, self._address)
+        self._open.leave(self)
         self._stop_watching()
         if self._reader_timer is not None:
             self._reader_timer.cancel()

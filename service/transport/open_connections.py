@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,8 +15,8 @@ class Held(Protocol):
     """One open connection."""
 
     @property
-    def idle_since(self) -> float | None:
-        """A `time.monotonic()`, None while a request is being answered."""
+    def busy(self) -> bool:
+        """Whether a request is being received in its body, or answered."""
 
     def give_way(self) -> None:
         """Close, for somebody else."""
@@ -34,10 +35,13 @@ class OpenConnections:
 
     def __init__(self, most: int, exempt: Callable[[str], bool]) -> None:
         self._most, self._exempt = most, exempt
-        self._of: dict[str, set[Held]] = {}
+        # Those of each client, what was used longest ago first: many come and go in a second, and
+        # to look through all of them for each would hold up everybody.
+        self._of: dict[str, OrderedDict[Held, None]] = {}
+        self._client_of: dict[Held, str] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._of.values()))
+        return len(self._client_of)
 
     def enter(self, connection: Held, address: str) -> bool | None:
         """Count a new connection.
@@ -54,23 +58,29 @@ class OpenConnections:
             greediest = client if among_few else max(self._of, key=lambda c: len(self._of[c]))
             if not self._make_room(greediest):
                 may = None if len(self) < self._most + RESERVE else False
-        self._of.setdefault(client, set()).add(connection)
+        self._of.setdefault(client, OrderedDict())[connection] = None
+        self._client_of[connection] = client
         return may
 
-    def leave(self, connection: Held, address: str) -> None:
+    def used(self, connection: Held) -> None:
+        """Note that something was read from a connection."""
+        client = self._client_of.get(connection)
+        if client is not None:
+            self._of[client].move_to_end(connection)
+
+    def leave(self, connection: Held) -> None:
         """Count a connection no more."""
-        client = client_of(address)
-        held = self._of.get(client, set())
-        held.discard(connection)
-        if not held:
-            self._of.pop(client, None)
+        client = self._client_of.pop(connection, None)
+        if client is not None:
+            del self._of[client][connection]
+            if not self._of[client]:
+                del self._of[client]
 
     def _make_room(self, client: str) -> bool:
         """Close the client's connection that has been idle longest; False where none is idle."""
-        idle = [(c.idle_since, c) for c in self._of[client] if c.idle_since is not None]
-        if not idle:
+        oldest = next((held for held in self._of[client] if not held.busy), None)
+        if oldest is None:
             return False
-        _, oldest = min(idle, key=lambda pair: pair[0])
-        self._of[client].discard(oldest)
+        self.leave(oldest)
         oldest.give_way()
         return True

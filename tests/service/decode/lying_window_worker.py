@@ -32,7 +32,7 @@ def lie(source: BinaryIO, memory: int, job: WindowsJob, _: Setup, parent: socket
     *steps, last = json.loads(source.read())
     for step in steps:
         if step == "wait":
-            window_worker._wait_for_next(job, parent)
+            window_worker._more_is_wanted(job, parent)
         elif step == "shrink":
             os.ftruncate(memory, 1)
         elif step == "hang":

@@ -79,16 +79,20 @@ def test_a_worker_goes_on_after_a_refusal(with_pool: WithPool, tmp_path: Path, v
 
 
 @pytest.mark.parametrize("parts", [0, 1, 2])
-def test_leaving_ends_the_work_at_once(with_pool: WithPool, video: Path, parts: int) -> None:
+def test_leaving_ends_the_work_and_not_the_worker(
+    with_pool: WithPool, video: Path, parts: int
+) -> None:
     async def scenario(pool: DecodePool) -> None:
-        async with aclosing(pool.windows(video, CUT)) as windows:
-            for _ in range(parts):
-                await anext(windows)
-        assert pool.running == 0
+        for _ in range(3):
+            async with aclosing(pool.windows(video, CUT)) as windows:
+                for _ in range(parts):
+                    await anext(windows)
+            await until(lambda: pool.running == 0)
         await read(pool, video)
-        assert pool.stats.ended[Ending.CANCELLED] == (parts > 0)
+        assert pool.stats.started == 1
+        assert not pool.stats.ended
 
-    with_pool(scenario, command=None)
+    with_pool(scenario, command=None, options={"cancel_grace_s": 3600})
 
 
 def test_a_cancelled_wait_for_a_place_gives_it_up(with_pool: WithPool, video: Path) -> None:
@@ -280,3 +284,26 @@ def test_the_limit_grows_with_the_length_of_the_video_within_its_own() -> None:
     assert [limit_s(length, options) for length in (0, 10, 91, 92, 93, 1e9)] == [
         8, 18, 99, 100, 100, 100,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [["hang", END], [BEGUN, "wait", "hang", END], [BEGUN, "wait", BATCH, "wait", "hang", END]],
+)
+def test_a_worker_that_does_not_stop_when_it_is_left_is_ended(
+    with_pool: WithPool, order: Order, steps: list[Any]
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
+        async with aclosing(pool.windows(order(json.dumps(steps)), CUT)) as windows:
+            if steps[0] == "hang":
+                reading = asyncio.ensure_future(anext(windows))
+                await until(lambda: pool.running == 1)
+                reading.cancel()
+                await asyncio.wait({reading})
+            else:
+                await anext(windows)
+        await until(lambda: pool.running == 0)
+        assert pool.stats.ended[Ending.CANCELLED] == 1
+        await read(pool, order(json.dumps(HONEST)))
+
+    with_pool(scenario, command=LYING, options={"cancel_grace_s": 0.1})
