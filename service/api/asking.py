@@ -17,6 +17,7 @@ from service.api.body import read_body
 from service.api.form import BodyLimits, Form
 from service.api.form_fields import FILE_FIELD, form_names
 from service.api.json_body import JsonBody
+from service.api.numbers import most_values
 from service.api.request import check_address
 from service.contract.body import ClipBody
 from service.contract.errors import ApiError
@@ -26,8 +27,6 @@ from service.settings import Settings
 
 MAX_PARTS = 500  # a label each; more of them cost less as one JSON array
 PARTS_BESIDE_LABELS = 64
-VALUES_PER_LABEL = 10  # of JSON, generously: a label is a text and a comma
-VALUES_BESIDE_LABELS = 1000
 
 Question = TypeVar("Question")
 Result = TypeVar("Result")
@@ -111,7 +110,7 @@ def body_limits(settings: Settings, fields: type[ClipBody]) -> BodyLimits:
         file_field=FILE_FIELD,
         max_body_bytes=settings.max_upload_bytes,
         max_parts=min(settings.max_labels, MAX_PARTS) + PARTS_BESIDE_LABELS,
-        max_values=VALUES_PER_LABEL * settings.max_labels + VALUES_BESIDE_LABELS,
+        max_values=most_values(settings),
         max_text_bytes=settings.max_text_bytes,
         timeout_s=settings.upload_timeout_s,
         idle_timeout_s=settings.upload_idle_timeout_s,

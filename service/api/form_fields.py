@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from service.api.form import Form
 from service.api.label_fields import listed
-from service.api.numbers import not_a_count, not_a_coverage, not_a_length, not_seconds
+from service.api.numbers import most_values, not_a_count, not_a_coverage, not_a_length, not_seconds
 from service.contract.body import ClipBody, ClipSource
 from service.contract.errors import ApiError
 from service.contract.timeline import LEAST_WINDOW_S
@@ -17,6 +17,7 @@ from service.settings import Settings
 
 REPEATED_FIELDS = frozenset(["labels", "template", "input"])
 FILE_FIELD = "video"
+BYTES_PER_CHAR = 8  # of JSON: an escape, and what is around the texts
 SOURCES = {"video_id": "id", "video_url": "url"}
 WHOLE_NUMBER = re.compile(r"(\d{1,9})(\.0*)?")
 SECONDS = re.compile(r"(\d{1,15}\.?\d{0,20}|\.\d{1,20})(e[+-]?\d{1,2})?", re.IGNORECASE)
@@ -56,16 +57,17 @@ def _text(fields: Fields, name: str, _: Settings | None = None) -> str | None:
     return values[0].strip() if values else None
 
 
-def _labels(fields: Fields, name: str, _: Settings) -> list[str]:
-    return listed(fields.get(name, []))
+def _labels(fields: Fields, name: str, settings: Settings) -> list[str]:
+    return listed(fields.get(name, []), most_values(settings))
 
 
-def _templates(fields: Fields, _: str, __: Settings) -> list[str]:
+def _templates(fields: Fields, _: str, settings: Settings) -> list[str]:
     """Return templates, one a field, or JSON arrays of them."""
+    longest = BYTES_PER_CHAR * settings.max_templates * settings.max_label_chars
     templates = []
     for value in fields.get("template", []):
         array = None
-        if value.lstrip().startswith("["):  # or a template that begins so
+        if len(value) <= longest and value.lstrip().startswith("["):  # or a template that begins so
             try:
                 array = json.loads(value)
             except (ValueError, RecursionError):

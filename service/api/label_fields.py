@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from service.contract.errors import ApiError
 
 BYTE_ORDER_MARK = "\ufeff"
 LINE_BREAKS = re.compile(r"[\r\n\v\f\x85\u2028\u2029]+")
+VALUES = ('"', "[", "{")  # what values of JSON begin with, but for numbers
 ENCODED_ARRAY = re.compile(r"\s*%5b", re.IGNORECASE)
 HOW_TO_LIST = "repeat the field, write one label a line, or send one JSON array"
 NO_ARRAY = (
@@ -64,12 +66,19 @@ def clean_texts(
     return tuple(cleaned)
 
 
-def listed(fields: Sequence[str]) -> list[str]:
+def listed(fields: Sequence[str], max_values: int = sys.maxsize) -> list[str]:
     """Read the values of a field of labels: one each, one a line, or JSON arrays of strings.
 
+    Args:
+        fields: The values, in order.
+        max_values: Most lines, or values of JSON, of one of them: megabytes of these are read in
+            one go, for which everybody waits.
+
     Raises:
-        ApiError: What looks like JSON is none.
+        ApiError: What looks like JSON is none, or there are too many.
     """
+    for field in fields:
+        _check_values(field, max_values)
     fields = [field.lstrip(BYTE_ORDER_MARK) for field in fields]
     fields = [field for field in fields if field.strip()]  # the empty rows of a form
     if len(fields) == 1:
@@ -106,6 +115,12 @@ def _json_array(text: str) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("labels must be a JSON array of strings")
     return values
+
+
+def _check_values(text: str, most: int) -> None:
+    """Refuse what falls into too many lines or values; counting takes a hundredth of reading."""
+    if max(sum(map(text.count, VALUES)), sum(map(text.count, "\r\n"))) > most:
+        raise ApiError("too_many_labels", f"labels has more than {most} lines or values")
 
 
 def _lines(text: str) -> list[str]:

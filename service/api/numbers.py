@@ -8,6 +8,13 @@ from service.settings import Settings
 
 # From 1 to the setting of this name.
 COUNTS = {"top_k": "max_labels", "shortlist": "max_labels", "views": "max_views"}
+VALUES_PER_LABEL = 10  # of JSON, generously: a label is a text and a comma
+VALUES_BESIDE_LABELS = 1000
+
+
+def most_values(settings: Settings) -> int:
+    """Return how many values, names and brackets JSON may have."""
+    return VALUES_PER_LABEL * settings.max_labels + VALUES_BESIDE_LABELS
 
 
 def check_count(name: str, value: int | None, settings: Settings) -> int | None:

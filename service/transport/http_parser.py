@@ -63,6 +63,9 @@ class RequestParser(HttpToolsProtocol):
             self._answered.disconnected = True
             self._answered.message_event.set()
         super().connection_lost(exc)
+        # Where the client has reset the connection uvicorn leaves it running, and all that hangs on
+        # it in memory.
+        self._unset_keepalive_if_required()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle

@@ -31,6 +31,7 @@ class LingeringTransport:
         self._unread, self._allowance = unread, allowance
         self.left = 0  # bytes that may still be thrown away
         self.lingering = False
+        self._timer: asyncio.TimerHandle | None = None
         self._written = 0
 
     @property
@@ -81,8 +82,12 @@ class LingeringTransport:
         self.lingering = True
         self._transport.write_eof()
         self._transport.resume_reading()
-        # Closing twice does no harm: the timer need not be stopped.
-        self._loop.call_later(LONGEST_S, self._transport.close)
+        self._timer = self._loop.call_later(LONGEST_S, self._transport.close)
+
+    def lost(self) -> None:
+        """Let go of a connection that is closed: a timer would hold it for as long as it runs."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def threw_away(self, nbytes: int) -> None:
         """Count bytes that were read and dropped; close when there were too many."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -191,6 +193,30 @@ def test_nobody_is_listened_to_for_ever(
         connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
         assert b" 404 " in answer_of(connection)
         until(lambda: server.web.server_state.connections <= others)
+
+
+def kept_connections() -> int:
+    """How many there are in memory, open or not."""
+    gc.collect()
+    return sum(type(one) is Connection for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("sent", [GET, b"no HTTP\r\n\r\n"], ids=["answered", "refused"])
+def test_nothing_is_kept_of_a_connection_that_was_reset(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """A timer of its may run for a minute."""
+    monkeypatch.setattr(lingering, "LONGEST_S", 3600)
+    with running(fake_runtime()) as server:
+        before = kept_connections()
+        for _ in range(3):
+            with connect(server) as connection:
+                connection.sendall(sent)
+                assert connection.recv(9) == b"HTTP/1.1 "
+                now = struct.pack("ii", 1, 0)  # close with a reset
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+        until(lambda: not server.web.server_state.connections)
+        until(lambda: kept_connections() <= before)
 
 
 def test_the_connection_that_is_idle_longest_gives_way() -> None:

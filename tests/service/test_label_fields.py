@@ -79,3 +79,11 @@ def test_a_broken_array_is_refused_with_how_one_looks(field: str) -> None:
     with pytest.raises(ApiError, match="double quotes") as refused:
         check_labels(listed([field]), 3, 300)
     assert '["a cat", "a dog"]' in refused.value.detail
+
+
+@pytest.mark.parametrize("field", ["a\n" * 11, "a\r" * 11, "[" + "[]," * 11, '["a"' + ', "b"' * 11])
+def test_what_falls_into_too_many_pieces_is_refused_unread(field: str) -> None:
+    with pytest.raises(ApiError, match="more than 10") as refused:
+        listed([field], 10)
+    assert refused.value.code == "too_many_labels"
+    assert len(listed(["a\n" * 10], 10)) == 10
