@@ -197,13 +197,13 @@ def test_a_large_upload_is_bounded_and_the_proxys_memory_is_told(deployed: Deplo
     assert (beyond.status_code, beyond.json()["code"]) == (413, "upload_too_large")
 
 
-def answered(deployed: Deployed, data: bytes) -> bytes:
-    """What a connection is answered that sends this and then waits, with its JSON."""
+def answered(deployed: Deployed, data: bytes, end: bytes = b"}") -> bytes:
+    """What a connection is answered that sends this and then waits, up to the end of it."""
     url = deployed.client.base_url
     with socket.create_connection((url.host, url.port or 0)) as connection:
         connection.sendall(data)
         answer = b""
-        while b"}" not in answer and (more := connection.recv(1 << 16)):
+        while end not in answer and (more := connection.recv(1 << 16)):
             answer += more
         return answer
 
@@ -219,5 +219,7 @@ def test_bounds_of_bodies_hold_and_those_of_heads_do_not(deployed: Deployed) -> 
     assert b"upload_timeout" in answer
     told = stalled.replace(b": 1000", b": %d" % (300 * MIB))
     assert answered(deployed, told).startswith(b"HTTP/1.1 413 ")
+    twofold = stalled.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n", 1)
+    assert answered(deployed, twofold, end=b"received.").startswith(b"HTTP/1.1 400 ")
     head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 200_000 + b"\r\n\r\n"
     assert answered(deployed, head).startswith(b"HTTP/1.1 200 ")
