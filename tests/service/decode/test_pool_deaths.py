@@ -107,7 +107,7 @@ def test_a_job_that_never_ends(with_pool: WithPool, order: Order, order_text: st
         assert error.code == "decode_timeout"
         assert "1.5 seconds" in error.detail
         assert pool.stats.ended == {"timeout": 1}
-        pool.options = pool.options.model_copy(update={"max_decode_s": 3600})
+        pool._clips._options = pool.options.model_copy(update={"max_decode_s": 3600})
         await still_works(pool, order)
         assert pool.stats.ended == {"timeout": 1}
 

@@ -25,7 +25,7 @@ from model.inputs import (
 )
 from model.inputs.windows import Cut
 from service.decode import DecodePool, PoolOptions
-from service.decode import pool as pool_module
+from service.decode import clip_pool
 from service.decode.frame_memory import FrameMemory
 from tests.service.conftest import clip_bytes
 from tests.service.decode.conftest import PATIENCE, Order, WithPool, open_files
@@ -223,7 +223,7 @@ def test_many_frames_are_copied_beside_the_event_loop(
     with_pool: WithPool, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clip that is given up meanwhile leaves its memory alone until the copy is made."""
-    monkeypatch.setattr(pool_module, "COPIED_IN_THREAD_FROM", 1)
+    monkeypatch.setattr(clip_pool, "COPIED_IN_THREAD_FROM", 1)
     copy = FrameMemory.frames
     began, go_on = threading.Event(), threading.Event()
     made_in: list[threading.Thread] = []
