@@ -31,7 +31,8 @@ from export.bundle import open_bundle
 from export.runtime import open_runtime
 from model.command_line import Parser
 from model.inputs.limits import VideoLimits
-from model.inputs.video.window_reader import Window, read_windows
+from model.inputs.video.window_pass import Window
+from model.inputs.video.window_reader import read_windows
 from model.inputs.windows import Cut
 from service.settings import DEMO_BUNDLE
 

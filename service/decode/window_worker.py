@@ -11,7 +11,8 @@ import numpy as np
 
 from model.inputs.clip import Pixels
 from model.inputs.sampling import FrameRule
-from model.inputs.video.window_reader import Opened, Window, read_windows
+from model.inputs.video.window_pass import Opened, Window
+from model.inputs.video.window_reader import read_windows
 from model.inputs.windows import Cut
 from service.decode.frame_memory import write_frames
 from service.decode.protocol import MAX_MESSAGE_BYTES, Message, Setup

@@ -16,8 +16,8 @@ from model.inputs import FrameRule, InputSpec, decode_clip
 from model.inputs.clip import VideoWarning
 from model.inputs.errors import RangeError, TooLong, TooManyWindows, Undecodable, Unsteady
 from model.inputs.video import frames as decoding
-from model.inputs.video import window_reader
-from model.inputs.video.window_reader import Opened, Window, read_windows
+from model.inputs.video.window_pass import Opened, Window, WindowPass
+from model.inputs.video.window_reader import read_windows
 from model.inputs.windows import Cut
 from tests.model.inputs.conftest import picture
 
@@ -116,7 +116,7 @@ class Decoded:
         self.packets: Counter[int] = Counter()
         self.most_held = 0
         strictly, leniently = decoding._decode_strictly, decoding._decode_leniently
-        take = window_reader._Pass.take
+        take = WindowPass.take
 
         def counted(coded: Iterator[Any]) -> Iterator[Any]:
             for packet in coded:
@@ -133,7 +133,7 @@ class Decoded:
         monkeypatch.setattr(
             decoding, "_decode_leniently", lambda c, coded: leniently(c, counted(coded))
         )
-        monkeypatch.setattr(window_reader._Pass, "take", taken)
+        monkeypatch.setattr(WindowPass, "take", taken)
 
 
 @pytest.mark.parametrize("name", ["uneven", "one group", "without roles", "interlaced"])
