@@ -24,7 +24,7 @@ from service.contract.embeddings import Embeddings
 from service.contract.request import ClassifyRequest, ClipRequest, KnownClip, UploadedClip
 from service.contract.timeline import Timeline, TimelineBody
 from service.contract.upload import Upload
-from service.inference.engine import ScoredClip
+from service.inference.classification import ScoredClip
 from service.inference.stage_timer import StageTimer
 from service.settings import Settings
 from xclip_serve.engine_loop import EngineLoop

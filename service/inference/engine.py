@@ -8,51 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import Bundle
-from export.runtime import Features, Runtime
-from model.inputs import label_prompts
-from model.inputs.text.lengths import token_lengths
-from service.cache.clips import EncodedClip, FeatureCache, FeatureStore
-from service.cache.labels import LabelStore, LabelVectors
+from export.runtime import Runtime
+from service.cache.clips import FeatureCache, FeatureStore
+from service.cache.labels import LabelStore
 from service.cache.spaces import Spaces
-from service.contract.answer import (
-    CacheUse,
-    Classification,
-    Explanation,
-    ModelName,
-    Shortlist,
-    StoredVideo,
-    VideoCacheUse,
-)
-from service.contract.embeddings import Embedding, EmbeddingQuestion, Embeddings, TokenUse
+from service.contract.answer import Classification, ModelName, StoredVideo, VideoCacheUse
+from service.contract.embeddings import EmbeddingQuestion, Embeddings
 from service.contract.errors import ApiError
 from service.contract.request import KnownClip, Question, UploadedClip
 from service.contract.timeline import TimelineQuestion
 from service.decode import DecodePool
-from service.inference.answerable import (
-    answer_doubts,
-    check_answerable,
-    check_embeddable,
-    check_explainable,
-)
 from service.inference.batching import VideoBatcher
-from service.inference.clip_pipeline import ClipPipeline, IdentifiedClip
-from service.inference.doubts import label_doubts
-from service.inference.embeddings import clip_vector, unit, write_vectors
-from service.inference.explanation import explain_frames
+from service.inference.classification import ClassificationMaker, ScoredClip
+from service.inference.clip_pipeline import ClipPipeline
+from service.inference.embeddings import EmbeddingMaker
 from service.inference.inference_thread import InferenceThread
 from service.inference.label_scoring import ALONE, LabelScorer
 from service.inference.question_memory import question_bytes
-from service.inference.ranking import Ranking, rank
-from service.inference.shortlist import VIDEO
 from service.inference.stage_timer import StageTimer
 from service.inference.timeline import Line, TimelineMaker
 from service.settings import Settings
@@ -61,9 +40,6 @@ from service.sharing.fair_threads import FairThreads
 from service.telemetry.engine_telemetry import EngineTelemetry
 
 GPU_BATCH = 16  # clips
-
-RANKED_IN_THREAD_FROM = 1000  # labels; about a millisecond
-
 THREADS_BESIDE = 2  # for what would hold up the event loop
 
 
@@ -73,31 +49,6 @@ class Stores:
 
     labels: LabelStore | None = None
     clips: FeatureStore | None = None
-
-
-@dataclass(frozen=True)
-class ScoredClip:
-    """What the network gave for a clip of V views.
-
-    Attributes:
-        asked: All labels of the question.
-        labels: The K of them that were scored; all, without a shortlist.
-        candidates: Their vectors, float32 (K,D).
-        shortlist: Where they stand among all; None without a shortlist.
-        logits: Float32 (V,K).
-        negatives: Float32 (V,N), of labels that the question does not mean; with `open_set`.
-        clip: The encoded clip.
-        vectors: Those of all labels.
-    """
-
-    asked: Sequence[str]
-    labels: Sequence[str]
-    candidates: NDArray[np.float32]
-    shortlist: list[int] | None
-    logits: NDArray[np.float32]
-    negatives: NDArray[np.float32] | None
-    clip: IdentifiedClip
-    vectors: LabelVectors
 
 
 class Engine:
@@ -136,16 +87,21 @@ class Engine:
         self._telemetry = telemetry
         self._users = 0
         self._idle = asyncio.Event()
-        self._name = ModelName(
+        self._name = name = ModelName(
             name=manifest.name,
             bundle=f"sha256:{bundle.hash}",
             precision=runtime.precision,
             runtime=runtime.name,
         )
-
+        self._classifications = ClassificationMaker(
+            manifest, name, self._clips, self.labels, self._beside, telemetry
+        )
+        self._embeddings = EmbeddingMaker(
+            bundle, name, self._clips, self.labels, self._beside, telemetry
+        )
         self._timelines = TimelineMaker(
             manifest,
-            self._name,
+            name,
             pool,
             batcher,
             max_clips,
@@ -200,38 +156,7 @@ class Engine:
             VideoError: The clip cannot be used; its `code` and `detail` say why.
             ApiError: The question does not fit this bundle, or the server cannot answer it now.
         """
-        timer = StageTimer(self._telemetry.stage_ended)
-        scored = await self.score(clip, question, timer, client)
-        encoded, vectors = scored.clip, scored.vectors
-        ranking = await self._ranked(scored, question, client)
-        if scored.shortlist is not None:
-            for prediction in ranking.predictions:  # say where in the whole list
-                prediction.index = scored.shortlist[prediction.index]
-        explanation = None
-        if question.explain is not None:
-            explanation = await self._explained(check_explainable(clip), scored, timer, client)
-        self._telemetry.answered(timer.seconds, encoded.cache, vectors.hits, vectors.misses)
-        info = encoded.clip.info
-        return Classification(
-            model=self._name,
-            video_id=encoded.video_id,
-            predictions=ranking.predictions,
-            video=info.facts(),
-            timing_ms=timer.timing(),
-            cache=CacheUse(video=encoded.cache, text_hits=vectors.hits, text_misses=vectors.misses),
-            shortlist=Shortlist(compared=len(scored.asked), scored=len(scored.labels))
-            if question.shortlist
-            else None,
-            none_of_these=ranking.none_of_these,
-            label_set=ranking.label_set,
-            explanation=explanation,
-            warnings=(
-                *self.bundle.manifest.warnings,
-                *answer_doubts(question, self.bundle.manifest),
-                *label_doubts(scored.asked),
-                *info.warnings,
-            ),
-        )
+        return await self._classifications.make(clip, question, client)
 
     async def score(
         self,
@@ -244,31 +169,7 @@ class Engine:
 
         Raises as `classify` does.
         """
-        check_answerable(question, self.bundle.manifest)
-        if question.explain is not None:
-            check_explainable(clip)
-        text = asyncio.create_task(self.labels.text(question, timer, client))
-        video = asyncio.create_task(self._clips.encoded(clip, timer, client))
-        try:
-            (asked, vectors), encoded = await asyncio.gather(text, video)
-        finally:
-            await _cancel(text, video)
-        labels, candidates, shortlist = asked, vectors.vectors, None
-        if question.shortlist is not None and question.shortlist < len(labels):
-            shortlist = await self.labels.shortlist(
-                question.shortlist, encoded.clip, candidates, timer, client
-            )
-            labels = [labels[index] for index in shortlist]
-            candidates = candidates[shortlist]
-        # A clip just encoded is answered before others are: behind all that wait, answers would
-        # come in bursts, and so the next clips, for which the network would then have to wait.
-        first = encoded.cache == "miss"
-        logits = await self.labels.score(encoded.clip, candidates, timer, client, first=first)
-        negatives = None
-        if question.open_set:
-            others = await self.labels.negatives(labels, candidates, timer, client)
-            negatives = await self.labels.score(encoded.clip, others, timer, client, first=first)
-        return ScoredClip(asked, labels, candidates, shortlist, logits, negatives, encoded, vectors)
+        return await self._classifications.score(clip, question, timer, client)
 
     async def timeline(
         self, clip: UploadedClip, asked: TimelineQuestion, client: str = ""
@@ -315,20 +216,7 @@ class Engine:
             ApiError: As of `classify`; `bad_field` where vectors have another length than the
                 client counts on, or the network gives none that can be compared.
         """
-        check_embeddable(question, self.bundle.manifest)
-        if question.texts:
-            return await self._text_embeddings(question, client)
-        timer = StageTimer(self._telemetry.stage_ended)
-        encoded = await self._clips.encoded(clip, timer, client)
-        self._telemetry.answered(timer.seconds, encoded.cache, 0, 0)
-        vector = clip_vector(encoded.clip.features[VIDEO], normalize=question.normalize)
-        return self._embeddings(vector[None], question, 0).model_copy(
-            update={
-                "video_id": encoded.video_id,
-                "video": encoded.clip.info.facts(),
-                "warnings": (*self.bundle.manifest.warnings, *encoded.clip.info.warnings),
-            }
-        )
+        return await self._embeddings.make(clip, question, client)
 
     async def warm_up(self) -> None:
         """Run every graph once, which is the first probe, too; raises what is wrong."""
@@ -350,67 +238,3 @@ class Engine:
     async def _run_finite(self, run: Callable[[], NDArray[np.float32]]) -> None:
         if not np.isfinite(await self.thread.run(run)).all():
             raise ArithmeticError("the network gives no finite number")
-
-    # --- stages ------------------------------------------------------------------------------
-
-    async def _text_embeddings(self, question: EmbeddingQuestion, client: str) -> Embeddings:
-        templates = question.templates or self.bundle.manifest.templates
-        self.labels.check_prompts(question.texts, templates)
-        vectors = (await self.labels.embed(question.texts, templates, client)).vectors
-        if question.normalize:
-            vectors = unit(vectors)
-
-        def answer() -> Embeddings:
-            return self._embeddings(vectors, question, self._tokens(question.texts, templates))
-
-        return await self._beside.run(answer, client)  # it may be megabytes
-
-    def _embeddings(
-        self, vectors: NDArray[np.float32], question: EmbeddingQuestion, tokens: int
-    ) -> Embeddings:
-        written = write_vectors(vectors, as_base64=question.base64)
-        return Embeddings(
-            data=tuple(Embedding(index=i, embedding=each) for i, each in enumerate(written)),
-            model=self._name.name,
-            bundle=self._name.bundle,
-            usage=TokenUse(prompt_tokens=tokens, total_tokens=tokens),
-        )
-
-    def _tokens(self, texts: Sequence[str], templates: Sequence[str]) -> int:
-        spec = self.bundle.manifest.inputs
-        prompts = label_prompts(texts, templates)
-        ids = self.bundle.tokenizer().encode(prompts, spec.context_length, spec.pad_id)
-        return int(token_lengths(ids, spec.tokenizer.pad).sum())
-
-    async def _explained(
-        self, clip: UploadedClip, scored: ScoredClip, timer: StageTimer, client: str
-    ) -> Explanation:
-        """Say what each frame adds to the best label: T + 1 more runs of the video encoder."""
-        info = scored.clip.clip.info
-        decoded = await self._clips.frames(clip, info.frame_rule, timer, client)
-
-        async def encode(frames: NDArray[np.uint8]) -> Features:
-            return await self._clips.encode(frames, timer, client)
-
-        async def score(features: Features, of: slice) -> NDArray[np.float32]:
-            clip = EncodedClip(features, info)
-            return await self.labels.score(clip, scored.candidates[of], timer, client)
-
-        return await explain_frames(
-            decoded.frames, info.frame_times_s, scored.labels, scored.logits[0], encode, score
-        )
-
-    async def _ranked(self, scored: ScoredClip, question: Question, client: str) -> Ranking:
-        """Rank predictions; in a thread where there are so many that others would be held up."""
-        manifest = self.bundle.manifest
-        ranked = partial(rank, scored.labels, scored.logits, question, manifest, scored.negatives)
-        if len(scored.labels) < RANKED_IN_THREAD_FROM:
-            return ranked()
-        return await self._beside.run(ranked, client)
-
-
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel what still runs, and wait until it has let go of what it uses."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -41,7 +41,7 @@ from service.contract.answer import (
     Shortlist,
     Timing,
 )
-from service.inference import engine as engine_module
+from service.inference import classification
 from service.inference.ranking import rank
 from service.inference.stage_timer import StageTimer
 from service.settings import DEMO_BUNDLE
@@ -239,7 +239,7 @@ def test_long_lists_are_ranked_beside_the_event_loop(monkeypatch: pytest.MonkeyP
         ranked_in.append(threading.current_thread().name)
         return rank(*arguments)
 
-    monkeypatch.setattr(engine_module, "rank", seen)
+    monkeypatch.setattr(classification, "rank", seen)
     with running(fake_runtime()) as server:
         clip = server.classify(clip_bytes(1), labels=["a"]).json()["video_id"]
         server.classify(None, video_id=clip, labels=json.dumps(labels_of(MANY)))

@@ -11,7 +11,6 @@ import socket
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ from service.contract.body import ClassifyBody
 from service.contract.embeddings import EmbeddingQuestion
 from service.contract.request import Question
 from service.contract.timeline import EndLine, TimelineQuestion
-from service.inference.engine import Engine
+from service.inference.embeddings import embeddings_of
 from service.inference.explanation import explain_frames
 from service.inference.negatives import STORED, NegativeLabels, package_negatives
 from service.inference.question_memory import prediction_bytes, question_bytes, text_bytes
@@ -204,9 +203,9 @@ def test_an_answer_of_vectors(base64: bool) -> None:
     texts, dim = tuple(LISTS["plain"]), FORMULA.manifest.text_dim
     vectors = np.random.default_rng(0).standard_normal((len(texts), dim), np.float32)
     question = EmbeddingQuestion(texts, base64=base64)
-    engine: Any = SimpleNamespace(_name=SimpleNamespace(name="n", bundle="b"))
+    name = ModelName(name="n", bundle="b", precision="p", runtime="r")
     with counted() as count:
-        written = Engine._embeddings(engine, vectors, question, 0).model_dump_json().encode()
+        written = embeddings_of(name, vectors, question, 0).model_dump_json().encode()
         _, most = count()
     assert len(written) > 4 * dim * len(texts)
     assert most <= of(question) - text_bytes(texts, (), FORMULA.manifest)
