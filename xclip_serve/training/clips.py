@@ -13,18 +13,9 @@ from typing import TYPE_CHECKING, Any
 from model.data.check.label_words import not_words
 from model.data.errors import DataError
 from model.data.lists.cliplist import ClipList, Sample, open_files, read_clips
-from model.data.lists.folders import (
-    LABELS,
-    TEST,
-    TRAIN,
-    VAL,
-    Pairs,
-    Split,
-    drawn,
-    split_folders,
-    write_split,
-)
+from model.data.lists.folders import LABELS, TEST, TRAIN, VAL, Split, split_folders, write_split
 from model.data.lists.groups import STEM
+from model.data.lists.holdout import Pairs, drawn
 from model.data.lists.labels import LabelList, read_labels
 from model.data.lists.names import is_clip, named
 from model.inputs import label_key

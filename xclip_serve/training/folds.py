@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.data.lists.cliplist import read_clips
-from model.data.lists.folders import LABELS, TRAIN, VAL, Pairs, Split, folded, write_split
+from model.data.lists.folders import LABELS, TRAIN, VAL, Split, write_split
+from model.data.lists.holdout import Pairs, folded
 from model.data.lists.labels import read_labels
 from model.train.config import TrainConfig
 from model.train.export_run import REPORT
