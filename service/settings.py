@@ -1,36 +1,33 @@
-"""Every setting of the server: environment variables `XCLIP_*` and flags of the same names.
-
-Redis and rates are loaded where a setting asks for them: a server without is ready sooner.
-"""
+"""Every setting of the server: environment variables `XCLIP_*` and flags of the same names."""
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.inputs.limits import VideoLimits
 from model.inputs.sampling import FrameChoice
 from service.decode.options import MOST_WINDOWS, PoolOptions
+from service.setting_types import (
+    Count,
+    HostNames,
+    Hosts,
+    Origins,
+    Proxies,
+    Rate,
+    RedisUrl,
+    RootPath,
+    Seconds,
+)
 
 MIB = 1 << 20
 DEMO_BUNDLE = Path(__file__).parent / "demo_bundle"
-ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
-HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?")
-REDIS_SCHEMES = ("redis", "rediss", "unix")
-ROOT_PATH = re.compile(r"[\w.~-]+(/[\w.~-]+)*", re.ASCII)
 
 # Where the defaults of a clip's bounds stand.
 CLIP, POOL = VideoLimits(), PoolOptions()
-
-Count = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
-Names = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -155,7 +152,7 @@ class Settings(BaseSettings):
     video_cache_bytes: Count = Field(256 * MIB, description="clip features kept in memory")
     video_cache_ttl_s: Seconds = Field(3600.0, description="how long memory keeps clip features")
 
-    redis_url: SecretStr | None = Field(
+    redis_url: RedisUrl | None = Field(
         None,
         description="Redis through which servers share label vectors and clip features: redis://, "
         "rediss:// (TLS)",
@@ -188,26 +185,26 @@ class Settings(BaseSettings):
         description="keys find what was computed for others: clips by video_id, label vectors; and "
         "so may learn what they asked",
     )
-    rate_limit: str | None = Field(
+    rate_limit: Rate | None = Field(
         None,
         description="requests about clips, texts and lists by a key or address, as 60/minute",
     )
-    cost_limit: str | None = Field(
+    cost_limit: Rate | None = Field(
         None,
         description="seconds of work for one key or address, of decode processes and threads, such "
         "as 60/minute",
     )
-    cors_origins: Names = Field(
+    cors_origins: Origins = Field(
         (), description="origins whose pages may ask, with commas between; default: none"
     )
-    root_path: str = Field(
+    root_path: RootPath = Field(
         "", description="prefix of every path, such as /xclip, where a proxy does not strip it"
     )
-    allowed_hosts: Names = Field(
+    allowed_hosts: HostNames = Field(
         (),
         description="names that clients may call this server by, with commas between; default: any",
     )
-    trusted_proxies: str = Field(
+    trusted_proxies: Proxies = Field(
         "127.0.0.1",
         description="addresses or networks whose X-Forwarded-For and -Prefix are believed",
     )
@@ -215,7 +212,7 @@ class Settings(BaseSettings):
         None, ge=0, le=65535, description="port for /metrics and /docs, away from the API's"
     )
     ops_host: str | None = Field(None, description="address of the ops port; default: host")
-    video_url_hosts: Names = Field(
+    video_url_hosts: Hosts = Field(
         (), description="hosts that video_url may name, with commas between; default: it is off"
     )
     video_url_timeout_s: Seconds = Field(30.0, description="time to fetch a video_url")
@@ -262,86 +259,3 @@ class Settings(BaseSettings):
     def keeps_clients_apart(self) -> bool:
         """Whether what is kept for one client is found by no other."""
         return self.api_keys_file is not None and not self.share_between_keys
-
-    @field_validator("rate_limit", "cost_limit")
-    @classmethod
-    def _check_rate(cls, value: str | None) -> str | None:
-        if value is not None:
-            from service.contract.rate import parse_rate
-
-            parse_rate(value)
-        return value
-
-    @field_validator("allowed_hosts", "cors_origins", "video_url_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        """Split one text with commas, as variables and flags have it, into several names."""
-        parts = [value] if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple):
-            return value
-        return tuple(
-            name.strip() for part in parts for name in str(part).split(",") if name.strip()
-        )
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for host in value:
-            if urlsplit(f"//{host}").hostname != host.lower().strip("[]"):
-                raise ValueError(f"{host[:80]!r} is no host name; leave scheme and port out")
-        return tuple(host.lower().strip("[]") for host in value)
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _check_proxies(cls, value: str) -> str:
-        for proxy in value.split(","):
-            try:
-                if value.strip() != "*":
-                    ipaddress.ip_network(proxy.strip())
-            except ValueError as error:
-                raise ValueError(f"{error}; write 10.0.0.5 or 10.0.0.0/8") from None
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if origin != "*" and not ORIGIN.fullmatch(origin):
-                raise ValueError(f'{origin[:80]!r} is no origin; write https://host or "*"')
-        return value
-
-    @field_validator("root_path")
-    @classmethod
-    def _check_root_path(cls, value: str) -> str:
-        path = value.strip("/")
-        if path and not ROOT_PATH.fullmatch(path):
-            raise ValueError(f"{value[:80]!r} is no path; write /xclip")
-        return f"/{path}" if path else ""
-
-    @field_validator("video_url_hosts")
-    @classmethod
-    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for host in value:
-            if not HOST.fullmatch(host):
-                raise ValueError(f"{host[:80]!r} is no host name; write cdn.example.com")
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_redis_url(value.get_secret_value())
-        return value
-
-
-def check_redis_url(url: str) -> None:
-    """Refuse what is no URL of a Redis with a ValueError that does not repeat it."""
-    from redis.asyncio import BlockingConnectionPool
-
-    parts = urlsplit(url)
-    if parts.scheme not in REDIS_SCHEMES or not (parts.hostname or parts.path):
-        raise ValueError("must look like redis://host:6379/0, rediss://… (TLS) or unix://path")
-    try:
-        BlockingConnectionPool.from_url(url)
-    except (ValueError, TypeError):
-        raise ValueError("has a part that the Redis client does not understand") from None

@@ -10,7 +10,7 @@ import pytest
 
 from service.cache.redis import write_behind
 from service.cache.redis.client import SharedCache
-from service.settings import check_redis_url
+from service.setting_types import check_redis_url
 from tests.service.redis.conftest import (
     HASTY_S,
     PATIENT_S,
