@@ -96,18 +96,18 @@ def _tensor(kind: str, tensor: TensorInfo, *, batched: bool) -> str:
 
 
 def _build(bundle: Bundle, precision: str | None) -> PrecisionBuild:
-    wanted = precision or bundle.manifest.default_precision
+    target = precision or bundle.manifest.default_precision
     runs = [
         build
         for build in bundle.manifest.precisions
         if build.runs_on(ON_ANY_DEVICE) or build.runs_on(ON_A_GPU)
     ]
     for build in runs:
-        if build.precision == wanted:
+        if build.precision == target:
             return build
     has = ", ".join(dict.fromkeys(build.precision for build in runs))
     raise ExportError(
-        f"{bundle.path} has no {wanted} for ONNX Runtime, which Triton runs; "
+        f"{bundle.path} has no {target} for ONNX Runtime, which Triton runs; "
         + (f"name one with --precision: {has}" if has else "export it with --precision fp32")
     )
 

@@ -143,15 +143,15 @@ def read_network(
 def _read_network(
     name: str, pooling: Pooling, num_frames: int | None, clip: ClipShare | None
 ) -> LoadedNetwork:
-    found = None if name.startswith(SCHEMES) else _video_clip(Path(name))
-    if clip is not None and found is None:
+    video_clip = None if name.startswith(SCHEMES) else _video_clip(Path(name))
+    if clip is not None and video_clip is None:
         raise CheckpointError(f"{name} takes no other CLIP: leave --clip and --clip-share out")
     if name.startswith(SCHEMES):
         return read_open_clip(name, pooling=pooling, num_frames=num_frames)
     if pooling != "mean":
         raise CheckpointError(f"{name} has its own pooling over time: leave --pooling out")
-    if found is not None:
-        tensors, form = found
+    if video_clip is not None:
+        tensors, form = video_clip
         return read_video_clip(Path(name), tensors, form, clip or ClipShare(), num_frames)
     path = Path(name)
     if path.is_dir() and model_type_of(path) == "clip":

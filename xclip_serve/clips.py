@@ -83,12 +83,12 @@ def _expand_address(name: str) -> Iterator[str]:
     with reached(name):
         one = not glob.has_magic(path) and store.isfile(path)
         if one:
-            found = [path]
+            paths = [path]
         elif glob.has_magic(path):
-            found = store.glob(path, withdirs=False)
+            paths = store.glob(path, withdirs=False)
         else:
-            found = [clip for clip in store.find(path) if _is_clip_below(path, clip)]
-        addresses = sorted(address_of(name, path) for path in found)
+            paths = [clip for clip in store.find(path) if _is_clip_below(path, clip)]
+        addresses = sorted(address_of(name, path) for path in paths)
     if not addresses:
         raise ValueError(f"there is no clip at {name}")
     if one and (reader := _reader(name)):

@@ -43,12 +43,12 @@ class Labels:
         }
         if answer.label_set is not None:
             changed["label_set"] = tuple(name.get(text, text) for text in answer.label_set)
-        if (found := answer.explanation) is not None:
-            backwards = found.reversed.label
-            changed["explanation"] = found.model_copy(
+        if (explanation := answer.explanation) is not None:
+            backwards = explanation.reversed.label
+            changed["explanation"] = explanation.model_copy(
                 update={
-                    "label": name.get(found.label, found.label),
-                    "reversed": found.reversed.model_copy(
+                    "label": name.get(explanation.label, explanation.label),
+                    "reversed": explanation.reversed.model_copy(
                         update={"label": name.get(backwards, backwards)}
                     ),
                 }

@@ -91,13 +91,13 @@ def open_runtime(
         return FakeRuntime(opened.manifest.inputs, dim=opened.manifest.text_dim)
     selection = _Selection(opened, builds, options or RuntimeOptions())
     question = (opened.hash, runtime, precision or opened.manifest.default_precision)
-    found = selection.on_gpu([name for name in names if name in ON_GPU]) or selection.on_cpu(
+    chosen = selection.on_gpu([name for name in names if name in ON_GPU]) or selection.on_cpu(
         [name for name in names if name in ON_CPU], question
     )
-    if found is None:
+    if chosen is None:
         raise RuntimeUnavailableError("; ".join(selection.reasons))
-    found.selection = (*selection.reasons, f"{found.name}: taken")
-    return found
+    chosen.selection = (*selection.reasons, f"{chosen.name}: taken")
+    return chosen
 
 
 class _Selection:
@@ -125,13 +125,13 @@ class _Selection:
         pairs = [(b, name) for b in self._builds for name in names if b.runs_on(name)]
         compared = [(build, name) for build, name in pairs if _was_compared(build, name)]
         others = [pair for pair in pairs if pair not in compared]
-        found = self._known_fastest(compared, question)
-        if found is None:
+        fastest = self._known_fastest(compared, question)
+        if fastest is None:
             return next(self._first(others), None)
         self.reasons += [
             f"{name}: {build.precision} was not compared with torch on it" for build, name in others
         ]
-        return found
+        return fastest
 
     def _known_fastest(
         self, pairs: list[tuple[PrecisionBuild, str]], question: tuple[str, ...]

@@ -62,10 +62,10 @@ class Calibration:
 def calibration(scores: Scores) -> Calibration:
     """Compare the highest scores with how often they were right; scores of N clips, N > 0."""
     highest, right = scores.scores.max(axis=1), scores.predicted == scores.truth
-    place = np.minimum((highest * BINS).astype(int), BINS - 1)
-    filled = np.unique(place)
-    means = [float(highest[place == n].mean()) for n in filled]
-    shares = [float(right[place == n].mean()) for n in filled]
-    counts = [int((place == n).sum()) for n in filled]
+    bins = np.minimum((highest * BINS).astype(int), BINS - 1)
+    filled = np.unique(bins)
+    means = [float(highest[bins == n].mean()) for n in filled]
+    shares = [float(right[bins == n].mean()) for n in filled]
+    counts = [int((bins == n).sum()) for n in filled]
     apart = [n * abs(a - b) for n, a, b in zip(counts, means, shares, strict=True)]
     return Calibration(tuple(means), tuple(shares), tuple(counts), sum(apart) / len(scores.truth))

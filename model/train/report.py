@@ -176,13 +176,13 @@ def _confusion(plt: Any, scores: Scores, labels: Sequence[str]) -> Any:
 
 
 def _calibration(plt: Any, scores: Scores) -> Any:
-    found = calibration(scores)
+    curve = calibration(scores)
     figure, panel = plt.subplots(figsize=(4.5, 4.5))
     panel.plot([0, 1], [0, 1], color="grey", linewidth=0.8, label="as sure as right")
-    panel.plot(found.scores, found.right, marker="o", color="tab:blue")
-    for score, right, clips in zip(found.scores, found.right, found.clips, strict=True):
+    panel.plot(curve.scores, curve.right, marker="o", color="tab:blue")
+    for score, right, clips in zip(curve.scores, curve.right, curve.clips, strict=True):
         panel.annotate(str(clips), (score, right), textcoords="offset points", xytext=(5, -10))
-    title = f"calibration error {found.error:.1%}; numbers are clips"
+    title = f"calibration error {curve.error:.1%}; numbers are clips"
     panel.set(xlabel="score of the best label", ylabel="share that is right", title=title)
     panel.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
     panel.legend()

@@ -1,4 +1,4 @@
-"""A set out of folders: one folder a class, or folders for train, val and test with such in them."""
+"""A set out of folders: one a class, or folders for train, val and test with such in them."""
 
 from __future__ import annotations
 

@@ -139,9 +139,9 @@ def _answer(
         texts = label_vectors(scorer, labels)
         rows, seconds = [], []
         with progress(f"asking {source.name}", len(indices)) as on_clip:
-            for place, index in enumerate(indices):
+            for position, index in enumerate(indices):
                 frames = kept.read(index, scorer.inputs)
-                if not place:
+                if not position:
                     scorer.logits(frames, texts)  # memory and kernels are had at the first call
                 started = time.perf_counter()
                 logits = scorer.logits(frames, texts)[0].astype(np.float64)

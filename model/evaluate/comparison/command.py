@@ -74,15 +74,15 @@ def main(arguments: Sequence[str]) -> int:
 
         from model.evaluate.comparison.report import as_json, print_comparison
 
-        with _compared(options) as found:
-            print_comparison(found, Console(soft_wrap=True, highlight=False))
+        with _compared(options) as comparison:
+            print_comparison(comparison, Console(soft_wrap=True, highlight=False))
             if options.json:
-                text = json.dumps(as_json(found, arguments), indent=1, ensure_ascii=False)
+                text = json.dumps(as_json(comparison, arguments), indent=1, ensure_ascii=False)
                 options.json.write_text(text + "\n", encoding="utf-8")
             if options.picture:
                 from model.evaluate.comparison.picture import draw
 
-                draw(found, options.picture)
+                draw(comparison, options.picture)
     except (ValueError, OSError) as error:
         print(complaint(PROGRAM, error), file=sys.stderr)
         return 1
@@ -120,7 +120,7 @@ def _compared(options: argparse.Namespace) -> Iterator[Comparison]:
     data = DataConfig(workers=options.workers)
     with nullcontext() if options.frames_in else kept.in_use():
         labelled = not clips.unlabelled
-        found = compare(contenders, clips, kept, data, Steps(), labelled=labelled)
-        yield found
+        comparison = compare(contenders, clips, kept, data, Steps(), labelled=labelled)
+        yield comparison
     if not options.frames_in:
-        kept.clear([entry.facts.inputs for entry in found.entries])
+        kept.clear([entry.facts.inputs for entry in comparison.entries])

@@ -12,7 +12,7 @@ SIZE, DPI = (8, 4.5), 130
 LONGEST = 40  # characters of a name
 
 
-def draw(found: Comparison, file: Path) -> None:
+def draw(comparison: Comparison, file: Path) -> None:
     """Write the picture in the form that the file's ending names (.png, .svg, .pdf).
 
     Raises:
@@ -23,15 +23,15 @@ def draw(found: Comparison, file: Path) -> None:
 
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    if found.entries[0].judgement is not None:
-        _accuracy(axes, found)
+    if comparison.entries[0].judgement is not None:
+        _accuracy(axes, comparison)
     else:
-        _agreement(axes, found)
+        _agreement(axes, comparison)
     figure.savefig(file, dpi=DPI)
 
 
-def _accuracy(axes: Any, found: Comparison) -> None:
-    for name, entry in zip(names_of(found.entries), found.entries, strict=True):
+def _accuracy(axes: Any, comparison: Comparison) -> None:
+    for name, entry in zip(names_of(comparison.entries), comparison.entries, strict=True):
         assert entry.judgement is not None
         top1 = entry.judgement.top1
         share, low, high = (100 * value for value in (top1.share, top1.low, top1.high))
@@ -48,15 +48,15 @@ def _accuracy(axes: Any, found: Comparison) -> None:
         ylim=(0, 101),
         xlabel="ms a clip, here",
         ylabel="top-1 % and its interval of 95 %",
-        title=f"{len(found.indices)} clips, {len(found.clips.labels)} labels",
+        title=f"{len(comparison.indices)} clips, {len(comparison.clips.labels)} labels",
     )
     axes.grid(alpha=0.3)
     axes.legend()
 
 
-def _agreement(axes: Any, found: Comparison) -> None:
-    names = [_short(name) for name in names_of(found.entries)]
-    shares = 100 * found.agreement
+def _agreement(axes: Any, comparison: Comparison) -> None:
+    names = [_short(name) for name in names_of(comparison.entries)]
+    shares = 100 * comparison.agreement
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
@@ -64,7 +64,7 @@ def _agreement(axes: Any, found: Comparison) -> None:
         share = shares[row, column]
         colour = "white" if share > 50 else "black"
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour)
-    axes.set(title=f"% of {len(found.indices)} clips that two networks name alike")
+    axes.set(title=f"% of {len(comparison.indices)} clips that two networks name alike")
 
 
 def _short(name: str) -> str:

@@ -17,32 +17,32 @@ MIB = 2**20
 NAMED_BROKEN = 3
 
 
-def print_comparison(found: Comparison, console: Console) -> None:
+def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the table, what each network confuses or how far they agree, and what was left out."""
-    names = names_of(found.entries)
+    names = names_of(comparison.entries)
     table = Table(box=None, pad_edge=False)
     table.add_column("network")
-    judged = found.entries[0].judgement is not None
+    judged = comparison.entries[0].judgement is not None
     for column in ("top-1 % (95 %)", "top-5 %", "macro %", "against the best") * judged:
         table.add_column(column, justify="right")
     for column in ("ms a clip", "memory MiB", "weights MiB"):
         table.add_column(column, justify="right")
     table.add_column("licence")
     table.add_column("runs in")
-    for name, entry in zip(names, found.entries, strict=True):
+    for name, entry in zip(names, comparison.entries, strict=True):
         table.add_row(escape(name), *_row(entry))
     console.print(table)
-    _print_confused(console, found, names)
-    if len(found.entries) > 1:
-        console.print(_agreement(found, names))
+    _print_confused(console, comparison, names)
+    if len(comparison.entries) > 1:
+        console.print(_agreement(comparison, names))
     console.print(
-        f"{len(found.indices)} clips, {len(found.clips.labels)} labels; intervals are Wilson's, "
-        "differences McNemar's exact test; ms: median of one clip at a time, decoding left out; "
-        "memory: the most that the network's own process held"
+        f"{len(comparison.indices)} clips, {len(comparison.clips.labels)} labels; "
+        "intervals are Wilson's, differences McNemar's exact test; ms: median of one clip at a "
+        "time, decoding left out; memory: the most that the network's own process held"
     )
-    if found.broken:
-        first = "; ".join(f"{b.name} ({b.reason})" for b in found.broken[:NAMED_BROKEN])
-        left_out = f"{len(found.broken)} of {len(found.clips)}"
+    if comparison.broken:
+        first = "; ".join(f"{b.name} ({b.reason})" for b in comparison.broken[:NAMED_BROKEN])
+        left_out = f"{len(comparison.broken)} of {len(comparison.clips)}"
         console.print(f"left out {left_out}: {first}", markup=False)
 
 
@@ -86,43 +86,43 @@ def difference_text(judgement: Judgement) -> str:
     return f"{said}, {'may be chance' if judgement.as_good_as_the_best else 'worse'}"
 
 
-def _print_confused(console: Console, found: Comparison, names: Sequence[str]) -> None:
-    for name, entry in zip(names, found.entries, strict=True):
+def _print_confused(console: Console, comparison: Comparison, names: Sequence[str]) -> None:
+    for name, entry in zip(names, comparison.entries, strict=True):
         if entry.judgement and entry.judgement.confused:
             pairs = ", ".join(f"{a} → {b} ({n})" for a, b, n in entry.judgement.confused)
             console.print(f"{name} takes: {pairs}", markup=False)
 
 
-def _agreement(found: Comparison, names: Sequence[str]) -> Table:
+def _agreement(comparison: Comparison, names: Sequence[str]) -> Table:
     """Return a table of how often two networks say the same of a clip."""
     table = Table(box=None, pad_edge=False)
     table.add_column("agree on, %")
     for number in range(1, len(names) + 1):
         table.add_column(str(number), justify="right")
-    for number, (name, row) in enumerate(zip(names, found.agreement, strict=True), 1):
+    for number, (name, row) in enumerate(zip(names, comparison.agreement, strict=True), 1):
         table.add_row(f"{number} {escape(name)}", *(f"{100 * share:.1f}" for share in row))
     return table
 
 
-def as_json(found: Comparison, arguments: Sequence[str]) -> dict[str, Any]:
+def as_json(comparison: Comparison, arguments: Sequence[str]) -> dict[str, Any]:
     """Give everything that was measured, and with which command."""
-    labels, samples = found.clips.labels.names, found.clips.samples
-    judged = found.entries[0].judgement is not None
-    predicted = [entry.predicted for entry in found.entries]
+    labels, samples = comparison.clips.labels.names, comparison.clips.samples
+    judged = comparison.entries[0].judgement is not None
+    predicted = [entry.predicted for entry in comparison.entries]
     return {
         "command": f"python -m model.evaluate compare {shlex.join(arguments)}",
         "labels": list(labels),
-        "networks": [_entry_json(entry) for entry in found.entries],
-        "agreement": found.agreement.round(6).tolist(),
+        "networks": [_entry_json(entry) for entry in comparison.entries],
+        "agreement": comparison.agreement.round(6).tolist(),
         "clips": [
             {
                 "path": samples[index].name,
                 **({"label": labels[samples[index].label]} if judged else {}),
                 "predicted": [labels[classes[row]] for classes in predicted],
             }
-            for row, index in enumerate(found.indices)
+            for row, index in enumerate(comparison.indices)
         ],
-        "broken": [{"path": b.name, "reason": b.reason} for b in found.broken],
+        "broken": [{"path": b.name, "reason": b.reason} for b in comparison.broken],
     }
 
 

@@ -166,8 +166,8 @@ def decode_for_several(
     )
     rows = [np.split(t.pixels, sizes) for t in sample_frames(source, request, 1, "auto").frames]
     frames, first = [], 0
-    for place, spec in enumerate(specs):
-        own = [row[place] for row in rows[first : first + spec.num_frames]]
+    for index, spec in enumerate(specs):
+        own = [row[index] for row in rows[first : first + spec.num_frames]]
         first += spec.num_frames
         side = spec.image_size
         frames.append(np.stack(own).reshape(1, spec.num_frames, side, side, 3))

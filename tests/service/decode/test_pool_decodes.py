@@ -24,8 +24,7 @@ from model.inputs import (
     decode_clip,
 )
 from model.inputs.windows import Cut
-from service.decode import DecodePool, PoolOptions
-from service.decode import clip_pool
+from service.decode import DecodePool, PoolOptions, clip_pool
 from service.decode.frame_memory import FrameMemory
 from tests.service.conftest import clip_bytes
 from tests.service.decode.conftest import PATIENCE, Order, WithPool, open_files
