@@ -71,6 +71,21 @@ def test_what_is_named_is_there(page: Path) -> None:
     assert set(TARGET.findall(text)) <= targets
 
 
+def test_every_page_stands_in_the_index() -> None:
+    docs = ROOT / "docs"
+    index = set(LINK.findall((docs / "README.md").read_text()))
+    pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")}
+    assert pages - {page.removeprefix("docs/") for page in WRITTEN} - {"README.md"} <= index
+
+
+def test_every_room_is_named() -> None:
+    named = set(FILE.findall((ROOT / "docs" / "architecture.md").read_text()))
+    packages = ("export", "model", "service", "xclip_serve")
+    folders = {file.parent for package in packages for file in (ROOT / package).rglob("*.py")}
+    rooms = {folder for folder in folders if folder.parent != ROOT}
+    assert not [room for room in rooms if f"{room.relative_to(ROOT)}/" not in named]
+
+
 # What a reader may run; other blocks show what came out, or a picture.
 COMMANDS = ("sh", "bash", "python", "nginx")
 BLOCK = re.compile(
