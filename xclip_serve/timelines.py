@@ -7,17 +7,9 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from service.contract.timeline import (
-    EndLine,
-    FactsLine,
-    ProblemLine,
-    Timeline,
-    WindowLine,
-)
+from service.contract.timeline import EndLine, ProblemLine, Timeline, joined
+from service.contract.timeline import TimelineLine as TimelineLine
 from xclip_serve.errors import ClassifyError
-
-TimelineLine = FactsLine | WindowLine | EndLine
-"""A line: facts of the video, then each window in order, then the end with the segments."""
 
 _LINE: TypeAdapter[TimelineLine | ProblemLine] = TypeAdapter(
     Annotated[TimelineLine | ProblemLine, Field(discriminator="kind")]
@@ -66,25 +58,6 @@ def _read(text: bytes) -> TimelineLine:
 
 def timeline_of(lines: Iterable[TimelineLine]) -> Timeline:
     """Put lines together; ClassifyError where the last one is not there."""
-    facts: FactsLine | None = None
-    end: EndLine | None = None
-    windows = []
-    for line in lines:
-        if isinstance(line, FactsLine):
-            facts = line
-        elif isinstance(line, EndLine):
-            end = line
-        else:
-            windows.append(line)
-    if facts is None or end is None:
+    if (timeline := joined(lines)) is None:
         raise _broken_off()
-    return Timeline(
-        model=facts.model,
-        video=facts.video,
-        window_s=facts.window_s,
-        stride_s=facts.stride_s,
-        windows=tuple(windows),
-        segments=end.segments,
-        timing_ms=end.timing_ms,
-        warnings=(*facts.warnings, *end.warnings),
-    )
+    return timeline

@@ -22,9 +22,15 @@ from service.api.timeline_request import parse_timeline
 from service.api.timeline_schema import timeline_body, timeline_responses
 from service.contract.errors import ApiError
 from service.contract.request import UploadedClip
-from service.contract.timeline import ProblemLine, Timeline, TimelineBody, TimelineQuestion
+from service.contract.timeline import (
+    ProblemLine,
+    Timeline,
+    TimelineBody,
+    TimelineLine,
+    TimelineQuestion,
+    joined,
+)
 from service.inference.engine import Engine
-from service.inference.timeline import Line, timeline_of
 from service.lifecycle.service_state import ServiceState
 
 JSON = "application/json"
@@ -63,14 +69,16 @@ def add_timeline(router: APIRouter, server: ServiceState, schemes: list[Any]) ->
             return PacedResponse(body.encode(), asked.place.pop_all(), media)
 
 
-def _lines_of(asked: Asked[TimelineQuestion], engine: Engine) -> AsyncGenerator[Line, None]:
+def _lines_of(asked: Asked[TimelineQuestion], engine: Engine) -> AsyncGenerator[TimelineLine, None]:
     assert isinstance(asked.clip, UploadedClip)  # an id was refused
     return engine.timeline(asked.clip, asked.question, asked.client)
 
 
 async def _whole(asked: Asked[TimelineQuestion], engine: Engine) -> Timeline:
     async with contextlib.aclosing(_lines_of(asked, engine)) as lines:
-        return timeline_of([line async for line in lines])
+        timeline = joined([line async for line in lines])
+    assert timeline is not None  # it has gone on to its end
+    return timeline
 
 
 async def _in_lines(
@@ -94,5 +102,5 @@ async def _in_lines(
     return LineResponse(first, lines, _written, problem, ends, asked.place.pop_all())
 
 
-def _written(line: Line | ProblemLine) -> bytes:
+def _written(line: TimelineLine | ProblemLine) -> bytes:
     return line.model_dump_json().encode() + b"\n"

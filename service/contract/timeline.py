@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -152,3 +153,33 @@ class ProblemLine(Problem):
     """The last line where the work failed after the first."""
 
     kind: Literal["problem"] = "problem"
+
+
+TimelineLine = FactsLine | WindowLine | EndLine
+"""A line: facts of the video, then each window in order, then the end with the segments."""
+
+
+def joined(lines: Iterable[TimelineLine]) -> Timeline | None:
+    """Return the one answer that the lines make; None where the first or the last is not there."""
+    facts: FactsLine | None = None
+    end: EndLine | None = None
+    windows = []
+    for line in lines:
+        if isinstance(line, FactsLine):
+            facts = line
+        elif isinstance(line, EndLine):
+            end = line
+        else:
+            windows.append(line)
+    if facts is None or end is None:
+        return None
+    return Timeline(
+        model=facts.model,
+        video=facts.video,
+        window_s=facts.window_s,
+        stride_s=facts.stride_s,
+        windows=tuple(windows),
+        segments=end.segments,
+        timing_ms=end.timing_ms,
+        warnings=(*facts.warnings, *end.warnings),
+    )

@@ -23,7 +23,7 @@ from service.contract.answer import Classification, ModelName, StoredVideo, Vide
 from service.contract.embeddings import EmbeddingQuestion, Embeddings
 from service.contract.errors import ApiError
 from service.contract.request import KnownClip, Question, UploadedClip
-from service.contract.timeline import TimelineQuestion
+from service.contract.timeline import TimelineLine, TimelineQuestion
 from service.decode import DecodePool
 from service.inference.batching import VideoBatcher
 from service.inference.classification import ClassificationMaker, ScoredClip
@@ -33,7 +33,7 @@ from service.inference.inference_thread import InferenceThread
 from service.inference.label_scoring import ALONE, LabelScorer
 from service.inference.question_memory import question_bytes
 from service.inference.stage_timer import StageTimer
-from service.inference.timeline import Line, TimelineMaker
+from service.inference.timeline import TimelineMaker
 from service.settings import Settings
 from service.sharing.costs import Charge, free
 from service.sharing.fair_threads import FairThreads
@@ -173,7 +173,7 @@ class Engine:
 
     async def timeline(
         self, clip: UploadedClip, asked: TimelineQuestion, client: str = ""
-    ) -> AsyncGenerator[Line, None]:
+    ) -> AsyncGenerator[TimelineLine, None]:
         """Yield the labels of a video window by window; see `TimelineMaker.lines`."""
         with clip.upload.duplicate() as source:
             lines = self._timelines.lines(source.fileno(), clip.sampling, asked, client)

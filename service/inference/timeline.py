@@ -6,7 +6,7 @@ K labels, n windows of a batch; a batch is encoded and scored as a clip of n vie
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,11 +25,10 @@ from service.contract.timeline import (
     MOST_TOP_K,
     EndLine,
     FactsLine,
-    Timeline,
+    TimelineLine,
     TimelineQuestion,
     TimelineSegment,
     TimelineVideo,
-    TimelineWindow,
     WindowLine,
 )
 from service.decode import DecodePool, DecodeUnavailable
@@ -47,7 +46,6 @@ from service.telemetry.engine_telemetry import EngineTelemetry
 RANKED_IN_THREAD_FROM = 1000  # labels times windows; about a millisecond
 MOST_PREDICTIONS = 10_000  # of all windows together: what an answer may hold
 
-Line = FactsLine | WindowLine | EndLine
 Logits = NDArray[np.float32]
 
 
@@ -79,7 +77,7 @@ class TimelineMaker:
 
     async def lines(
         self, source: int, sampling: Sampling, asked: TimelineQuestion, client: str = ""
-    ) -> AsyncGenerator[Line, None]:
+    ) -> AsyncGenerator[TimelineLine, None]:
         """Yield what is known of a video, each of its windows once it is ranked, and the end.
 
         Close the iterator to end the work, whatever it is at.
@@ -234,23 +232,6 @@ class WindowRanker:
             )
             lines.append((line, scores))
         return lines
-
-
-def timeline_of(lines: Iterable[Line]) -> Timeline:
-    """Return the one answer that the lines of a whole timeline make."""
-    first, *windows, end = lines
-    assert isinstance(first, FactsLine)
-    assert isinstance(end, EndLine)
-    return Timeline(
-        model=first.model,
-        video=first.video,
-        window_s=first.window_s,
-        stride_s=first.stride_s,
-        windows=tuple(line for line in windows if isinstance(line, TimelineWindow)),
-        segments=end.segments,
-        timing_ms=end.timing_ms,
-        warnings=(*first.warnings, *end.warnings),
-    )
 
 
 async def _timed(

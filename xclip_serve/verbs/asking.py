@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from model.command_line import whole
+from model.command_line import one_line, whole
 from xclip_serve.errors import NOT_OF_THE_CLIP as NOT_OF_THE_CLIP
+from xclip_serve.errors import ClassifyError, cannot_open
 from xclip_serve.labels import Labels, read_label_file
 from xclip_serve.question import Options
 
@@ -109,3 +112,38 @@ def asked(given: argparse.Namespace, **settings: Any) -> Iterator[Classifier | C
         settings["precision"] = given.precision
     with Classifier(given.model, **settings) as classifier:
         yield classifier
+
+
+@dataclass
+class Failure:
+    """The exit status of a question that got no answer; None where it got one."""
+
+    status: int | None = None
+
+
+@contextmanager
+def failures_told(
+    program: str, of_the_question: Collection[str] = NOT_OF_THE_CLIP
+) -> Iterator[Failure]:
+    """Say in one line why there is no answer, and know the exit status.
+
+    Args:
+        program: As the line begins.
+        of_the_question: Codes that are a mistake in the question; others are the clip's.
+    """
+    failure = Failure()
+    said: object
+    try:
+        yield failure
+        return
+    except ClassifyError as error:
+        said = error.detail
+        failure.status = MISTAKE if error.code in of_the_question else SOME_FAILED
+    except OSError as error:
+        said, failure.status = cannot_open(error), MISTAKE
+    except (ValueError, RuntimeError) as error:
+        said, failure.status = error, MISTAKE
+    except KeyboardInterrupt:
+        failure.status = INTERRUPTED
+        return
+    print(f"{program}: {one_line(said)}", file=sys.stderr)

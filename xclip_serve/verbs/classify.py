@@ -7,17 +7,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from model.command_line import Parser, one_line, whole
-from xclip_serve.errors import ClassifyError, cannot_open
+from model.command_line import Parser, whole
 from xclip_serve.verbs.asking import (
     DONE,
-    INTERRUPTED,
-    MISTAKE,
-    NOT_OF_THE_CLIP,
-    SOME_FAILED,
     add_clip_question,
     add_question,
     asked,
+    failures_told,
     labels_of,
     options_of,
 )
@@ -63,31 +59,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     given = parser().parse_intermixed_args(arguments)
-    try:
+    with failures_told(PROGRAM) as failure:
         labels, options = labels_of(given), options_of(given)
         video = sys.stdin.buffer if given.clip == "-" else given.clip
         with asked(given, decode_workers=1) as ask:
             answer = labels.named(ask.classify(video, labels.texts, **options))
-    except ClassifyError as error:
-        _complain(error.detail)
-        return MISTAKE if error.code in NOT_OF_THE_CLIP else SOME_FAILED
-    except OSError as error:
-        _complain(cannot_open(error))
-        return MISTAKE
-    except (ValueError, RuntimeError) as error:
-        _complain(error)
-        return MISTAKE
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    if failure.status is not None:
+        return failure.status
     if given.json:
         print(answer.model_dump_json())
     else:
         _show(answer)
     return DONE
-
-
-def _complain(error: object) -> None:
-    print(f"{PROGRAM}: {one_line(error)}", file=sys.stderr)
 
 
 def _show(answer: Classification) -> None:

@@ -9,20 +9,17 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from model.command_line import Parser, new_file, one_line, whole
+from model.command_line import Parser, new_file, whole
 from service.api.timeline_formats import FORMATS
 from service.contract.timeline import FactsLine, Timeline, TimelineSegment, WindowLine
-from xclip_serve.errors import ClassifyError, cannot_open
 from xclip_serve.question import TimelineOptions
 from xclip_serve.timelines import timeline_of
 from xclip_serve.verbs.asking import (
     DONE,
-    INTERRUPTED,
-    MISTAKE,
     NOT_OF_THE_CLIP,
-    SOME_FAILED,
     add_question,
     asked,
+    failures_told,
     labels_of,
 )
 
@@ -85,24 +82,15 @@ def _output(text: str) -> Path:
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     given = parser().parse_intermixed_args(arguments)
-    try:
+    with failures_told(PROGRAM, OF_THE_QUESTION) as failure:
         labels, options = labels_of(given), _options(given)
         video = sys.stdin.buffer if given.video == "-" else given.video
         with asked(given, decode_workers=1) as ask:
             lines = ask.timeline_lines(video, labels.texts, **options)
             answer = _followed(map(labels.named_line, lines), given.output)
         _write(answer, given.output)
-    except ClassifyError as error:
-        _complain(error.detail)
-        return MISTAKE if error.code in OF_THE_QUESTION else SOME_FAILED
-    except OSError as error:
-        _complain(cannot_open(error))
-        return MISTAKE
-    except (ValueError, RuntimeError) as error:
-        _complain(error)
-        return MISTAKE
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    if failure.status is not None:
+        return failure.status
     for warning in answer.warnings:
         print(f"note: {warning}", file=sys.stderr)
     if not answer.segments:
@@ -121,10 +109,6 @@ def _options(given: argparse.Namespace) -> TimelineOptions:
         TimelineOptions,
         {**options, **named, "scores": "sigmoid" if given.sigmoid else None},
     )
-
-
-def _complain(error: object) -> None:
-    print(f"{PROGRAM}: {one_line(error)}", file=sys.stderr)
 
 
 def _followed(lines: Iterator[TimelineLine], output: Path | None) -> Timeline:
