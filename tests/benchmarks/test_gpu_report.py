@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, repeat
+from threading import Semaphore
 from types import SimpleNamespace
 from typing import Any
 
@@ -140,7 +142,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     properties = SimpleNamespace(
         name="A Card", major=9, minor=0, total_memory=80 << 30, multi_processor_count=132
     )
-    free = iter([70 << 30, 60 << 30, *[40 << 30] * 1000])
+    free = chain([70 << 30, 60 << 30], repeat(40 << 30))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
@@ -152,7 +154,9 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     return device
 
 
-def test_a_card_tells_its_name_and_the_most_memory_in_use(card: Card) -> None:
+def test_a_card_tells_its_name_and_the_most_memory_in_use(
+    card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
     about = card.about()
     assert (about["device"], about["compute_capability"], about["memory_gib"]) == (
         "A Card",
@@ -161,7 +165,15 @@ def test_a_card_tells_its_name_and_the_most_memory_in_use(card: Card) -> None:
     )
     before = card.used_mib()
     assert before == 10 * 1024
-    peak = card.peak_mib(lambda: __import__("time").sleep(0.05))
+    looks = Semaphore(0)
+    look = torch.cuda.mem_get_info
+
+    def counted() -> tuple[int, int]:
+        looks.release()
+        return look()
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", counted)
+    peak = card.peak_mib(lambda: [looks.acquire() for _ in range(3)])
     assert peak == 40 * 1024
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from export.bundle import Bundle, GraphInfo, open_bundle
+from export.bundle import Bundle, open_bundle
 from export.cli import main
 from model.checkpoint import Checkpoint, save_checkpoint
 
@@ -127,22 +126,15 @@ def test_mistakes_are_one_line_each(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.usefixtures("traced_before")
 def test_what_is_too_far_is_refused_or_forced_and_recorded(
     folder: Path,
-    tiny_bundle: Bundle,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from export import build, limits
-    from export.tracing import Traced
+    from export import limits
 
-    def traced_before(traced: Traced, target: Path) -> GraphInfo:
-        info = tiny_bundle.manifest.graphs[traced.name]
-        shutil.copy(tiny_bundle.file(info.file), target)
-        return info
-
-    monkeypatch.setattr(build, "write_graph", traced_before)
     strict = limits.Allowed(logit_error=1e-6, cosine=0.999999)
     monkeypatch.setitem(limits.LIMITS, "int8", strict)
     output = tmp_path / "bundle"

@@ -132,6 +132,7 @@ def test_a_graph_that_tensorrt_cannot_build_fails_by_name(
         built(engines_bundle, tmp_path)
 
 
+@pytest.mark.usefixtures("traced_before")
 def test_an_engine_that_computes_something_else_is_never_listed(
     tensorrt: Any,
     tiny_checkpoint: Checkpoint,
@@ -148,6 +149,7 @@ def test_an_engine_that_computes_something_else_is_never_listed(
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.usefixtures("traced_before")
 def test_an_engine_that_does_not_run_is_never_listed(
     tensorrt: Any,
     tiny_checkpoint: Checkpoint,

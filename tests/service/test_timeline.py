@@ -403,13 +403,18 @@ def test_an_answer_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch)
         encoder.goes_on.set()
 
 
-def test_timelines_leave_clips_their_turns(server: RunningServer) -> None:
+def test_timelines_leave_clips_their_turns(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Eight at once, of one client who may hold them: each is answered, and clips in between."""
-    with concurrent.futures.ThreadPoolExecutor(8) as many:
+    encoder = Encoder(server, monkeypatch)
+    with concurrent.futures.ThreadPoolExecutor(9) as many:
         asked = [
             many.submit(timeline, server, window_s=0.5, stride_s=0.1, top_k=1) for _ in range(8)
         ]
         until(lambda: server.server.engine.pool.waiting > 0)
+        among = many.submit(server.classify, VIDEO, labels=LABELS, start="0.999")
+        encoder.goes_on.set()
         clips = 0
         while not all(answer.done() for answer in asked):
             answer = server.classify(
@@ -417,7 +422,7 @@ def test_timelines_leave_clips_their_turns(server: RunningServer) -> None:
             )
             assert answer.status_code == 200, answer.text
             clips += 1
-    assert clips
+    assert among.result().status_code == 200
     windows = [answer.result()["windows"] for answer in asked]
     assert all(one == windows[0] for one in windows)
     until(lambda: is_idle(server))

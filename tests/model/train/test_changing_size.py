@@ -33,6 +33,7 @@ def write_changing(file: Path, sizes: tuple[tuple[int, int], ...], seed: int) ->
             encoder = av.CodecContext.create("libvpx", "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
             encoder.framerate, encoder.time_base = Fraction(10), Fraction(1, 10)
+            encoder.options = {"deadline": "realtime", "cpu-used": "8"}
             for index in range(FRAMES + 1):
                 frame = None
                 if index < FRAMES:

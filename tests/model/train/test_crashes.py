@@ -57,7 +57,7 @@ def unbroken(clip_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crashes") / "unbroken"
     run = finished(command(tiny_run(clip_set, folder, **EVERYTHING)))
     assert run.returncode == 0, run.stderr
-    assert len([line for line in figures(folder) if "loss" in line]) == UPDATES
+    assert updates_of(folder) == UPDATES
     return folder
 
 
@@ -78,38 +78,59 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert same_weights(folder, unbroken)
 
 
-@pytest.mark.parametrize(
-    ("number", "group"),
-    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGHUP, True), (signal.SIGINT, True)],
-)
-def test_asked_to_stop_it_saves_first_and_goes_on_from_there(
-    clip_set: Path, unbroken: Path, tmp_path: Path, number: int, group: bool
+def asked_to_stop(
+    arguments: list[str], folder: Path, update: int, number: int, *, group: bool
 ) -> None:
-    folder = tmp_path / "stopped"
-    arguments = command(tiny_run(clip_set, folder, **EVERYTHING))
-    status, said = stopped_after(arguments, 5, number, group=group)
+    """Send a run the signal after this update: it saves what it has done, and says so."""
+    status, said = stopped_after(arguments, update, number, group=group)
     assert status == 130
     assert "Traceback" not in said
     assert "saved; the same command goes on from there" in said
-    done = len([line for line in figures(folder) if "loss" in line])
-    again = finished(arguments)
-    assert f"going on after update {done}," in again.stderr
+    newest = max(snapshot.name for snapshot in (folder / "snapshots").iterdir())
+    assert newest == f"update-{updates_of(folder):09d}"
+
+
+def updates_of(folder: Path) -> int:
+    return len([line for line in figures(folder) if "loss" in line])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_asked_to_stop_with_its_group_it_saves_first(
+    clip_set: Path, tmp_path: Path, number: int
+) -> None:
+    arguments = command(tiny_run(clip_set, tmp_path / "run", **EVERYTHING))
+    asked_to_stop(arguments, tmp_path / "run", 5, number, group=True)
+
+
+@pytest.fixture(scope="module")
+def stopped(clip_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was asked to stop, it alone."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    arguments = command(tiny_run(clip_set, folder, **EVERYTHING))
+    asked_to_stop(arguments, folder, 10, signal.SIGTERM, group=False)
+    return folder
+
+
+def test_asked_to_stop_it_goes_on_from_there(
+    clip_set: Path, unbroken: Path, stopped: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(stopped, tmp_path / "stopped")
+    again = finished(command(tiny_run(clip_set, folder, **EVERYTHING)))
+    assert f"going on after update {updates_of(stopped)}," in again.stderr
     assert figures(folder) == figures(unbroken)
     assert same_weights(folder, unbroken)
 
 
 def test_a_rotten_last_snapshot_costs_the_way_from_the_one_before(
-    clip_set: Path, unbroken: Path, tmp_path: Path
+    clip_set: Path, unbroken: Path, stopped: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "rotten"
-    arguments = command(tiny_run(clip_set, folder, **EVERYTHING))
-    stopped_after(arguments, 10, signal.SIGTERM)
+    folder = shutil.copytree(stopped, tmp_path / "rotten")
     before, newest = sorted((folder / "snapshots").iterdir())
     last = newest / "training.pt"
     content = bytearray(last.read_bytes())
     content[1000] ^= 0xFF
     last.write_bytes(bytes(content))
-    again = finished(arguments)
+    again = finished(command(tiny_run(clip_set, folder, **EVERYTHING)))
     assert f"snapshot {last.parent} is damaged" in again.stderr
     assert f"going on after update {int(before.name.split('-')[1])}," in again.stderr
     assert figures(folder) == figures(unbroken)

@@ -106,6 +106,14 @@ def admission_of(server: RunningServer) -> Admission:
 
 ANSWERED = [200] * GOOD_REQUESTS
 
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is slow is left alone, however slow the machine is; a test of that sets its own time."""
+    monkeypatch.setattr(body_module, "SEND_WITHIN_S", 3600.0)
+    monkeypatch.setattr(connection_limits, "READ_WITHIN_S", 3600.0)
+
+
 FORMS = {
     "labels times templates": (
         [("labels", json.dumps([f"{n}" for n in range(10_000)]))]
