@@ -28,6 +28,7 @@ WIDTH, HEIGHT, PICTURES = 4096, 2304, 20
 PIXELS = WIDTH * HEIGHT
 STEP = 24 << 20
 MOST_BYTES_PER_PIXEL = 160
+# More references than six x265 refuses.
 X265 = "log-level=none:bframes=4:ref={}:keyint=60"
 FORMS: dict[str, tuple[str, str, str]] = {
     "H.264, usual": ("yuv420p", "mp4", "-c:v libx264 -preset veryfast"),
@@ -52,10 +53,10 @@ FORMS: dict[str, tuple[str, str, str]] = {
         "mp4",
         f"-c:v libx265 -preset ultrafast -x265-params {X265.format(5)}",
     ),
-    "HEVC 10 bit, 16 references": (
+    "HEVC 10 bit, 6 references": (
         "yuv420p10le",
         "mp4",
-        f"-c:v libx265 -preset ultrafast -x265-params {X265.format(16)}",
+        f"-c:v libx265 -preset ultrafast -x265-params {X265.format(6)}",
     ),
     "HEVC 12 bit": (
         "yuv420p12le",

@@ -24,7 +24,7 @@ import av
 import numpy as np
 import psutil
 
-from benchmarks.lib.films import Film, phone_film
+from benchmarks.lib.films import Film
 from benchmarks.lib.timing import as_row, publish, take_turns, timing_of
 from model.inputs import FrameRule, InputSpec, NotAVideo, decode_clip
 from service.decode import DecodePool, PoolOptions
@@ -35,9 +35,9 @@ ROUNDS, GOAL_MS, AT_ONCE = 40, 5.0, 16
 MIB = 1 << 20
 FILMS = (
     Film("H.264", 340, 256, 30, 250, 10),
-    phone_film("H.264", (1920, 1080), 30),
-    phone_film("H.264", (3840, 2160), 30),
-    phone_film("HEVC 10 bit", (3840, 2160), 60),
+    Film("H.264", 1920, 1080, 30, 30, 2, 5),
+    Film("H.264", 3840, 2160, 30, 30, 2, 5),
+    Film("HEVC 10 bit", 3840, 2160, 60, 60, 2, 5),
 )
 CLIPS_FOR_A_CORE = 5
 PATIENT = PoolOptions(max_decode_s=600)
