@@ -18,6 +18,7 @@ td:first-child,th:first-child{text-align:left}img{max-width:100%}
 .warning{background:#fff3cd;border-left:4px solid #e0a800;padding:.5rem 1rem;margin:.5rem 0}
 """
 FIGURES = {"top1": "top-1", "top5": "top-5", "macro": "macro accuracy", "loss": "loss"}
+DPI, CSS_DPI = 120, 96  # of the pictures, and of a page: letters become as large as the text
 MANY = 6  # labels: of fewer top-5 says nothing
 # What a picture shows, for who sees one for the first time.
 READ = {
@@ -65,9 +66,12 @@ def write_page(
 
 
 def _picture(title: str, file: Path) -> str:
-    name, data = escape(title), base64.b64encode(file.read_bytes()).decode()
+    name, png = escape(title), file.read_bytes()
+    width = int.from_bytes(png[16:20], "big") * CSS_DPI // DPI
+    data = base64.b64encode(png).decode()
     text = f"<p>{READ[title]}</p>" if title in READ else ""
-    return f"<h2>{name}</h2>{text}<img alt='{name}' src='data:image/png;base64,{data}'>"
+    source = f"data:image/png;base64,{data}"
+    return f"<h2>{name}</h2>{text}<img alt='{name}' width={width} src='{source}'>"
 
 
 def _kept(content: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from model.data.lists.cliplist import ClipList
 from model.evaluate.scores import Scores
 from model.inputs import InputSpec
 from model.train.best import figures
-from model.train.page import write_page
+from model.train.page import DPI, write_page
 from model.train.per_class import ClassFigures, calibration, class_figures
 from model.train.standstill import accuracies
 from model.train.worst_clips import contact_sheet, worst_clips
@@ -106,7 +106,7 @@ def _pyplot() -> Any:
 
 
 def _save(figure: Any, file: Path) -> None:
-    figure.savefig(file, dpi=120, bbox_inches="tight")
+    figure.savefig(file, dpi=DPI, bbox_inches="tight")
     figure.clear()
     _pyplot().close(figure)
 
@@ -126,7 +126,7 @@ def _curves(plt: Any, lines: Sequence[dict[str, Any]], kept: int | None) -> Any:
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     for name, label in (("val_top1", "top-1"), ("val_top5", "top-5"), ("val_macro", "macro")):
         points, values = _points(lines, name)
-        if len(points):
+        if len(points) and (name != "val_top5" or values.min() < 1):
             shown = values[points == kept] if kept in points else values[-1:]
             accuracy.plot(points, 100 * values, marker=".", label=f"{label}: {shown[0]:.1%}")
     if kept is not None and accuracy.lines:
@@ -184,7 +184,7 @@ def _calibration(plt: Any, scores: Scores) -> Any:
         panel.annotate(str(clips), (score, right), textcoords="offset points", xytext=(5, -10))
     title = f"calibration error {curve.error:.1%}; numbers are clips"
     panel.set(xlabel="score of the best label", ylabel="share that is right", title=title)
-    panel.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
+    panel.set(xlim=(0, 1.04), ylim=(-0.06, 1.04))
     panel.legend()
     return figure
 

@@ -158,7 +158,9 @@ def test_mistakes_are_told_in_a_line(
     assert said in last
 
 
-def test_lists_are_taken_as_well(mess: Path, start: Path, tmp_path: Path) -> None:
+def test_lists_are_taken_as_well(
+    mess: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [f"{label.replace(' ', '_')}/ve_1.MP4,{label}" for label in COLOURS]
     more = [f"{label.replace(' ', '_')}/vf_1.MP4,{label}" for label in COLOURS]
     for name, part in (("train", rows), ("val", more)):
@@ -166,6 +168,7 @@ def test_lists_are_taken_as_well(mess: Path, start: Path, tmp_path: Path) -> Non
     arguments = ["train", str(tmp_path / "train.csv"), "--val", str(tmp_path / "val.csv")]
     places = ["--root", str(mess), "--output", str(tmp_path / "run"), "--from", str(start)]
     assert main([*arguments, *places, "--dry-run"]) == 0
+    assert "4 to measure accuracy on; as they are given" in capsys.readouterr().err
     written = (tmp_path / "run" / "lists" / "val.csv").read_text().splitlines()
     assert written == ["path,label", *more]
 

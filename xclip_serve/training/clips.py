@@ -94,7 +94,8 @@ def _of_lists(source: Source, root: Path) -> Split:
     pairs = _pairs(train)
     if source.val:
         return Split(known, pairs, _pairs(read_clips(source.val, root, known)), [])
-    return Split(known, *drawn(root, pairs, VAL_SHARE, SEED, source.group_by), [])
+    parts = drawn(root, pairs, VAL_SHARE, SEED, source.group_by)
+    return Split(known, *parts, [], held_back=True)
 
 
 def _pairs(clips: ClipList) -> Pairs:

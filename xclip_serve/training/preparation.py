@@ -73,14 +73,16 @@ def prepare_run(request: Request, run: Path, say: Say) -> None:
     test = f", {len(split.test)} to test on" if split.test else ""
     say(
         f"{len(split.labels)} labels: {len(split.train)} clips to train on, {len(split.val)} to "
-        f"measure accuracy on{test}; {_grouping(request.clips.group_by)}"
+        f"measure accuracy on{test}; {_grouping(request.clips.group_by, split.held_back)}"
     )
     sets.write(clips, run / LISTS)
     say(f"what the network reads for each label: column text of {run / LISTS / LABELS}")
     _choose(request, run, clips, initial, say)
 
 
-def _grouping(rule: str) -> str:
+def _grouping(rule: str, held_back: bool) -> str:
+    if not held_back:
+        return "as they are given"
     if rule == "none":
         return "each file counts as a video of its own (--group-by none)"
     return f"cuts of one video are on one side, told by --group-by {rule}"

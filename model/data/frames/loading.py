@@ -32,6 +32,7 @@ from model.data.parent_death import end_with
 from model.progress import progress_console
 
 Item = TypeVar("Item")
+SEMAPHORES, OWN_QUEUES = 3, 4  # of a queue; those that the loader has besides one for each worker
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _started(items: _Guarded[Any], config: DataConfig, options: dict[str, Any]) 
         generator=torch.Generator(),
         **options,
     )
-    if not config.workers or not _semaphores_work():
+    if not config.workers or not _semaphores_work(config.workers):
         return iter(loader())
     return iter(
         loader(
@@ -206,10 +207,12 @@ def _started(items: _Guarded[Any], config: DataConfig, options: dict[str, Any]) 
     )
 
 
-def _semaphores_work() -> bool:
-    """Return whether workers can be had: their queues need semaphores, which lie in /dev/shm."""
+def _semaphores_work(workers: int) -> bool:
+    """Return whether so many workers can be had: their queues need semaphores, each of which takes
+    a page of /dev/shm. A loader that comes to the end of it half way is not tidied up.
+    """
     try:
-        multiprocessing.Semaphore(1)
+        _ = [multiprocessing.Semaphore(1) for _ in range(SEMAPHORES * (workers + OWN_QUEUES))]
     except OSError as error:
         _say_once(
             f"no decoding workers can be started, /dev/shm takes nothing ({error.strerror}; docker "

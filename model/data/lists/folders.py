@@ -37,6 +37,8 @@ class Split:
     val: Pairs
     test: Pairs
     notes: tuple[str, ...] = ()
+    held_back: bool = False
+    """Whether a share of the clips was drawn for val."""
 
 
 def split_folders(root: Path, val_share: float, seed: int, group_by: str = NONE) -> Split:
@@ -76,7 +78,7 @@ def split_folders(root: Path, val_share: float, seed: int, group_by: str = NONE)
     test = pairs.get("test", [])
     labels = _labels(root, (*train, *val, *test), notes)
     _note_untrained(labels, train, notes)
-    return Split(labels, train, val, test, (*notes, *left.lines()))
+    return Split(labels, train, val, test, (*notes, *left.lines()), "val" not in pairs)
 
 
 def _parts(root: Path, left: LeftOut) -> dict[str, Path]:
