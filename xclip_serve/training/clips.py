@@ -131,7 +131,9 @@ def _readable(split: Split) -> Split:
     def renamed(pairs: Pairs) -> Pairs:
         return [(path, labels.names[joined[label_key(label)]]) for path, label in pairs]
 
-    parts = {name: renamed(getattr(split, name)) for name in ("train", "val", "test")}
+    parts: dict[str, Any] = {
+        name: renamed(getattr(split, name)) for name in ("train", "val", "test")
+    }
     return replace(split, labels=known, notes=(*split.notes, *notes), **parts)
 
 
