@@ -153,6 +153,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._reader_timer is not None:
             self._reader_timer.cancel()
         self._parser.connection_lost(exc)
+        self._buffer = bytearray()  # at once: the rest of this may wait for a collection
 
     def pause_writing(self) -> None:
         """Stop writing while the client does not read, and look how fast it does."""

@@ -207,6 +207,14 @@ def test_nothing_is_kept_of_a_connection_that_was_reset(
 ) -> None:
     """A timer of its may run for a minute."""
     monkeypatch.setattr(lingering, "LONGEST_S", 3600)
+    buffers = []
+    lost = Connection.connection_lost
+
+    def noted(self: Connection, error: Exception | None) -> None:
+        lost(self, error)
+        buffers.append(self._buffer)
+
+    monkeypatch.setattr(Connection, "connection_lost", noted)
     with running(fake_runtime()) as server:
         before = kept_connections()
         for _ in range(3):
@@ -217,6 +225,7 @@ def test_nothing_is_kept_of_a_connection_that_was_reset(
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
         until(lambda: not server.web.server_state.connections)
         until(lambda: kept_connections() <= before)
+    assert not any(buffers)
 
 
 def test_the_connection_that_is_idle_longest_gives_way() -> None:

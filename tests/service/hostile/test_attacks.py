@@ -190,9 +190,25 @@ async def refused_labels(target: Target) -> None:
     await target.again_and_again(8, one)
 
 
+async def hung_up_timelines(target: Target) -> None:
+    ends = itertools.count(100)
+
+    async def one() -> None:
+        fields = {"labels": '["a"]', "window_s": "0.2", "end": str(next(ends))}
+        asked = request(target.files["clip"], fields)
+        asked = asked.replace(b"POST /classify", b"POST /timeline", 1)
+        asked = asked.replace(b"Connection:", b"Accept: application/x-ndjson\r\nConnection:", 1)
+        async with target.connected(asked) as (reader, _):
+            await reader.readuntil(b'"facts"')
+            target.answers["begun"] += 1
+
+    await target.again_and_again(16, one)
+
+
 ATTACKS: list[Attack] = [
     small_forms, large_forms, dear_clips, idle_connections, slow_readers, slow_uploads, many_parts,
     refused_labels,
+    hung_up_timelines,
 ]  # fmt: skip
 SOURCES: dict[str, Callable[[], str]] = {
     "one address": lambda: "127.0.0.2",
@@ -331,7 +347,7 @@ def test_good_clients_are_served_all_the_same(
     def run() -> tuple[Seen, Seen, Counter[str]]:
         with serving(host="::", bundle=bundle) as server:
             known = request(clip, {"labels": '["a"]'})
-            files = {"dear": dear, "good": known}
+            files = {"dear": dear, "good": known, "clip": clip}
             return asyncio.run(attacked(server, attack, source, files, clip))
 
     quiet, seen, answers = in_own_network(run)
