@@ -117,7 +117,8 @@ def variant(tmp_path: Path) -> Callable[..., Bundle]:
     """Makes a bundle of the tiny network with other settings."""
 
     def make(**changes: Any) -> Bundle:
-        checkpoint = checkpoint_of(TINY.model_copy(update=changes))
+        shallow = {"vision_layers": 1, "text_layers": 1}
+        checkpoint = checkpoint_of(TINY.model_copy(update=shallow | changes))
         return make_bundle(
             checkpoint, tmp_path / "variant", BundleOptions(), Steps(Console(quiet=True))
         )

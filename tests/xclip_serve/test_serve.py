@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from export.bundle import open_bundle
+from service.settings import DEMO_BUNDLE
 from tests.conftest import ROOT
 from tests.export.conftest import TINY, randomised
 from tests.model.conftest import huggingface_folder
 from tests.open_clip_folders import open_clip_folder
 from tests.xclip_serve.conftest import CLIP, LABELS
-from xclip_serve import Client
+from xclip_serve import Client, made_bundles
+from xclip_serve.made_bundles import bundle_of
 
 READY = re.compile(r"(http://127\.0\.0\.1:\d+) is ready: (\S+)")
 
@@ -97,11 +101,22 @@ def test_a_folder_of_weights_is_made_into_a_bundle_once(
         assert "Making" not in log.read_text()
         assert client.classify(CLIP, LABELS).predictions == first.predictions
     assert made == {file: file.stat().st_mtime_ns for file in bundle.rglob("*")}
-    if write is huggingface:
-        (bundle / "score_head.onnx").write_bytes(b"damaged")
-        with serving(source, cache=cache) as (url, _, log), Client(url) as client:
-            assert "is damaged; it is made again" in log.read_text()
-            assert client.classify(CLIP, LABELS).predictions == first.predictions
+
+
+def test_a_damaged_bundle_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def export(model: str, bundle: Path) -> None:
+        shutil.copytree(DEMO_BUNDLE, bundle)
+
+    monkeypatch.setattr(made_bundles, "_export", export)
+    model = tmp_path / "weights.pth"
+    model.write_bytes(b"weights")
+    made = bundle_of(str(model), tmp_path / "cache")
+    (made / "score_head.onnx").write_bytes(b"damaged")
+    assert bundle_of(str(model), tmp_path / "cache") == made
+    assert capsys.readouterr().err == f"{made} is damaged; it is made again\n"
+    open_bundle(made)
 
 
 @pytest.mark.parametrize("model", ["nowhere", "docs"])

@@ -26,8 +26,9 @@ def odd_val(clip_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_table(tmp_path_factory.mktemp("odd") / "val.csv", rows)
 
 
-def ran(clip_set: Path, folder: Path, processes: int, **changes: Any) -> list[dict[str, Any]]:
-    run = finished(command(tiny_run(clip_set, folder, **changes), processes))
+def ran(clip_set: Path, folder: Path, **changes: Any) -> list[dict[str, Any]]:
+    """The metrics of a run of two processes."""
+    run = finished(command(tiny_run(clip_set, folder, **changes), 2))
     assert run.returncode == 0, run.stderr
     return read_metrics(folder / "metrics.jsonl")
 
@@ -44,8 +45,9 @@ def test_losses_and_accuracy_are_those_of_one_process(
         "data__max_broken_share": 0.2,
         "schedule__epochs": 3,
     }
-    one = ran(clip_set, tmp_path / "one", 1, **changes)
-    two = ran(clip_set, tmp_path / "two", 2, **changes)
+    train(tiny_config(clip_set, tmp_path / "one", **changes))
+    one = read_metrics(tmp_path / "one" / "metrics.jsonl")
+    two = ran(clip_set, tmp_path / "two", **changes)
     assert [line["update"] for line in one] == [line["update"] for line in two]
     for a, b in zip(one, two, strict=True):
         for key in a.keys() - {"clips_per_s", "data_wait"}:
@@ -71,7 +73,7 @@ def test_broken_clips_of_all_processes_are_listed(clip_set: Path, tmp_path: Path
         "batch__size": 32,
         "schedule__epochs": 1,
     }
-    ran(clip_set, folder, 2, **changes)
+    ran(clip_set, folder, **changes)
     listed = (folder / "report" / "broken.csv").read_text().splitlines()[1:]
     assert listed == [f"{name},missing" for name in missing]
 
@@ -83,13 +85,6 @@ def test_a_mistake_is_said_once(clip_set: Path, tmp_path: Path) -> None:
     said = [line for line in run.stderr.splitlines() if line.startswith("model.train:")]
     assert len(said) == 1
     assert "is not finite" in said[0]
-
-
-def test_a_batch_that_cannot_be_shared_is_refused(clip_set: Path, tmp_path: Path) -> None:
-    config = tiny_run(clip_set, tmp_path / "run", batch__size=7)
-    run = finished(command(config, 2))
-    assert run.returncode != 0
-    assert "batch.size 7 cannot be cut into micro-batches of 3 for 2 processes" in run.stderr
 
 
 # What a run is where the second process has memory for no more than two clips at a time.

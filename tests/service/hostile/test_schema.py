@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.service.conftest import RunningServer, running
 
-EXAMPLES = int(os.environ.get("XCLIP_TEST_SCHEMA_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("XCLIP_TEST_SCHEMA_EXAMPLES", "60"))
 CHECKS = (
     not_a_server_error,
     status_code_conformance,
