@@ -288,3 +288,12 @@ def make_certificate(folder: Path, name: str, options: list[str]) -> None:
          "-keyout", f"{name}.key", "-out", f"{name}.crt", *options],
         cwd=folder, check=True, capture_output=True,
     )  # fmt: skip
+
+
+@pytest.fixture
+def strace() -> str:
+    """The program that writes down system calls."""
+    found = shutil.which("strace")
+    if found is None:
+        missing("strace (`make test` installs it)")
+    return found

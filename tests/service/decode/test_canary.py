@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import shutil
 import socket
@@ -42,16 +41,6 @@ NO_CLONE3 = re.compile(r"^clone3\(.*\) = -1 ENOSYS ")
 CHARACTER_SETS = re.compile(r'^openat\(AT_FDCWD, "[^"]*/gconv/[A-Za-z0-9_.-]+"')
 
 SPEC = InputSpec.official(8, 112)
-
-
-@pytest.fixture
-def strace() -> str:
-    found = shutil.which("strace")
-    if found is None:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail("strace is missing, and CI may not skip")
-        pytest.skip("strace is missing")
-    return found
 
 
 @pytest.fixture

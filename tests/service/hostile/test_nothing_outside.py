@@ -6,9 +6,7 @@ That bait and listener see a touch is shown in tests/service/decode/test_canary.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import socket
 import sys
 import sysconfig
@@ -27,16 +25,6 @@ OPENING = ("open", "openat", "openat2", "creat")
 PROCESSORS = "/sys/devices/system/cpu/online"  # read by glibc for the memory of a new thread
 REACHING = ("connect", "bind", "sendmmsg")
 FIRST_PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
-
-
-@pytest.fixture
-def strace() -> str:
-    found = shutil.which("strace")
-    if found is None:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail("strace is missing, and CI may not skip")
-        pytest.skip("strace is missing")
-    return found
 
 
 def own_files(uploads: Path) -> tuple[str, ...]:
