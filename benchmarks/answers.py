@@ -181,7 +181,12 @@ def _precisions(
         for kind, table in scores.items():
             for prediction in network.classify(path, names, scores=kind).predictions:
                 table[row, prediction.index] = prediction.score
-    return {kind: _mean_average_precision(table, truth) for kind, table in scores.items()}
+    over_clips = {kind: _mean_average_precision(table, truth) for kind, table in scores.items()}
+    over_labels = {
+        f"{kind}, of each clip": _mean_average_precision(table.T, truth.T)
+        for kind, table in scores.items()
+    }
+    return over_clips | over_labels
 
 
 def _draw_two(rng: np.random.Generator, path: Path, first: Subject, second: Subject) -> None:
@@ -206,7 +211,10 @@ def _square(rng: np.random.Generator, subject: Subject) -> Scene:
 
 
 def _mean_average_precision(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """Average over the labels that occur, each over the clips in the order of its score."""
+    """Average over the labels that occur, each over the clips in the order of its score.
+
+    Transposed, over the clips, each over its labels.
+    """
     precisions = []
     for column in range(truth.shape[1]):
         right = truth[np.argsort(-scores[:, column], kind="stable"), column]

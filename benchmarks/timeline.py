@@ -1,8 +1,9 @@
 """What a timeline costs, beside decoding the video once and encoding its windows; and its memory.
 
-    python -m benchmarks.timeline [--bundle DIR] [--minutes 10] [--window 4] [--stride 2]
+    python -m benchmarks.timeline [--bundle DIR …] [--minutes 10] [--window 4] [--stride 2]
 
-A film of 720p is asked about as a whole, and its first ten seconds alone, of a server each. Its
+A film of 720p is asked about as a whole, and its first ten seconds alone, of a server each; by
+default of X-CLIP B/32 (random weights) and of the demo, whose encoder costs next to nothing. Its
 windows are decoded in one pass by one thread, and one window is encoded again and again, in this
 process: what the server takes in all is held against the sum, both in seconds of processors, which
 others on the machine change little. Memory is that of all processes of the server, the most of
@@ -24,6 +25,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.lib.bundles import bundle_of
 from benchmarks.lib.films import Film
 from benchmarks.lib.server_process import ServerProcess, our_server
 from benchmarks.lib.timing import publish
@@ -38,6 +40,7 @@ from service.settings import DEMO_BUNDLE
 
 LABELS = ["a red circle moving left", "a blue square growing", "a green triangle moving up"]
 FILM = Film("H.264", 1280, 720, 25, seconds=10, gop=50, noise=2)
+VARIANT = "xclip-base-patch32"
 ENCODED = 20  # windows, to measure the encoder
 MOST_WINDOWS = 100_000
 SAMPLE_S = 0.25
@@ -46,14 +49,23 @@ SAMPLE_S = 0.25
 def main(arguments: Sequence[str]) -> int:
     """Ask, measure, print and write."""
     given = _parser().parse_args(arguments)
+    bundles = given.bundle or [bundle_of(VARIANT, ("fp32",)).path, DEMO_BUNDLE]
+    rows = [measured(given, bundle) for bundle in bundles]
+    publish("timeline", f"python -m benchmarks.timeline --minutes {given.minutes:g}", rows)
+    return 0
+
+
+def measured(given: argparse.Namespace, bundle: Path) -> dict[str, Any]:
+    """Return the row of one bundle."""
     long = replace(FILM, repeats=max(1, round(6 * given.minutes))).path()
     short = FILM.path()
-    answer, wall_s, used, memory = asked(given, long)
-    *_, memory_short = asked(given, short)
+    answer, wall_s, used, memory = asked(given, bundle, long)
+    *_, memory_short = asked(given, bundle, short)
     windows = len(answer["windows"])
-    decode_s, frames = decoded(given, long)
-    encode_s = encoded(given, frames) * windows
-    row = {
+    decode_s, frames = decoded(given, bundle, long)
+    encode_s = encoded(bundle, frames) * windows
+    return {
+        "network": open_bundle(bundle, check_files=False).manifest.name,
         "video_s": answer["video"]["duration_s"],
         "windows": windows,
         "wall_s": round(wall_s, 2),
@@ -65,12 +77,10 @@ def main(arguments: Sequence[str]) -> int:
         "memory_mib": round(memory),
         "memory_of_ten_seconds_mib": round(memory_short),
     }
-    publish("timeline", f"python -m benchmarks.timeline --minutes {given.minutes:g}", [row])
-    return 0
 
 
 def asked(
-    given: argparse.Namespace, film: Path
+    given: argparse.Namespace, bundle: Path, film: Path
 ) -> tuple[dict[str, Any], float, dict[str, float], float]:
     """Return the answer about a film, seconds and processor seconds, and the most memory in MiB."""
     flags = (
@@ -81,7 +91,7 @@ def asked(
         "--max-upload-bytes",
         str(1 << 30),
     )
-    with our_server(given.bundle, "fp32", *flags) as server, most_memory(server) as memory:
+    with our_server(bundle, "fp32", *flags) as server, most_memory(server) as memory:
         before, began = server.processor_s(), time.perf_counter()
         response = httpx.post(
             f"{server.url}/v1/timeline",
@@ -118,9 +128,9 @@ def most_memory(server: ServerProcess) -> Iterator[list[float]]:
         sampling.join()
 
 
-def decoded(given: argparse.Namespace, film: Path) -> tuple[float, Any]:
+def decoded(given: argparse.Namespace, bundle: Path, film: Path) -> tuple[float, Any]:
     """Return seconds of processor time to decode all windows, and the frames of the last."""
-    spec = open_bundle(given.bundle).manifest.inputs
+    spec = open_bundle(bundle).manifest.inputs
     cut = Cut(given.window, given.stride, MOST_WINDOWS)
     began, frames = time.process_time(), None
     for part in read_windows(io.BytesIO(film.read_bytes()), spec, cut, limits=VideoLimits()):
@@ -129,9 +139,9 @@ def decoded(given: argparse.Namespace, film: Path) -> tuple[float, Any]:
     return time.process_time() - began, frames
 
 
-def encoded(given: argparse.Namespace, frames: Any) -> float:
+def encoded(bundle: Path, frames: Any) -> float:
     """Return seconds of processors to encode one window."""
-    runtime = open_runtime(open_bundle(given.bundle), "onnxruntime-cpu")
+    runtime = open_runtime(open_bundle(bundle), "onnxruntime-cpu")
     runtime.encode_video(frames[None])
     began = time.process_time()
     for _ in range(ENCODED):
@@ -143,7 +153,7 @@ def encoded(given: argparse.Namespace, frames: Any) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="benchmarks.timeline", description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=DEMO_BUNDLE)
+    parser.add_argument("--bundle", type=Path, action="append", help="default: B/32 and the demo")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--window", type=float, default=4.0)
     parser.add_argument("--stride", type=float, default=2.0)

@@ -23,6 +23,7 @@ from service.inference.doubts import label_doubts
 from service.inference.explanation import explain_frames
 from service.inference.label_scoring import LabelScorer
 from service.inference.ranking import Ranking, rank
+from service.inference.rivals import contrast_of, nearest_rivals
 from service.inference.stage_timer import StageTimer
 from service.sharing.fair_threads import FairThreads
 from service.telemetry.engine_telemetry import EngineTelemetry
@@ -169,8 +170,11 @@ class ClassificationMaker:
 
     async def _ranked(self, scored: ScoredClip, question: Question, client: str) -> Ranking:
         """Rank predictions; in a thread where there are so many that others would be held up."""
+        rivals = None
+        if contrast_of(question, self.manifest) is not None:
+            rivals = await self.beside.run(partial(nearest_rivals, scored.candidates), client)
         ranked = partial(
-            rank, scored.labels, scored.logits, question, self.manifest, scored.negatives
+            rank, scored.labels, scored.logits, question, self.manifest, scored.negatives, rivals
         )
         if len(scored.labels) < RANKED_IN_THREAD_FROM:
             return ranked()

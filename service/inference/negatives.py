@@ -57,7 +57,7 @@ class NegativeLabels:
             )
         negatives = self.vectors[others]
         some = evenly(len(vectors), COMPARED)
-        nearest = _cosines(negatives, vectors[some]).max(axis=1)
+        nearest = cosines(negatives, vectors[some]).max(axis=1)
         count = max(1, round(KEPT * len(negatives)))
         return negatives[np.sort(np.argsort(nearest, kind="stable")[:count])]
 
@@ -80,7 +80,7 @@ def evenly(count: int, most: int) -> list[int]:
     return [i * count // min(count, most) for i in range(min(count, most))]
 
 
-def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     """Compare rows (N,D) with rows (K,D): (N,K); without BLAS, as in `nearest`."""
     tiny = np.finfo(np.float32).tiny
     a = a / np.maximum(np.sqrt(np.einsum("nd,nd->n", a, a))[:, None], tiny)

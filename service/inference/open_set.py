@@ -19,11 +19,15 @@ IDENTITY = Logistic()
 
 @dataclass(frozen=True)
 class OpenSetRule:
-    """How known a clip is (`statistic`, then `known`), and how labels share that."""
+    """How known a clip is (`statistic`, then `known`), and how labels share that.
+
+    `weights` are those of the NUMBERS of a calibration, where the statistic is `combined`.
+    """
 
     temperature: float = 1.0
     statistic: Statistic = "odds"
     known: Logistic = IDENTITY
+    weights: tuple[float, ...] = ()
 
 
 # The sigmoid of log-odds of labels against negatives: their share of one softmax over both.
@@ -34,7 +38,9 @@ def rule_of(calibration: Calibration | None) -> OpenSetRule:
     """Return the rule of a bundle."""
     if calibration is None:
         return UNCALIBRATED
-    return OpenSetRule(calibration.temperature, calibration.statistic, calibration.known)
+    return OpenSetRule(
+        calibration.temperature, calibration.statistic, calibration.known, calibration.weights
+    )
 
 
 def statistic(name: Statistic, labels: Array, negatives: Array) -> Array:
@@ -78,8 +84,31 @@ def probabilities(
 
 def log_odds(rule: OpenSetRule, labels: Array, negatives: Array) -> Array:
     """Return the logarithm of the odds that one of the labels is true, for each view (V,)."""
-    x = statistic(rule.statistic, labels, negatives)
+    if rule.statistic == "combined":
+        x = numbers(labels, negatives) @ np.array(rule.weights)
+    else:
+        x = statistic(rule.statistic, labels, negatives)
     return np.asarray(rule.known.slope * x + rule.known.offset)
+
+
+def numbers(labels: Array, negatives: Array) -> Array:
+    """Return what is combined, (V,6), in the order of NUMBERS.
+
+    The mean of the labels is not: it would tell how many of them are far from the clip, which
+    differs from question to question.
+    """
+    best = labels.max(axis=1)
+    return np.stack(
+        [
+            best,
+            best - statistic("margin", labels, negatives),
+            _log_sum(labels),
+            negatives.max(axis=1),
+            _log_sum(negatives),
+            negatives.mean(axis=1),
+        ],
+        axis=1,
+    )
 
 
 def softmax(logits: Array) -> Array:

@@ -12,6 +12,7 @@ from service.contract.embeddings import EmbeddingQuestion
 from service.contract.request import Question
 from service.contract.timeline import DEFAULT_TOP_K, MOST_TOP_K, TimelineQuestion
 from service.inference.negatives import STORED, package_negatives
+from service.inference.rivals import contrast_of
 from service.inference.timeline import MOST_PREDICTIONS
 
 BYTES_PER_BYTE = 4  # of UTF-8: a character where one of its text lies beyond the 65,536th
@@ -24,6 +25,7 @@ BYTES_PER_LOGIT = 50  # of a label, for each view
 BYTES_PER_NUMBER = 80  # of an answer: a float of Python, and its digits
 BYTES_PER_NUMBER_IN_BASE64 = 16
 COPIES_OF_NEGATIVES = 4  # in float32
+BYTES_PER_RIVALRY = 5000  # of a label: how like it others are, in order, and their logits
 COPIES_OF_FRAMES = 5  # the clip, and what is encoded instead of it
 LONG_LABEL = 300  # bytes, of a list that is stored
 
@@ -59,6 +61,8 @@ def _of_labels(question: Question, manifest: BundleManifest, max_views: int) -> 
         vectors = negatives * manifest.text_dim * 4 * COPIES_OF_NEGATIVES
         taken += 2 * written + count * BYTES_PER_TEXT + negatives * BYTES_PER_LOGIT * max_views
         taken += vectors
+    if contrast_of(question, manifest) is not None:
+        taken += count * BYTES_PER_RIVALRY
     if question.explain:
         inputs = manifest.inputs
         taken += COPIES_OF_FRAMES * inputs.num_frames * inputs.image_size**2 * 3

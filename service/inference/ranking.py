@@ -14,6 +14,7 @@ from export.bundle.calibration import COVERAGES, Logistic
 from service.contract.answer import Prediction
 from service.contract.request import Question
 from service.inference.open_set import Array, probabilities, rule_of, sigmoid, softmax
+from service.inference.rivals import Rivals, contrast_of, rivals_together
 
 NATIVE = Logistic()  # a network that was trained by a sigmoid: that of its logits
 
@@ -33,6 +34,7 @@ def rank(
     question: Question,
     manifest: BundleManifest,
     negatives: NDArray[np.float32] | None = None,
+    rivals: Rivals | None = None,
 ) -> Ranking:
     """Rank labels, best first, ties in the order asked.
 
@@ -46,6 +48,7 @@ def rank(
         question: What is asked; the bundle must be able to answer it (`check_answerable`).
         manifest: Of the bundle.
         negatives: Logits (V,N) of labels that are not meant; needed for `open_set`.
+        rivals: Indices (K,R) of the rivals of each label; needed where there is a `contrast_of`.
 
     Raises:
         ArithmeticError: A logit is no finite number.
@@ -54,8 +57,7 @@ def rank(
         raise ArithmeticError("the network gives no finite number")
     wide = logits.astype(np.float64)
     if question.scores == "sigmoid":
-        scale = _sigmoid_of(manifest)
-        scores = sigmoid(scale.slope * wide + scale.offset).mean(axis=0)
+        scores = _each_for_itself(wide, question, manifest, rivals).mean(axis=0)
     else:
         scores = softmax(wide).mean(axis=0)
     means = wide.mean(axis=0)
@@ -77,6 +79,18 @@ def rank(
         for prediction, probability in zip(predictions, each[order].tolist(), strict=True):
             prediction.probability = probability
     return Ranking(predictions, none_of_these, _covering(labels, wide, question, manifest))
+
+
+def _each_for_itself(
+    logits: Array, question: Question, manifest: BundleManifest, rivals: Rivals | None
+) -> Array:
+    """Return the probability of each label, (V,K), whatever is true of others."""
+    contrast, scale = contrast_of(question, manifest), _sigmoid_of(manifest)
+    if contrast is not None and logits.shape[1] > 1:
+        assert rivals is not None
+        logits = logits - contrast.share * rivals_together(logits, rivals)
+        scale = contrast.known
+    return sigmoid(scale.slope * logits + scale.offset)
 
 
 def _sigmoid_of(manifest: BundleManifest) -> Logistic:

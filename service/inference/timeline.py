@@ -38,6 +38,7 @@ from service.inference.batching import VideoBatcher
 from service.inference.doubts import label_doubts
 from service.inference.label_scoring import LabelScorer
 from service.inference.ranking import Ranking, rank
+from service.inference.rivals import Rivals, contrast_of, nearest_rivals
 from service.inference.segments import Hysteresis, Scores, SegmentMerger, in_order, window_scores
 from service.inference.stage_timer import StageTimer
 from service.sharing.fair_threads import FairThreads
@@ -131,8 +132,18 @@ class TimelineMaker:
         negatives = None
         if asked.question.open_set:
             negatives = await self.labels.negatives(names, vectors.vectors, timer, client)
+        rivals = None
+        if contrast_of(asked.question, self.manifest) is not None:
+            rivals = await self.beside.run(partial(nearest_rivals, vectors.vectors), client)
         return WindowRanker(
-            names, vectors.vectors, negatives, asked, self.manifest, vectors.hits, vectors.misses
+            names,
+            vectors.vectors,
+            negatives,
+            rivals,
+            asked,
+            self.manifest,
+            vectors.hits,
+            vectors.misses,
         )
 
     async def _ranked(
@@ -182,6 +193,7 @@ class WindowRanker:
         labels: Their names.
         vectors: Float32 (K,D).
         negatives: Vectors of labels that are not meant; with `open_set`.
+        rivals: Those of each label, where scores are compared with them.
         asked: What is asked.
         manifest: Of the bundle.
         hits: How many prompts were known.
@@ -191,6 +203,7 @@ class WindowRanker:
     labels: Sequence[str]
     vectors: Logits
     negatives: Logits | None
+    rivals: Rivals | None
     asked: TimelineQuestion
     manifest: BundleManifest
     hits: int
@@ -216,7 +229,9 @@ class WindowRanker:
         for row, times in enumerate(part.times):
             own = slice(row, row + 1)
             others = None if negatives is None else negatives[own]
-            ranking: Ranking = rank(self.labels, logits[own], question, self.manifest, others)
+            ranking: Ranking = rank(
+                self.labels, logits[own], question, self.manifest, others, self.rivals
+            )
             line = WindowLine(
                 start_s=times.start_s,
                 end_s=times.end_s,

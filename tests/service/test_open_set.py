@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from export.bundle import open_bundle
 from export.bundle.calibration import (
     COVERAGES,
+    NUMBERS,
     STATISTICS,
     Calibration,
     CalibrationFigures,
+    Contrast,
     Logistic,
     OpenSetFigures,
     Spread,
@@ -27,8 +30,9 @@ from service.contract.errors import ApiError
 from service.contract.request import Question
 from service.inference.answerable import check_answerable
 from service.inference.negatives import NegativeLabels, package_negatives
-from service.inference.open_set import OpenSetRule, probabilities, statistic
+from service.inference.open_set import OpenSetRule, log_odds, numbers, probabilities, statistic
 from service.inference.ranking import rank
+from service.inference.rivals import nearest_rivals, rivals_together
 from service.settings import DEMO_BUNDLE
 from tests.service.conftest import RunningServer, running, until
 
@@ -233,7 +237,8 @@ def test_a_network_that_was_trained_by_a_sigmoid_needs_no_calibration() -> None:
 
 @pytest.mark.parametrize("name", STATISTICS)
 def test_no_logits_overflow(name: Statistic) -> None:
-    rule = OpenSetRule(0.02, name, Logistic(slope=100, offset=3))
+    weights = (3.0, -1.0, 1.0, 2.0, -0.5, 0.5) if name == "combined" else ()
+    rule = OpenSetRule(0.02, name, Logistic(slope=100, offset=3), weights)
     for scale in (0.0, 1e4):
         labels = np.array([[scale, 0.0], [0.0, -scale]], np.float32)
         none, each = probabilities(labels, -labels, rule)
@@ -250,6 +255,67 @@ def test_statistics_are_what_they_are_called() -> None:
     odds = energy - np.log(np.exp(negatives).sum())
     assert statistic("odds", labels, negatives) == pytest.approx([odds])
     assert statistic("negatives", labels, negatives) == [1]
+
+
+def test_a_combined_statistic_is_the_weighted_sum_of_all() -> None:
+    labels, negatives = np.array([[3.0, 1.0, 0.0]]), np.array([[2.0, -1.0]])
+    each = [3, 1, np.log(np.exp(labels).sum()), 2, np.log(np.exp(negatives).sum()), 0.5]
+    assert numbers(labels, negatives)[0] == pytest.approx(each)
+    assert len(each) == len(NUMBERS)
+    hidden = np.array([[-np.inf, 3.0, 1.0]])  # not asked about
+    assert numbers(hidden, negatives)[0, :2] == pytest.approx([3, 1])
+    weights = (0.5, -1.0, 2.0, 3.0, -0.5, 1.0)
+    rule = OpenSetRule(1.0, "combined", Logistic(slope=2, offset=-1), weights)
+    x = np.dot(weights, each)
+    assert log_odds(rule, labels, negatives) == pytest.approx([2 * x - 1])
+    with pytest.raises(ValidationError, match="6 are needed"):
+        calibration(statistic="combined")
+    with pytest.raises(ValidationError, match="0 are needed"):
+        calibration(weights=weights)
+
+
+def test_rivals_are_the_half_of_the_others_most_like_a_label() -> None:
+    angles = np.array([0.0, 0.1, 0.3, 2.0, 2.2])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    rivals = nearest_rivals(vectors)
+    assert rivals.tolist() == [[1, 2], [0, 2], [1, 0], [4, 2], [3, 2]]
+    logits = np.array([[1.0, 5.0, 2.0, 0.0, 3.0]])
+    together = rivals_together(logits, rivals)
+    assert together[0, 0] == pytest.approx(np.log(np.exp(5) + np.exp(2)))
+    assert together[0, 3] == pytest.approx(np.log(np.exp(3) + np.exp(2)))
+    assert nearest_rivals(vectors[:1]).shape == (1, 0)
+    assert nearest_rivals(vectors[:2]).tolist() == [[1], [0]]
+    many = np.random.default_rng(0).standard_normal((450, 8)).astype(np.float32)
+    assert nearest_rivals(many).shape == (450, 100)
+
+
+def test_a_sigmoid_compares_a_label_with_its_rivals(tmp_path: Path, clip: bytes) -> None:
+    bundle = tmp_path / "demo"
+    shutil.copytree(DEMO_BUNDLE, bundle)
+    contrast = Contrast(share=0.7, known=Logistic(slope=0.4, offset=-1))
+    calibrate_by_hand(bundle, contrast=contrast)
+    with running(bundle=bundle) as server:
+        found = ask(server, clip, scores="sigmoid")["predictions"]
+        (alone,) = ask(server, clip, labels=LABELS[0], scores="sigmoid")["predictions"]
+        stored = server.server.engine.labels.label_set("labels")
+    vectors = dict(zip(stored.labels, stored.vectors, strict=True))
+    logits = {p["label"]: p["logit"] for p in found}
+    for one in found:
+        # Of two others one is the rival.
+        others = [label for label in LABELS if label != one["label"]]
+        like = [float(np.dot(vectors[one["label"]], vectors[other])) for other in others]
+        rival = others[int(np.argmax(like))]
+        x = 0.4 * (one["logit"] - 0.7 * logits[rival]) - 1
+        assert one["score"] == pytest.approx(1 / (1 + np.exp(-x)), rel=1e-6)
+    x = 0.3 * alone["logit"] - 2  # there is nothing to compare it with
+    assert alone["score"] == pytest.approx(1 / (1 + np.exp(-x)), rel=1e-6)
+
+
+def test_a_calibration_from_before_is_read_and_written_as_it_was() -> None:
+    old = calibration()
+    stored = json.loads(old.model_dump_json())
+    assert not {"weights", "contrast"} & stored.keys()
+    assert Calibration(**stored) == old
 
 
 def test_negatives_are_those_far_from_the_labels_and_never_one_of_them() -> None:

@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import there_and_back
-from tests.service.conftest import RunningServer, clip_bytes
+from tests.service.conftest import RunningServer, clip_bytes, until
+from tests.service.test_timeline import Encoder, is_idle
 
 LEFT, RIGHT = "a red circle moving left", "a red circle moving right"
 CURRENT = "video => video.currentTime"
@@ -105,6 +106,22 @@ def test_none_of_these_is_a_band_where_it_is_asked_for(
     page.get_by_role("button", name="Draw a timeline").click()
     expect(page.locator("#bands .name")).to_have_text([LEFT, "none of these"])
     expect(page.locator("#message")).to_contain_text("not calibrated")
+
+
+def test_stop_ends_the_work_on_the_server(
+    page: Page, server: RunningServer, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Encoder(server, monkeypatch)
+    draw(page, server.base_url, film, f"{LEFT}\n{RIGHT}")
+    expect(page.locator("#bands .name")).to_have_text([LEFT, RIGHT])
+    encoder.entered.wait()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#message")).to_have_text("Stopped.")
+    expect(page.get_by_role("button", name="Draw a timeline")).to_be_visible()
+    until(lambda: is_idle(server))  # though the encoder is still at it
+    encoder.goes_on.set()
+    until(lambda: not server.server.engine.thread.waiting)
+    assert encoder.calls == 1
 
 
 def test_another_clip_takes_the_timeline_away(

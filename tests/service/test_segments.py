@@ -191,7 +191,7 @@ def segments_of(
     names, rows = [f"label {k}" for k in range(len(logits[0]))], np.array(logits, np.float32)
     question = Question(labels=tuple(names), top_k=top_k, scores=scores)
     asked, manifest = TimelineQuestion(1, 1, question), open_bundle(DEMO_BUNDLE).manifest
-    ranker = WindowRanker(names, rows, None, asked, manifest, 0, 0)
+    ranker = WindowRanker(names, rows, None, None, asked, manifest, 0, 0)
     times = tuple(
         WindowTimes(start_s=float(i), end_s=i + 1.0, times_s=(float(i),)) for i in range(len(rows))
     )

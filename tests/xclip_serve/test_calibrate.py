@@ -16,7 +16,8 @@ from xclip_serve import Classifier
 from xclip_serve.calibration.calibrate import LEAST_CLIPS, LEAST_UNKNOWN, calibrate
 from xclip_serve.calibration.evidence import Evidence
 from xclip_serve.calibration.figures import auroc, expected_calibration_error, fpr95
-from xclip_serve.calibration.fit import fit, fit_logistic, fit_temperature
+from xclip_serve.calibration.fit import choose_statistic, fit, fit_contrast, fit_temperature
+from xclip_serve.calibration.logistic import fit_linear, fit_logistic
 from xclip_serve.verbs.calibrate import main
 
 LABELS = ("a red circle moving left", "a blue square growing", "a green star moving up")
@@ -31,7 +32,7 @@ def drawn(clips: int, seed: int = 0, temperature: float = 3.0, labels: int = 8) 
     truth = np.zeros((clips, labels), np.bool_)
     for row, p in enumerate(shares):
         truth[row, draw.choice(labels, p=p)] = True
-    return Evidence(logits, draw.normal(0, 2, (clips, 5)), truth)
+    return Evidence(logits, draw.normal(0, 2, (clips, 5)), truth, np.zeros((clips, labels)))
 
 
 def test_the_temperature_that_made_the_labels_is_found() -> None:
@@ -53,6 +54,47 @@ def test_a_logistic_is_found_and_stays_finite_where_nothing_overlaps() -> None:
     assert 0 < against.slope < 1e-5
     same = fit_logistic(np.ones(4), np.array([True, False, True, False]))
     assert np.isfinite([same.slope, same.offset]).all()
+
+
+def test_log_odds_of_several_numbers_are_found() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal((5, -200), (1, 30), (20_000, 2))
+    true = draw.random(20_000) < 1 / (1 + np.exp(-(2 * x[:, 0] + 0.05 * x[:, 1])))
+    coefficients, offset = fit_linear(x, true)
+    assert coefficients == pytest.approx([2, 0.05], rel=0.1)
+    assert offset == pytest.approx(0, abs=1)
+    same, _ = fit_linear(np.repeat(x[:, :1], 2, axis=1), true, ridge=1.0)
+    assert same[0] == pytest.approx(same[1])
+
+
+def test_what_rivals_have_as_well_is_taken_from_a_logit() -> None:
+    draw = np.random.default_rng(0)
+    rivals = draw.normal(0, 10, (3000, 6))
+    above = draw.normal(0, 2, (3000, 6))
+    truth = draw.random(above.shape) < 1 / (1 + np.exp(-(1.5 * above - 2)))
+    clips = Evidence(above + 0.8 * rivals, above[:, :1], truth, rivals)
+    found = fit_contrast(clips)
+    assert (found.known.slope, found.known.offset) == pytest.approx((1.5, -2), rel=0.1)
+    assert found.share == pytest.approx(0.8, rel=0.1)
+    against = fit_contrast(Evidence(above - 0.8 * rivals, above[:, :1], truth, rivals))
+    assert against.share == 0  # that a label is likelier beside what it is taken for is no rule
+
+
+def test_statistics_are_combined_where_that_tells_the_known_better() -> None:
+    draw = np.random.default_rng(0)
+    size = draw.normal(0, 10, (800, 1))
+    logits, negatives = draw.normal(0, 2, (800, 6)) + size, draw.normal(0, 1, (800, 4))
+    truth = np.zeros((800, 6), np.bool_)
+    known = np.arange(800) < 400
+    rows = np.arange(400)
+    logits[rows, rows % 6] += 4
+    truth[rows, rows % 6] = True
+    negatives += 0.5 * size  # so the best label is to be compared with half of them
+    clips = Evidence(logits, negatives, truth, np.zeros((800, 6)))
+    assert choose_statistic(clips.of(known), clips.of(~known)) == "combined"
+    found = calibrate(clips.of(known), clips.of(~known))
+    assert found.figures.after.auroc.mean > found.figures.before.auroc.mean
+    assert found.figures.after.fpr95.mean < found.figures.before.fpr95.mean
 
 
 def test_as_many_clips_are_covered_as_was_asked_for() -> None:
@@ -90,7 +132,10 @@ def test_unknown_clips_that_are_given_are_what_it_is_fitted_to() -> None:
     known = drawn(200)
     draw = np.random.default_rng(5)
     far = Evidence(
-        draw.normal(-40, 1, (50, 8)), draw.normal(0, 2, (50, 5)), np.zeros((50, 8), np.bool_)
+        draw.normal(-40, 1, (50, 8)),
+        draw.normal(0, 2, (50, 5)),
+        np.zeros((50, 8), np.bool_),
+        np.zeros((50, 8)),
     )
     found = calibrate(known, far)
     assert found.unknown == 50

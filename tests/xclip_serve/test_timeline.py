@@ -256,8 +256,8 @@ def test_a_terminal_gets_bars(asked: list[object]) -> None:
         (["README.md", "a", "b"], 3, "not a video"),
         (["none.mp4", "a", "b"], 2, "none.mp4: No such file"),
         ([CLIP], 2, "there is no label"),
-        ([CLIP, "a", "--window", "0"], 2, "window_s"),
-        ([CLIP, "a", "--stride", "-1"], 2, "stride_s"),
+        ([CLIP, "a", "--window", "0"], 2, "--window must be"),
+        ([CLIP, "a", "--stride", "-1"], 2, "--stride must be"),
         ([CLIP, "a", "--start", "2", "--end", "1"], 2, "must be after start"),
     ],
 )

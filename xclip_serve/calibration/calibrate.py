@@ -33,8 +33,10 @@ def calibrate(known: Evidence, unknown: Evidence | None) -> Calibration:
         labels=known.logits.shape[1],
         temperature=fitted.rule.temperature,
         statistic=fitted.rule.statistic,
+        weights=fitted.rule.weights,
         known=fitted.rule.known,
         sigmoid=fitted.sigmoid,
+        contrast=fitted.contrast,
         conformal=fitted.conformal,
         figures=cross_validated(known, unknown),
     )

@@ -18,18 +18,22 @@ class Evidence:
         logits: (N,K); -inf for a label that was not asked about.
         negatives: (N,M), of labels that the question does not mean.
         truth: bool (N,K); a row without any is a clip that shows none of the labels.
+        rivals: (N,K), the logits of each label's rivals together.
     """
 
     logits: Array
     negatives: Array
     truth: NDArray[np.bool_]
+    rivals: Array
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def of(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Evidence:
         """Return some of the clips."""
-        return Evidence(self.logits[rows], self.negatives[rows], self.truth[rows])
+        return Evidence(
+            self.logits[rows], self.negatives[rows], self.truth[rows], self.rivals[rows]
+        )
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
@@ -48,7 +52,7 @@ class Evidence:
         """
         known = self.of(self.is_known & ((~self.truth).sum(axis=1) > 1))
         hidden = np.where(known.truth, -np.inf, known.logits)
-        return Evidence(hidden, known.negatives, np.zeros_like(known.truth))
+        return Evidence(hidden, known.negatives, np.zeros_like(known.truth), known.rivals)
 
 
 def joined(*parts: Evidence) -> Evidence:
@@ -57,4 +61,5 @@ def joined(*parts: Evidence) -> Evidence:
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.negatives for part in parts]),
         np.concatenate([part.truth for part in parts]),
+        np.concatenate([part.rivals for part in parts]),
     )

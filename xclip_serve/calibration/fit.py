@@ -14,16 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.bundle.calibration import COVERAGES, STATISTICS, Logistic, Statistic
-from service.inference.open_set import OpenSetRule, sigmoid, softmax, statistic
-from xclip_serve.calibration.evidence import Array, Evidence
+from export.bundle.calibration import COVERAGES, STATISTICS, Contrast, Logistic, Statistic
+from service.inference.open_set import (
+    OpenSetRule,
+    log_odds,
+    numbers,
+    softmax,
+    statistic,
+)
+from xclip_serve.calibration.evidence import Evidence
+from xclip_serve.calibration.logistic import LEAST_SLOPE, fit_linear, fit_logistic
 
 FOLDS = 5
 GOLDEN = (math.sqrt(5) - 1) / 2
-LEAST_SLOPE = 1e-6  # where a number tells nothing, or the contrary
-NEWTON_STEPS = 50
-RIDGE = 1e-9
 LOG_TEMPERATURES = (-4.0, 4.0)
+RIDGE = 0.1  # of numbers that are combined: they say nearly the same
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Fit:
 
     rule: OpenSetRule
     sigmoid: Logistic
+    contrast: Contrast
     conformal: tuple[float, ...]
 
 
@@ -46,8 +52,9 @@ def fit(known: Evidence, unknown: Evidence) -> Fit:
     temperature = fit_temperature(one)
     chosen = choose_statistic(known, unknown)
     return Fit(
-        OpenSetRule(temperature, chosen, _fit_known(chosen, known, unknown)),
-        _fit_sigmoid(known),
+        fit_rule(chosen, known, unknown, temperature),
+        fit_logistic(known.logits.ravel(), known.truth.ravel()),
+        fit_contrast(known),
         conformal_limits(one, temperature),
     )
 
@@ -76,40 +83,6 @@ def choose_statistic(known: Evidence, unknown: Evidence) -> Statistic:
     return min(STATISTICS, key=lambda name: _held_out_loss(name, known, unknown))
 
 
-def fit_logistic(x: Array, true: NDArray[np.bool_], weights: Array | None = None) -> Logistic:
-    """Fit the probability that a number belongs to what is true, by Newton's method.
-
-    Args:
-        x: Numbers (N,).
-        true: bool (N,).
-        weights: How much each counts; None: all the same.
-    """
-    positive, negative = true.sum(), (~true).sum()
-    target = np.where(true, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    weights = np.ones(len(x)) if weights is None else weights
-    centre, width = float(x.mean()), float(x.std()) or 1.0
-    inputs = np.stack([(x - centre) / width, np.ones(len(x))], axis=1)
-    parameters = np.zeros(2)
-    loss = _cross_entropy(inputs @ parameters, target, weights)
-    for _ in range(NEWTON_STEPS):
-        p = sigmoid(inputs @ parameters)
-        gradient = inputs.T @ (weights * (p - target))
-        curvature = (inputs * (weights * p * (1 - p))[:, None]).T @ inputs
-        step = np.linalg.solve(curvature + RIDGE * weights.sum() * np.eye(2), gradient)
-        size = 1.0
-        while size > 1e-8:
-            tried = parameters - size * step
-            new = _cross_entropy(inputs @ tried, target, weights)
-            if new <= loss:
-                break
-            size /= 2
-        if size <= 1e-8 or loss - new < 1e-12:
-            break
-        parameters, loss = tried, new
-    slope = max(float(parameters[0]) / width, LEAST_SLOPE)
-    return Logistic(slope=slope, offset=float(parameters[1]) - slope * centre)
-
-
 def conformal_limits(clips: Evidence, temperature: float) -> tuple[float, ...]:
     """Return for each of COVERAGES how far from 1 the true label's probability may be."""
     shares = softmax(clips.logits / temperature)
@@ -123,28 +96,39 @@ def folds(count: int, parts: int = FOLDS) -> NDArray[np.int64]:
     return np.asarray(np.random.default_rng(0).permutation(np.arange(count) % parts))
 
 
-def _fit_known(name: Statistic, known: Evidence, unknown: Evidence) -> Logistic:
-    x = np.concatenate([statistic(name, part.logits, part.negatives) for part in (known, unknown)])
-    true = np.arange(len(x)) < len(known)
+def fit_rule(
+    name: Statistic, known: Evidence, unknown: Evidence, temperature: float = 1.0
+) -> OpenSetRule:
+    """Fit the probability of being known to a statistic, or to all of them together."""
+    true = np.arange(len(known) + len(unknown)) < len(known)
     # As if half of the clips were known, however many of either there are.
-    return fit_logistic(x, true, np.where(true, 1 / len(known), 1 / len(unknown)) * len(x) / 2)
+    weights = np.where(true, 1 / len(known), 1 / len(unknown)) * len(true) / 2
+    parts = (known, unknown)
+    if name == "combined":
+        rows = np.concatenate([numbers(part.logits, part.negatives) for part in parts])
+        combined, offset = fit_linear(rows, true, weights, RIDGE)
+        return OpenSetRule(temperature, name, Logistic(offset=offset), tuple(combined.tolist()))
+    x = np.concatenate([statistic(name, part.logits, part.negatives) for part in parts])
+    return OpenSetRule(temperature, name, fit_logistic(x, true, weights))
+
+
+def fit_contrast(clips: Evidence) -> Contrast:
+    """Fit the probability that a label is true by its logit and those of its rivals together."""
+    pairs = np.stack([clips.logits.ravel(), clips.rivals.ravel()], axis=1)
+    (slope, of_rivals), offset = fit_linear(pairs, clips.truth.ravel())
+    share = -float(of_rivals / slope) if slope > LEAST_SLOPE else 0.0
+    if share <= 0:  # they tell nothing
+        return Contrast(share=0, known=fit_logistic(pairs[:, 0], clips.truth.ravel()))
+    return Contrast(share=share, known=Logistic(slope=float(slope), offset=offset))
 
 
 def _held_out_loss(name: Statistic, known: Evidence, unknown: Evidence) -> float:
     of_known, of_unknown = folds(len(known)), folds(len(unknown))
     losses = []
     for part in range(FOLDS):
-        fitted = _fit_known(name, known.of(of_known != part), unknown.of(of_unknown != part))
+        rule = fit_rule(name, known.of(of_known != part), unknown.of(of_unknown != part))
         for clips, held, sign in ((known, of_known, 1), (unknown, of_unknown, -1)):
             rest = clips.of(held == part)
-            x = statistic(name, rest.logits, rest.negatives)
-            losses.append(np.logaddexp(0.0, -sign * (fitted.slope * x + fitted.offset)).mean())
+            odds = log_odds(rule, rest.logits, rest.negatives)
+            losses.append(np.logaddexp(0.0, -sign * odds).mean())
     return float(np.mean(losses))
-
-
-def _fit_sigmoid(known: Evidence) -> Logistic:
-    return fit_logistic(known.logits.ravel(), known.truth.ravel())
-
-
-def _cross_entropy(scores: Array, target: Array, weights: Array) -> float:
-    return float((weights * (np.logaddexp(0.0, scores) - target * scores)).sum())

@@ -10,6 +10,7 @@ import numpy as np
 
 from model.data.lists.cliplist import read_clips
 from model.data.lists.labels import LabelList
+from service.inference.rivals import Rivals, nearest_rivals, rivals_together
 from xclip_serve.calibration.evidence import Evidence
 from xclip_serve.classifier import Classifier
 from xclip_serve.errors import ClassifyError
@@ -58,12 +59,15 @@ def gather(
         advance: Called after each clip.
     """
     rows, failed = {}, {}
+    rivals: Rivals | None = None
     for path, answer in classifier.score_many(truth, labels):
         advance()
         if isinstance(answer, ClassifyError):
             failed[path] = answer
             continue
         assert answer.negatives is not None
+        if rivals is None:  # the labels of all questions are the same
+            rivals = nearest_rivals(answer.candidates)
         rows[path] = (answer.logits[0], answer.negatives[0])
     used = [path for path in truth if path in rows]  # in the order of the list
     flags = np.zeros((len(used), len(labels)), np.bool_)
@@ -71,4 +75,5 @@ def gather(
         flags[row, list(truth[path])] = True
     logits = np.array([rows[path][0] for path in used], np.float64).reshape(-1, len(labels))
     negatives = np.array([rows[path][1] for path in used], np.float64)
-    return Evidence(logits, negatives, flags), failed
+    together = logits if rivals is None else rivals_together(logits, rivals)
+    return Evidence(logits, negatives, flags, together), failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
 API_KEY = "XCLIP_API_KEY"
 DONE, MISTAKE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # exit statuses
+# What the API says, and how the command says it.
+OPTIONS = {
+    "window_s": "--window",
+    "stride_s": "--stride",
+    "scores=sigmoid": "--sigmoid",
+    "ask with scores=softmax": "leave --sigmoid out",
+    "top_k": "--top-k",
+    "frame_rule": "--frame-rule",
+    "label_set": "--label-set",
+    "open_set": "--open-set",
+}
+_FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b")
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +150,7 @@ def failures_told(
         yield failure
         return
     except ClassifyError as error:
-        said = error.detail
+        said = in_options(error.detail)
         failure.status = MISTAKE if error.code in of_the_question else SOME_FAILED
     except OSError as error:
         said, failure.status = cannot_open(error), MISTAKE
@@ -147,3 +160,8 @@ def failures_told(
         failure.status = INTERRUPTED
         return
     print(f"{program}: {one_line(said)}", file=sys.stderr)
+
+
+def in_options(detail: str) -> str:
+    """Name the options of the command where a problem names the fields of the API."""
+    return _FIELD.sub(lambda field: OPTIONS[field[1]], detail)

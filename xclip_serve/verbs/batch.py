@@ -32,6 +32,7 @@ from xclip_serve.verbs.asking import (
     add_clip_question,
     add_question,
     asked,
+    in_options,
     labels_of,
     options_of,
 )
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(given)
     except ClassifyError as error:
-        _say(f"{error.detail}; what is done is kept: run the command again to go on")
+        _say(f"{in_options(error.detail)}; what is done is kept: run the command again to go on")
     except OSError as error:
         _say(cannot_open(error))
     except (ValueError, RuntimeError) as error:
