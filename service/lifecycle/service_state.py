@@ -56,6 +56,7 @@ class ServiceState:
         self.failure: str | None = None  # why loading failed, for the operator: it may name paths
         self.on_failure: Callable[[], None] | None = None
         self.on_ready: Callable[[], None] | None = None
+        self.unreachable: Callable[[], bool] = lambda: False  # whether no stranger can connect
         self.last_reload: str | None = None  # what became of the last SIGHUP
         self.cache = _shared_cache(settings)
         self.tracing = open_tracing()
@@ -138,7 +139,7 @@ class ServiceState:
         if self.admission.draining:
             raise ApiError("draining", "the server is stopping", retry_after_s=1)
         engine = self.engine
-        if self.admission.stuck:
+        if self.admission.stuck or self.unreachable():
             raise ApiError(
                 "not_ready", "every place is taken, and none comes free", retry_after_s=5
             )

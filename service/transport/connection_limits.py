@@ -33,11 +33,14 @@ LEAST_BYTES_PER_S = 4 << 10  # … and what it must have taken on average
 ConnectionFactory = Callable[..., "Connection"]
 
 
-def connections(settings: Settings) -> ConnectionFactory:
-    """Return the factory that uvicorn makes connections with (its `http` option)."""
-
+def open_connections(settings: Settings) -> OpenConnections:
+    """Return what counts the connections of one port, none of which is open yet."""
     proxies = _TrustedHosts(settings.trusted_proxies)
-    open_connections = OpenConnections(settings.max_connections, lambda peer: peer in proxies)
+    return OpenConnections(settings.max_connections, lambda peer: peer in proxies)
+
+
+def connections(settings: Settings, counted: OpenConnections) -> ConnectionFactory:
+    """Return the factory that uvicorn makes connections with (its `http` option)."""
 
     def connect(
         config: Config,
@@ -47,7 +50,7 @@ def connections(settings: Settings) -> ConnectionFactory:
     ) -> Connection:
         parser = RequestParser(config, server_state, app_state, _loop)
         most = settings.max_upload_bytes + READ_BYTES
-        return Connection(parser, settings.header_timeout_s, most, open_connections)
+        return Connection(parser, settings.header_timeout_s, most, counted)
 
     return connect
 
@@ -63,11 +66,12 @@ class Connection(asyncio.BufferedProtocol):
         parser: RequestParser,
         head_timeout_s: float,
         most_bytes: int,
-        open_connections: OpenConnections,
+        counted: OpenConnections,
     ) -> None:
         self._parser, self._head_timeout_s = parser, head_timeout_s
-        self._open = open_connections
+        self._open = counted
         self._most_bytes, self._read = most_bytes, 0  # of one request
+        self._ahead = 0  # bytes since requests wait for the answer to one before them
         self._buffer = bytearray(READ_BYTES)
         self._room = FRAMING_BYTES  # of the next read
         self._fruitless = 0  # bytes since the last that could be dealt with
@@ -101,7 +105,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the buffer for the next read."""
-        room = self._transport.left if self._transport.lingering else self._room
+        if self._transport.lingering:
+            room = self._transport.left
+        else:
+            room = min(self._room, READ_BYTES - (self._ahead if self._parser.pipeline else 0))
         return memoryview(self._buffer)[: max(1, room)]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -124,14 +131,26 @@ class Connection(asyncio.BufferedProtocol):
             parser.refuse(
                 ApiError("headers_too_large", f"the headers are over {MAX_HEAD_BYTES} bytes")
             )
-        if parser.cycle is not None and parser.cycle.body and not parser.broken:
-            parser.flow.pause_reading()  # until the application asks for more
+        self._pause_or_read_on(nbytes)
         self._watch_head()
 
     def _is_framing(self, nbytes: int) -> bool:
         """Return whether most of what was read is no body."""
         cycle = self._parser.cycle
         return cycle is None or 2 * len(cycle.body) < nbytes
+
+    def _pause_or_read_on(self, nbytes: int) -> None:
+        """Stop reading while the application is behind: until it asks for more.
+
+        uvicorn stops at a request that comes before its turn. A little is read on, or nobody would
+        see that the client hangs up while it is answered.
+        """
+        parser = self._parser
+        self._ahead = self._ahead + nbytes if parser.pipeline else 0
+        if 0 < self._ahead < READ_BYTES:
+            parser.flow.resume_reading()
+        elif self._ahead or (parser.cycle is not None and parser.cycle.body and not parser.broken):
+            parser.flow.pause_reading()
 
     def _bore_nothing(self) -> bool:
         """Return whether what was read only piles up: an unfinished head or trailer."""

@@ -23,7 +23,7 @@ from fastapi import FastAPI
 
 from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
-from service.transport.connection_limits import connections
+from service.transport.connection_limits import connections, open_connections
 from service.transport.forwarded import ForwardedHeaders
 
 LOOK_EVERY_S = 0.02
@@ -87,9 +87,11 @@ def leave(status: int, why: str = "") -> NoReturn:
 
 def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
     """Make the HTTP server around the application, with its bounds on connections."""
+    counted, server = open_connections(settings), app.state.server
+    server.unreachable = lambda: counted.stuck
     config = uvicorn.Config(
         ForwardedHeaders(cast(Any, app), settings.trusted_proxies),
-        http=connections(settings),  # type: ignore[arg-type]  # a factory does
+        http=connections(settings, counted),  # type: ignore[arg-type]  # a factory does
         ws="none",
         lifespan="on",
         log_config=None,
@@ -98,4 +100,4 @@ def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
         timeout_keep_alive=settings.keep_alive_s,
         proxy_headers=False,  # ours are around the application
     )
-    return DrainingServer(config, app.state.server, settings.shutdown_grace_s)
+    return DrainingServer(config, server, settings.shutdown_grace_s)

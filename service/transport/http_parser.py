@@ -23,6 +23,9 @@ MAX_HEADERS = 200
 # Of the target, and of each header: the longest that others take, and what their parts cost to read
 # is little.
 MAX_FIELD_BYTES = 8 << 10
+# Requests on one connection that wait for the answer to one before them; fewer, where they have
+# more than MAX_HEADERS together.
+MAX_WAITING = 20
 MAPPED = "::ffff:"
 HEALTH = (b"/healthz", b"/readyz")
 VERSIONS = ("1.1", "1.0")
@@ -140,6 +143,8 @@ class RequestParser(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._upgrade_offered = True  # the parser is about to stop
             return
+        if self._too_many_wait():  # the last of them is told that it is the last
+            raise ApiError("queue_full", "too many requests at once on this connection")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -150,6 +155,10 @@ class RequestParser(HttpToolsProtocol):
     def _check_length(self, what: str, text: bytes) -> None:
         if len(text) > MAX_FIELD_BYTES:
             raise ApiError("headers_too_large", f"one {what} is over {MAX_FIELD_BYTES} bytes")
+
+    def _too_many_wait(self) -> bool:
+        headers = [len(list(cycle.scope["headers"])) for cycle, _ in self.pipeline]
+        return len(headers) == MAX_WAITING or sum(headers) > MAX_HEADERS
 
     def _check_version_and_host(self) -> None:
         version = self.parser.get_http_version()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 from service.access.client import client_of
 
 RESERVE = 8  # connections beyond the most, on which only the health addresses are answered
+STUCK_AFTER_S = 10.0  # all connections at work, and none of them closed
 
 
 class Held(Protocol):
@@ -39,6 +41,14 @@ class OpenConnections:
         # to look through all of them for each would hold up everybody.
         self._of: dict[str, OrderedDict[Held, None]] = {}
         self._client_of: dict[Held, str] = {}
+        self._changed = time.monotonic()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nobody else can get one: all are at work, and none has been closed for long."""
+        if len(self) < self._most or time.monotonic() - self._changed <= STUCK_AFTER_S:
+            return False
+        return all(held.busy for held in self._client_of)
 
     def __len__(self) -> int:
         return len(self._client_of)
@@ -58,6 +68,8 @@ class OpenConnections:
             greediest = client if among_few else max(self._of, key=lambda c: len(self._of[c]))
             if not self._make_room(greediest):
                 may = None if len(self) < self._most + RESERVE else False
+        if may:
+            self._changed = time.monotonic()
         self._of.setdefault(client, OrderedDict())[connection] = None
         self._client_of[connection] = client
         return may
@@ -75,6 +87,8 @@ class OpenConnections:
             del self._of[client][connection]
             if not self._of[client]:
                 del self._of[client]
+        if len(self) < self._most:
+            self._changed = time.monotonic()
 
     def _make_room(self, client: str) -> bool:
         """Close the client's connection that has been idle longest; False where none is idle."""

@@ -16,7 +16,7 @@ from service.api.middleware import RequestContext
 from service.api.ops import add_ops
 from service.api.problems import install_handlers
 from service.lifecycle.service_state import ServiceState
-from service.transport.connection_limits import connections
+from service.transport.connection_limits import connections, open_connections
 
 CLOSE_TIMEOUT_S = 2
 
@@ -33,7 +33,7 @@ async def ops_port(
     app.add_middleware(Addresses)
     config = uvicorn.Config(
         app,
-        http=connections(server.settings),  # type: ignore[arg-type]  # a factory does
+        http=connections(server.settings, open_connections(server.settings)),  # type: ignore[arg-type]  # a factory does
         ws="none",
         lifespan="off",
         log_config=None,

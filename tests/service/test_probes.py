@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+
 import httpx
 import pytest
 
 from service.access import admission
-from tests.service.conftest import fake_runtime, running
+from service.transport import open_connections
+from tests.service.conftest import fake_runtime, running, until
+
+UPLOAD = (
+    b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    b"Content-Length: 100000\r\n\r\n--b\r\n"
+)
 
 
 def test_probes_have_the_operators_port_and_strangers_hear_the_status() -> None:
@@ -29,6 +38,33 @@ def test_not_ready_while_every_place_is_taken_and_none_comes_free(
             assert answer.status_code == 503
             assert answer.json()["code"] == "not_ready"
         assert server.client.get("/readyz").status_code == 200
+
+
+def test_not_ready_while_every_connection_is_at_work_and_none_comes_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(open_connections, "STUCK_AFTER_S", 0.0)
+    with (
+        running(fake_runtime(), max_connections=4, ops_port=0) as server,
+        contextlib.ExitStack() as attackers,
+    ):
+        assert server.ops_listener is not None
+        ops = f"http://127.0.0.1:{server.ops_listener.getsockname()[1]}"
+
+        def status() -> int:
+            return httpx.get(f"{ops}/readyz", timeout=None).status_code
+
+        for source in ("127.0.0.2", "127.0.0.3"):
+            for _ in range(2):
+                assert status() == 200
+                one = socket.create_connection(
+                    ("127.0.0.1", server.port), source_address=(source, 0)
+                )
+                attackers.enter_context(one)
+                one.sendall(UPLOAD)
+        until(lambda: status() == 503)
+        attackers.close()
+        until(lambda: status() == 200)
 
 
 def test_a_stored_list_is_sent_once() -> None:

@@ -9,13 +9,15 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.decode.ending import Ending
-from service.transport.connection_limits import Connection
+from service.transport.connection_limits import READ_BYTES, Connection
+from service.transport.http_parser import MAX_WAITING
 from tests.service.conftest import (
     RunningServer,
     clip_bytes,
@@ -24,6 +26,7 @@ from tests.service.conftest import (
     running,
     until,
 )
+from tests.service.strict_http import read_answers
 
 LIMIT = 200_000
 IDLE_S = 0.3
@@ -124,6 +127,19 @@ def exchange(server: RunningServer, *chunks: bytes) -> tuple[int, bytes]:
         except (BrokenPipeError, ConnectionResetError):
             pass  # refused before all was sent; the answer is there to read
         return answer_of(connection)
+
+
+def sent(connection: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(ConnectionError):  # closed before all was sent
+        connection.sendall(data)
+
+
+def all_of(connection: socket.socket) -> bytes:
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(65536):
+            received += data
+    return received
 
 
 def chunked(data: bytes) -> bytes:
@@ -252,30 +268,85 @@ def test_what_follows_a_body_is_another_request(server: RunningServer, clip: byt
     assert server.classify(clip, labels=["a"]).status_code == 200
 
 
-@pytest.mark.parametrize("behind", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
-def test_who_hangs_up_in_mid_decode_stops_the_decoding(
-    server: RunningServer, behind: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Also who has asked for more already. Workers that were stopped by a signal never finish,
-    however quick the machine is.
-    """
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LATER = {
+    "nothing": [],
+    "one request": [GET],
+    "some, one by one": [GET, multipart(clip_bytes(shade=4), "a"), GET, GET + GET[:10]],
+}
+
+
+@contextlib.contextmanager
+def nobody_decodes(server: RunningServer) -> Iterator[None]:
+    """Workers that were stopped by a signal never finish, however quick the machine is."""
     pool = server.server.engine.pool
-    workers, before = pool.pids, pool.stats.ended[Ending.CANCELLED]
+    until(lambda: pool.ready == len(pool.pids) == 2)  # none is still being started
+    workers = pool.pids
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:
-        with connect(server) as connection:
-            connection.sendall(multipart(clip_bytes(shade=2), "a") + behind)
-            until(lambda: pool.running == 1)
-        until(lambda: pool.running == 0)
+        yield
     finally:
         for pid in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("behind", [b"", GET], ids=["", "with another"])
+@pytest.mark.parametrize("later", LATER)
+def test_who_hangs_up_in_mid_decode_stops_the_decoding(
+    server: RunningServer,
+    behind: bytes,
+    later: str,
+    read_bytes: list[int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also who has asked for more already, or does while the first is answered."""
+    pool = server.server.engine.pool
+    before = pool.stats.ended[Ending.CANCELLED]
+    with nobody_decodes(server):
+        with connect(server) as connection:
+            first = multipart(clip_bytes(shade=2), "a") + behind
+            connection.sendall(first)
+            until(lambda: pool.running == 1)
+            sent = len(first)
+            for piece in LATER[later]:
+                connection.sendall(piece)
+                sent += len(piece)
+                until(lambda sent=sent: read_bytes[-1] == sent)  # type: ignore[misc]
+        until(lambda: pool.running == 0)
     until(lambda: server.server.admission.in_flight == 0)
     assert "Exception in ASGI" not in caplog.text
     assert pool.stats.ended[Ending.CANCELLED] == before + 1
     assert server.classify(clip_bytes(shade=3), labels=["a"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "waiting", "statuses"),
+    [
+        (GET * 5000, MAX_WAITING, [200] * (1 + MAX_WAITING)),
+        (multipart(bytes(LIMIT - 1000), "a") + LAST, 1, [200, 415, 200]),
+    ],
+    ids=["requests", "a body"],
+)
+def test_little_is_read_of_what_comes_before_its_turn(
+    server: RunningServer, more: bytes, waiting: int, statuses: list[int], read_bytes: list[int]
+) -> None:
+    first = multipart(clip_bytes(shade=5 + waiting), "a")  # one that nobody has asked about
+    with connect(server) as connection:
+        with nobody_decodes(server):
+            connection.sendall(first)
+            until(lambda: server.server.engine.pool.running == 1)
+            sending = threading.Thread(target=sent, args=(connection, more))
+            sending.start()
+            until(lambda: read_bytes[-1] == len(first) + READ_BYTES)
+            pipelines = [c.pipeline for c in server.web.server_state.connections if c.pipeline]  # type: ignore[union-attr]
+            assert [len(pipeline) for pipeline in pipelines] == [waiting]
+        answers = read_answers(all_of(connection))
+        sending.join()
+    assert [answer.status for answer in answers] == statuses
+    assert answers[-1].headers["connection"] == "close"
 
 
 def test_descriptors_are_given_back(server: RunningServer, clip: bytes) -> None:
