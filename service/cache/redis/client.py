@@ -22,6 +22,8 @@ from service.cache.redis.circuit_breaker import CLUSTER, CircuitBreaker
 from service.cache.redis.records import Verdict
 from service.cache.redis.timeouts import within
 from service.cache.redis.write_behind import Entry, WriteBehind
+from service.cache.redis.writers import queue_writes, room_of
+from service.cache.spaces import SHARED
 
 CONNECTIONS = 8
 KEYS_PER_READ = 512  # about a megabyte of vectors: well within the time-out on a local network
@@ -100,6 +102,7 @@ class SharedCache:
         self._circuit = CircuitBreaker(self._probe, self._changed)
         self._writer = WriteBehind(self._write)
         self._writing = asyncio.Lock()
+        self._room = 0  # for all writers, where the Redis names a bound
 
     @property
     def up(self) -> bool:
@@ -149,11 +152,16 @@ class SharedCache:
         self.stats.reads["found"] += len(keys) - absent
         return values
 
-    def put_many(self, entries: Mapping[bytes, bytes], ttl_s: float | None = None) -> None:
-        """Have the entries written soon; dropped where too much waits or nothing can be written."""
+    def put_many(
+        self, entries: Mapping[bytes, bytes], ttl_s: float | None = None, writer: str = SHARED
+    ) -> None:
+        """Have the entries written soon; dropped where too much waits or nothing can be written.
+
+        Where the Redis has no more room, it is made by the writer who holds most there.
+        """
         if self.writable:
             kept_s = max(1, round(ttl_s or self._ttl_s))
-            kept = {key: Entry(value, kept_s) for key, value in entries.items()}
+            kept = {key: Entry(value, kept_s, writer) for key, value in entries.items()}
             self.stats.writes["dropped"] += self._writer.add(kept)
         else:
             self.stats.writes["dropped"] += len(entries)
@@ -189,8 +197,7 @@ class SharedCache:
             self.stats.writes["dropped"] += len(batch)
             return None
         pipeline = self._redis.pipeline(transaction=False)
-        for key, entry in batch.items():
-            pipeline.set(key, entry.value, ex=entry.ttl_s)
+        counts = queue_writes(pipeline, batch, self._room)
         try:
             async with self._writing:
                 answers = await within(BACKGROUND_TIMEOUT_S, pipeline.execute(raise_on_error=False))
@@ -199,8 +206,13 @@ class SharedCache:
             self.stats.writes["failed"] += len(batch)
             return None
         refusals = [answer for answer in answers if isinstance(answer, Exception)]
-        self.stats.writes["stored"] += len(answers) - len(refusals)
-        self.stats.writes["refused"] += len(refusals)
+        refused = sum(
+            count
+            for count, answer in zip(counts, answers, strict=False)
+            if isinstance(answer, Exception)
+        )
+        self.stats.writes["stored"] += len(batch) - refused
+        self.stats.writes["refused"] += refused
         if not refusals:
             return None
         self.stats.errors[error_kind(refusals[0])] += 1
@@ -212,6 +224,7 @@ class SharedCache:
         try:
             await self._pool.disconnect(inuse_connections=False)
             await within(BACKGROUND_TIMEOUT_S, self._read(PROBE_KEYS))
+            self._room = await within(BACKGROUND_TIMEOUT_S, room_of(self._redis))
         except Exception as error:  # as above
             self.stats.errors[error_kind(error)] += 1
             return error_kind(error)

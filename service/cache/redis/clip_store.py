@@ -62,7 +62,7 @@ class SharedClips:
         key = self._prefix + in_space(space, video_id)
         with contextlib.suppress(ValueError):  # not what the manifest says: it stays here
             record = await asyncio.to_thread(self._records.pack_clip, key, clip, self._form)
-            self._cache.put_many({key: record}, self._ttl_s)
+            self._cache.put_many({key: record}, self._ttl_s, space)
 
     async def forget(self, video_id: str, space: str = SHARED) -> bool:
         """Drop a clip, also one that waits to be written; tell whether it is certainly gone."""

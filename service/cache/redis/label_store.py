@@ -46,7 +46,8 @@ class SharedLabels:
         if 4 * self._dim > MAX_VECTOR_BYTES or not self._cache.writable:
             return
         keyed = {self._key(p, space): v for p, v in vectors.items() if np.isfinite(v).all()}
-        self._cache.put_many({k: self._records.pack_vector(k, v) for k, v in keyed.items()})
+        records = {k: self._records.pack_vector(k, v) for k, v in keyed.items()}
+        self._cache.put_many(records, writer=space)
 
     def _key(self, prompt: str, space: str) -> bytes:
         return self._prefix + in_space(space, hashlib.sha256(prompt.encode()).hexdigest())

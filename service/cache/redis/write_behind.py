@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
+from service.cache.spaces import SHARED
+
 ENTRIES_PER_WRITE = 256
 BYTES_PER_WRITE = 4 << 20  # reads of requests wait behind a write in Redis itself
 MAX_WAITING_BYTES = 32 << 20
@@ -16,10 +18,11 @@ STOP_TIMEOUT_S = 1.0
 
 
 class Entry(NamedTuple):
-    """A value to be written, and the seconds that it is kept."""
+    """A value to be written, the seconds that it is kept, and for whom."""
 
     value: bytes
     ttl_s: int
+    writer: str = SHARED
 
 
 Write = Callable[[Mapping[bytes, Entry]], Awaitable[str | None]]
