@@ -87,9 +87,8 @@ async def ask(
             body = await receiving.read(reading)
             stack.callback(body.close)
             deadline = time.monotonic() + server.settings.request_timeout_s
-            asked = await _parsed(request, server, partial(parse, body), client, deadline)
+            asked, memory = await _parsed(request, server, partial(parse, body), client, deadline)
             body.forget_texts()  # they are there once more, cleaned
-            memory = server.engine.memory_for(asked.question)
             place.enter_context(server.admission.question(client, memory))
             clip = asked.clip
             if isinstance(clip, LinkedClip):
@@ -150,11 +149,16 @@ async def _parsed(
     parse: Callable[[Settings, Callable[[], bool]], ClipRequest[Question]],
     client: str,
     deadline: float,
-) -> ClipRequest[Question]:
-    given_up = threading.Event()
-    parsing = server.parsing.run(partial(parse, server.settings, given_up.is_set), client)
+) -> tuple[ClipRequest[Question], int]:
+    """Read a request in its client's turn; return it with bytes of memory for its question."""
+    given_up, memory_for = threading.Event(), server.engine.memory_for
+
+    def read() -> tuple[ClipRequest[Question], int]:
+        asked = parse(server.settings, given_up.is_set)
+        return asked, memory_for(asked.question)
+
     try:
-        return await unless_gone(request, parsing, deadline)
+        return await unless_gone(request, server.parsing.run(read, client), deadline)
     finally:
         given_up.set()
 

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from python_multipart.multipart import parse_options_header
 
-from service.api.form import BodyLimits, Form, UrlencodedReader
+from service.api.form import BodyLimits, Form
 from service.api.json_body import JsonBody, JsonReader
 from service.api.multipart import MultipartReader
+from service.api.urlencoded import UrlencodedReader
 from service.contract.errors import ApiError
 
 MAX_BOUNDARY_BYTES = 200

@@ -1,9 +1,8 @@
-"""A form once it is read, and the simpler of the two ways to write one."""
+"""A form once it is read, within its bounds."""
 
 from __future__ import annotations
 
 import difflib
-import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,59 +69,6 @@ class Form:
         """Drop the file."""
         if self.upload is not None:
             self.upload.close()
-
-
-class UrlencodedReader:
-    """Reads application/x-www-form-urlencoded: text fields only."""
-
-    def __init__(self, limits: BodyLimits) -> None:
-        self.complete = False
-        self._limits, self._body = limits, bytearray()
-
-    def pieces(self, data: bytes) -> int:
-        """Return about how many pieces the parser will find."""
-        return data.count(b"&") + data.count(b"%") + data.count(b"+")
-
-    def write(self, data: bytes) -> None:
-        """Take the next bytes of the body."""
-        self._body += data
-        if len(self._body) > self._limits.max_text_bytes:
-            raise text_too_large(self._limits)
-
-    def finish(self) -> Form:
-        """Return the form."""
-        return Form(self._fields)
-
-    def _fields(self) -> Fields:
-        try:
-            pairs = urllib.parse.parse_qsl(
-                self._body.decode("utf-8"),  # people also send it as it is, unencoded
-                keep_blank_values=True,
-                errors="strict",
-                max_num_fields=self._limits.max_parts,
-            )
-        except UnicodeDecodeError:
-            raise ApiError("bad_field", "the form is not UTF-8, percent-encoded or not") from None
-        except ValueError:
-            raise ApiError(
-                "too_many_parts",
-                f"the form has more than {self._limits.max_parts} fields; "
-                "send labels as one JSON array",
-            ) from None
-        fields: Fields = {}
-        for name, text in pairs:
-            if name == CHARSET_FIELD or (name == self._limits.file_field and not text):
-                continue  # a charset is checked by its bytes; no file was chosen
-            if name == self._limits.file_field:
-                raise ApiError("bad_field", f"{name} is a file; send it as multipart/form-data")
-            if name not in self._limits.fields:
-                raise unknown_field(name, {*self._limits.fields, self._limits.file_field})
-            fields.setdefault(name, []).append(text)
-        return fields
-
-    def close(self) -> None:
-        """Drop what has arrived."""
-        self._body.clear()
 
 
 def text_too_large(limits: BodyLimits) -> ApiError:

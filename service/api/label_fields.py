@@ -6,9 +6,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from urllib.parse import unquote
 
 from model.inputs import clean_label, label_key
+from service.api.percent import LONE_PERCENT, percent_decoded
 from service.contract.errors import ApiError
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -92,9 +92,16 @@ def listed(fields: Sequence[str], max_values: int = sys.maxsize) -> list[str]:
     return labels
 
 
+def _unquoted(field: str) -> str:
+    written = field.encode()
+    if LONE_PERCENT.search(written):
+        return field
+    return percent_decoded(written).decode("utf-8", "replace")
+
+
 def _from_one_field(field: str) -> list[str]:
     if ENCODED_ARRAY.match(field):
-        field = unquote(field)
+        field = _unquoted(field)
     text = field.lstrip()
     if text.startswith("{"):
         raise ApiError("bad_field", "labels is a JSON object; send the array of labels alone")

@@ -6,7 +6,9 @@ import asyncio
 import base64
 import json
 import random
+import urllib.parse
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,14 +18,23 @@ from service.api import body as body_module
 from service.api.asking import body_limits
 from service.api.body import read_body
 from service.api.multipart import MultipartReader
+from service.api.urlencoded import UrlencodedReader
 from service.contract.body import ClassifyBody
 from service.contract.errors import ApiError
 from service.settings import Settings
 from tests.service.hostile.load import request
 
 LIMITS = body_limits(Settings(), ClassifyBody)
+
 FORM = "multipart/form-data; boundary=b"
 LABELS = [f"label {n}" for n in range(100)]
+
+
+class Everything(frozenset[str]):
+    """Every name is one of a field."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
 def form(video: bytes, fields: list[tuple[str, str]]) -> bytes:
@@ -87,6 +98,49 @@ def test_parts_are_counted_before_they_are_parsed() -> None:
     with pytest.raises(ApiError, match="more than 564 parts"):
         reader.write(form(b"", [("labels", "")] * 10_060))
     assert reader._parts == 0
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_escapes_are_undone_as_by_urllib_however_they_arrive(seed: int) -> None:
+    draw = random.Random(seed)
+    signs = [
+        b"labels",
+        b"=",
+        b"&",
+        b"%",
+        b"+",
+        b"%41",
+        b"%c3%A9",
+        b"%25",
+        b"%3D",
+        b"%26",
+        b"%0",
+        b"a",
+    ]
+    body = b"labels=" + b"".join(draw.choices([*signs, b"\n", b"\r\n", "é".encode()], k=60))
+    known = replace(LIMITS, fields=Everything())
+    reader, at = UrlencodedReader(known), 0
+    while at < len(body):
+        size = draw.randrange(1, 9)
+        reader.write(body[at : at + size])
+        at += size
+    form = reader.finish()
+    try:
+        pairs = urllib.parse.parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        with pytest.raises(ApiError, match="not UTF-8"):
+            form.decode()
+        return
+    expected: dict[str, list[str]] = {}
+    for name, text in pairs:
+        expected.setdefault(name, []).append(text)
+    assert form.fields == expected
+
+
+def test_fields_are_counted_before_they_are_kept() -> None:
+    reader = UrlencodedReader(LIMITS)
+    with pytest.raises(ApiError, match="more than 564 fields"):
+        reader.write(b"&" * 10_060)
 
 
 def test_waiting_for_a_turn_is_not_sending_slowly(monkeypatch: pytest.MonkeyPatch) -> None:

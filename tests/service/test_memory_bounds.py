@@ -33,6 +33,7 @@ from service.cache.redis.write_behind import (
 from service.contract.answer import CacheUse, Classification, ModelName, Timing
 from service.contract.body import ClassifyBody
 from service.contract.embeddings import EmbeddingQuestion
+from service.contract.errors import ApiError
 from service.contract.request import Question
 from service.contract.timeline import EndLine, TimelineQuestion
 from service.inference.embeddings import embeddings_of
@@ -137,6 +138,38 @@ def test_texts_of_a_request(kind: str, written: str) -> None:
             assert len(request.question.labels) == 1000
 
     asyncio.run(scenario())
+
+
+LARGEST = SETTINGS.max_text_bytes - 100
+# Texts of which much more could be made before anybody counts.
+REFUSED = {
+    "lines": ("labels=" + "ab%0A" * (LARGEST // 5), "too_many_labels"),
+    "blank lines": ("labels=a" + "%0A+" * (LARGEST // 4), "too_many_labels"),
+    "arrays": ("labels=[" + "[]," * (LARGEST // 3), "too_many_labels"),
+    "numbers": ("labels=[" + "1000," * (LARGEST // 5), "bad_field"),
+    "escapes": ("labels=" + "%41" * (LARGEST // 3), "missing_field"),
+    "escaped twice": ("labels=%255b" + "%2541" * (LARGEST // 5), "bad_field"),
+    "templates": ("labels=a&template=[" + "[]," * (LARGEST // 3), "missing_field"),
+    "fields": ("labels=a%0Ab&" * (LARGEST // 13), "too_many_parts"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_texts_that_are_refused(kind: str) -> None:
+    limits = body_limits(SETTINGS, ClassifyBody)
+    body, code = REFUSED[kind][0].encode(), REFUSED[kind][1]
+
+    async def scenario() -> None:
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        form = await read_body(in_pieces(body), headers, limits)
+        parse_classify(form, SETTINGS, lambda: False)
+
+    with counted() as count:
+        with pytest.raises(ApiError) as refusal:
+            asyncio.run(scenario())
+        _, most = count()
+    assert refusal.value.code == code
+    assert most <= FORMULA.body + FORMULA.parsing
 
 
 @pytest.mark.parametrize("templates", [(), ("a photo of {} here",)])
