@@ -22,13 +22,16 @@ class Full(Exception):
 
 
 class Shares:
-    """Count what each client holds of `total` places, and decide at once who may have one more.
+    """Count what each client holds of `total` places, and decide at once who may have more.
 
-    A client alone may hold half of them; where n clients hold some, total // (n + 1) each, and one
-    in any case. So there is room for one who holds none yet, however much the others ask for. What
-    a client holds already is not taken away when its share becomes smaller.
+    A client alone may hold half of them; where n clients hold some, total // (n + 1) each. So there
+    is room for one who holds none yet, however much the others ask for. What a client holds already
+    is not taken away when its share becomes smaller.
 
-    Places may be bytes, of which one takes many: what is more than all of them is taken alone.
+    Who holds none may have what he asks for, if it is free. Of places taken one at a time that is
+    one. Where they are bytes, of which one question takes many, it may be more than a share, up to
+    all of them (it could never be answered else); and what is more than all is taken where nobody
+    holds any. What he takes beside it must fit in his share.
 
     Args:
         total: Places there are.
