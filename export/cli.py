@@ -16,9 +16,9 @@ from export.errors import ExportError
 from export.limits import limits_text
 from export.report import print_bundle, print_parity
 from export.runtime import RuntimeUnavailableError
+from model.checkpoints.templates import TEMPLATE_NAMES, chosen_templates
 from model.command_line import Parser, complaint, share, whole
 from model.progress import Steps
-from model.templates import TEMPLATE_NAMES, chosen_templates
 
 if TYPE_CHECKING:
     from model.checkpoints.loaded import LoadedNetwork

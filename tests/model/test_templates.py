@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import model.torchvision_schemas  # noqa: F401  (before torchvision)
+from model.checkpoints.templates import IMAGENET, TEMPLATE_NAMES, chosen_templates
 from model.inputs import fill_template
-from model.templates import IMAGENET, TEMPLATE_NAMES, chosen_templates
 
 
 @pytest.mark.parametrize(("name", "count"), [("kinetics28", 28), ("ucf48", 48), (IMAGENET, 80)])

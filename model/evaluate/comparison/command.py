@@ -10,10 +10,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.checkpoints.templates import TEMPLATE_NAMES, chosen_templates
 from model.command_line import Parser, complaint, new_file, sleep_while_waiting, whole
 from model.files import cache_folder
 from model.inputs.sampling import FrameRule
-from model.templates import TEMPLATE_NAMES, chosen_templates
 
 if TYPE_CHECKING:
     from model.evaluate.comparison.run import Comparison
