@@ -31,6 +31,9 @@ FOR_WRITERS = 0.75  # of the memory of a Redis; the rest is for what nobody coun
 WRITE = """
 local writers, held, writer, most = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local now = tonumber(redis.call('TIME')[1])
+if redis.call('EXISTS', held) == 0 then
+  redis.call('ZREM', writers, writer)  -- all of it has expired, or is lost
+end
 for i = 3, #KEYS do
   local seconds, value = tonumber(ARGV[2 * i - 3]), ARGV[2 * i - 2]
   local size = math.floor(1.25 * #value) + 2 * #KEYS[i] + 300
@@ -60,8 +63,13 @@ end
 
 if total > most then
   for _, name in ipairs(names) do
+    if total <= most then break end
     local old = {'ZRANGEBYSCORE', writers .. ':' .. name, '-inf', now, 'LIMIT', 0, 500}
     drop(name, redis.call(unpack(old)))
+    if redis.call('EXISTS', writers .. ':' .. name) == 0 then
+      total = total - redis.call('ZSCORE', writers, name)
+      redis.call('ZREM', writers, name)
+    end
   end
 end
 while total > most do

@@ -129,7 +129,7 @@ def redis_server(make_redis: Callable[..., RedisServer]) -> RedisServer:
 
 @asynccontextmanager
 async def shared_cache(
-    url: str, timeout_s: float = PATIENT_S, ttl_s: float = 60
+    url: str, timeout_s: float = PATIENT_S, ttl_s: float = 100 * PATIENT_S
 ) -> AsyncIterator[SharedCache]:
     """A started cache client; it waits until a test makes it `wait_for` less."""
     cache = SharedCache(url, timeout_s=timeout_s, ttl_s=ttl_s)
