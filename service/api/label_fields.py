@@ -6,14 +6,16 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from model.inputs import clean_label, label_key
 from service.api.percent import LONE_PERCENT, percent_decoded
 from service.contract.errors import ApiError
 
 BYTE_ORDER_MARK = "\ufeff"
-LINE_BREAKS = re.compile(r"[\r\n\v\f\x85\u2028\u2029]+")
-VALUES = ('"', "[", "{")  # what values of JSON begin with, but for numbers
+BREAKS = "\r\n\v\f\x85\u2028\u2029"
+LINE_BREAKS = re.compile(f"[{BREAKS}]+")
+VALUES = ('"', "[", "{")  # what values of JSON begin with; the first number ends the reading
 ENCODED_ARRAY = re.compile(r"\s*%5b", re.IGNORECASE)
 HOW_TO_LIST = "repeat the field, write one label a line, or send one JSON array"
 NO_ARRAY = (
@@ -21,6 +23,7 @@ NO_ARRAY = (
     'between: ["a cat", "a dog"]; a shell takes the quotes away unless the whole field stands in '
     "single ones"
 )
+NO_STRINGS = 'labels must be a JSON array of strings: ["a cat", "a dog"]'
 
 
 def check_labels(
@@ -71,8 +74,8 @@ def listed(fields: Sequence[str], max_values: int = sys.maxsize) -> list[str]:
 
     Args:
         fields: The values, in order.
-        max_values: Most lines, or values of JSON, of one of them: megabytes of these are read in
-            one go, for which everybody waits.
+        max_values: Most lines, or values of JSON: megabytes of these are read in one go, for which
+            everybody waits.
 
     Raises:
         ApiError: What looks like JSON is none, or there are too many.
@@ -82,13 +85,15 @@ def listed(fields: Sequence[str], max_values: int = sys.maxsize) -> list[str]:
     fields = [field.lstrip(BYTE_ORDER_MARK) for field in fields]
     fields = [field for field in fields if field.strip()]  # the empty rows of a form
     if len(fields) == 1:
-        return _from_one_field(fields[0])
+        return _from_one_field(fields[0], max_values)
     labels: list[str] = []
     for field in fields:
         try:
             labels += _json_array(field)
         except ValueError:
             labels += _lines(field)
+        if len(labels) > max_values:  # of many fields together
+            raise _too_many(max_values)
     return labels
 
 
@@ -99,9 +104,10 @@ def _unquoted(field: str) -> str:
     return percent_decoded(written).decode("utf-8", "replace")
 
 
-def _from_one_field(field: str) -> list[str]:
+def _from_one_field(field: str, max_values: int) -> list[str]:
     if ENCODED_ARRAY.match(field):
         field = _unquoted(field)
+        _check_values(field, max_values)
     text = field.lstrip()
     if text.startswith("{"):
         raise ApiError("bad_field", "labels is a JSON object; send the array of labels alone")
@@ -113,21 +119,35 @@ def _from_one_field(field: str) -> list[str]:
         raise ApiError("bad_field", str(error)) from None
 
 
+class _NoLabel(Exception):
+    """A number, of which megabytes would be read before anybody looks."""
+
+
+def _no_label(_: str) -> NoReturn:
+    raise _NoLabel
+
+
 def _json_array(text: str) -> list[str]:
     """Read the strings of a JSON array; ValueError where the text is none."""
     try:
-        values = json.loads(text)
+        values = json.loads(text, parse_int=_no_label, parse_float=_no_label)
+    except _NoLabel:
+        raise ValueError(NO_STRINGS) from None
     except (ValueError, RecursionError):
         raise ValueError(NO_ARRAY) from None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("labels must be a JSON array of strings")
+        raise ValueError(NO_STRINGS)
     return values
 
 
 def _check_values(text: str, most: int) -> None:
     """Refuse what falls into too many lines or values; counting takes a hundredth of reading."""
-    if max(sum(map(text.count, VALUES)), sum(map(text.count, "\r\n"))) > most:
-        raise ApiError("too_many_labels", f"labels has more than {most} lines or values")
+    if max(sum(map(text.count, VALUES)), sum(map(text.count, BREAKS))) > most:
+        raise _too_many(most)
+
+
+def _too_many(most: int) -> ApiError:
+    return ApiError("too_many_labels", f"labels has more than {most} lines or values")
 
 
 def _lines(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from service.api.label_fields import check_labels, listed
+from service.api.label_fields import BREAKS, check_labels, listed
 from service.contract.errors import ApiError
 
 THREE = ("cat", "dog", "bird")
@@ -81,9 +81,29 @@ def test_a_broken_array_is_refused_with_how_one_looks(field: str) -> None:
     assert '["a cat", "a dog"]' in refused.value.detail
 
 
-@pytest.mark.parametrize("field", ["a\n" * 11, "a\r" * 11, "[" + "[]," * 11, '["a"' + ', "b"' * 11])
+PIECES = [
+    *(f"a{sign}" * 11 for sign in BREAKS),
+    "[" + "[]," * 11,
+    '["a"' + ', "b"' * 11,
+    quote("[" + "[]," * 11),
+]
+
+
+@pytest.mark.parametrize("field", PIECES, ids=ascii)
 def test_what_falls_into_too_many_pieces_is_refused_unread(field: str) -> None:
     with pytest.raises(ApiError, match="more than 10") as refused:
         listed([field], 10)
     assert refused.value.code == "too_many_labels"
     assert len(listed(["a\n" * 10], 10)) == 10
+
+
+def test_the_pieces_of_all_fields_count() -> None:
+    assert len(listed(["a\nb"] * 5, 10)) == 10
+    with pytest.raises(ApiError, match="more than 10"):
+        listed(["a\nb"] * 6, 10)
+
+
+def test_the_first_number_ends_the_reading() -> None:
+    """What stands behind it is no JSON, which nobody finds out."""
+    with pytest.raises(ApiError, match="array of strings"):
+        listed(['["a", 1, 2.5 and so on'])

@@ -144,6 +144,7 @@ LARGEST = SETTINGS.max_text_bytes - 100
 # Texts of which much more could be made before anybody counts.
 REFUSED = {
     "lines": ("labels=" + "ab%0A" * (LARGEST // 5), "too_many_labels"),
+    "vertical tabs": ("labels=" + "ab%0B" * (LARGEST // 5), "too_many_labels"),
     "blank lines": ("labels=a" + "%0A+" * (LARGEST // 4), "too_many_labels"),
     "arrays": ("labels=[" + "[]," * (LARGEST // 3), "too_many_labels"),
     "numbers": ("labels=[" + "1000," * (LARGEST // 5), "bad_field"),
