@@ -121,6 +121,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         requests = parser.requests
+        if not parser.pipeline:  # what waited has had its turn
+            self._ahead = 0
         self._read += nbytes
         parser.data_received(bytes(memoryview(self._buffer)[:nbytes]))
         if parser.requests != requests:

@@ -10,7 +10,7 @@ from typing import Protocol
 from service.access.client import client_of
 
 RESERVE = 8  # connections beyond the most, on which only the health addresses are answered
-STUCK_AFTER_S = 10.0  # all connections at work, and none of them closed
+STUCK_AFTER_S = 10.0  # all connections taken, none gives way and none is closed
 
 
 class Held(Protocol):
@@ -45,10 +45,10 @@ class OpenConnections:
 
     @property
     def stuck(self) -> bool:
-        """Whether nobody else can get one: all are at work, and none has been closed for long."""
+        """Whether nobody else can get one: none gives way, and none has been closed for long."""
         if len(self) < self._most or time.monotonic() - self._changed <= STUCK_AFTER_S:
             return False
-        return all(held.busy for held in self._client_of)
+        return all(held.busy for held in max(self._of.values(), key=len))
 
     def __len__(self) -> int:
         return len(self._client_of)

@@ -16,6 +16,7 @@ UPLOAD = (
     b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     b"Content-Length: 100000\r\n\r\n--b\r\n"
 )
+A, B, IDLE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 
 
 def test_probes_have_the_operators_port_and_strangers_hear_the_status() -> None:
@@ -40,8 +41,11 @@ def test_not_ready_while_every_place_is_taken_and_none_comes_free(
         assert server.client.get("/readyz").status_code == 200
 
 
-def test_not_ready_while_every_connection_is_at_work_and_none_comes_free(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "sources", [(A, A, B, B), (IDLE, A, A, B)], ids=["all at work", "one idle"]
+)
+def test_not_ready_while_no_connection_gives_way_and_none_comes_free(
+    monkeypatch: pytest.MonkeyPatch, sources: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(open_connections, "STUCK_AFTER_S", 0.0)
     with (
@@ -54,14 +58,14 @@ def test_not_ready_while_every_connection_is_at_work_and_none_comes_free(
         def status() -> int:
             return httpx.get(f"{ops}/readyz", timeout=None).status_code
 
-        for source in ("127.0.0.2", "127.0.0.3"):
-            for _ in range(2):
-                assert status() == 200
-                one = socket.create_connection(
-                    ("127.0.0.1", server.port), source_address=(source, 0)
-                )
-                attackers.enter_context(one)
-                one.sendall(UPLOAD)
+        def connected(source: str) -> socket.socket:
+            one = socket.create_connection(("127.0.0.1", server.port), source_address=(source, 0))
+            return attackers.enter_context(one)
+
+        # One that is idle is no room for others while somebody else has more.
+        for source in sources:
+            assert status() == 200
+            connected(source).sendall(UPLOAD if source != IDLE else b"")
         until(lambda: status() == 503)
         attackers.close()
         until(lambda: status() == 200)
