@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,14 +168,16 @@ class ClassificationMaker:
         )
 
     async def _ranked(self, scored: ScoredClip, question: Question, client: str) -> Ranking:
-        """Rank predictions; in a thread where there are so many that others would be held up."""
-        rivals = None
-        if contrast_of(question, self.manifest) is not None:
-            rivals = await self.beside.run(partial(nearest_rivals, scored.candidates), client)
-        ranked = partial(
-            rank, scored.labels, scored.logits, question, self.manifest, scored.negatives, rivals
-        )
-        if len(scored.labels) < RANKED_IN_THREAD_FROM:
+        """Rank predictions; in a thread where that would hold up others."""
+        compared = contrast_of(question, self.manifest) is not None
+
+        def ranked() -> Ranking:
+            rivals = nearest_rivals(scored.candidates) if compared else None
+            return rank(
+                scored.labels, scored.logits, question, self.manifest, scored.negatives, rivals
+            )
+
+        if not compared and len(scored.labels) < RANKED_IN_THREAD_FROM:
             return ranked()
         return await self.beside.run(ranked, client)
 

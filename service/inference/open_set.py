@@ -55,8 +55,9 @@ def statistic(name: Statistic, labels: Array, negatives: Array) -> Array:
     if name == "energy":
         return _log_sum(labels)
     if name == "margin":
-        rivals = labels if labels.shape[1] > 1 else np.concatenate([labels, negatives], axis=1)
-        two = np.sort(rivals, axis=1)[:, -2:]
+        if labels.shape[1] == 1:
+            return np.asarray(labels[:, 0] - negatives.max(axis=1))
+        two = np.sort(labels, axis=1)[:, -2:]
         return np.asarray(two[:, 1] - two[:, 0])
     if name == "negatives":
         return np.asarray(labels.max(axis=1) - negatives.max(axis=1))

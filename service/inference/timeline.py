@@ -164,7 +164,8 @@ class TimelineMaker:
             negatives = await self.labels.score(clip, ranker.negatives, timer, client)
         self.telemetry.windows_ranked(len(part.times))
         ranked = partial(ranker.rank, part, logits, negatives)
-        if logits.size < RANKED_IN_THREAD_FROM:
+        rivals = 0 if ranker.rivals is None else len(logits) * ranker.rivals.size
+        if logits.size + rivals < RANKED_IN_THREAD_FROM:
             return ranked()
         return await self.beside.run(ranked, client)
 

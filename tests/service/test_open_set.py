@@ -250,6 +250,8 @@ def test_statistics_are_what_they_are_called() -> None:
     assert statistic("max_logit", labels, negatives) == [3]
     assert statistic("margin", labels, negatives) == [2]
     assert statistic("margin", labels[:, :1], negatives) == [1]
+    assert statistic("margin", labels[:, 2:], negatives) == [-2], "also where two are before it"
+    assert numbers(labels[:, 2:], negatives)[0, :2] == pytest.approx([0, 2])
     energy = np.log(np.exp(labels).sum())
     assert statistic("energy", labels, negatives) == pytest.approx([energy])
     odds = energy - np.log(np.exp(negatives).sum())
