@@ -27,7 +27,7 @@ class ArrowStore(ArrowFSWrapper):
         top = len(path.rstrip("/")) + 1
         found = {
             entry["name"]: entry
-            for entry in self._below(path, recursive=True)
+            for entry in self._below(path, recursive=maxdepth != 1)
             if maxdepth is None or entry["name"].count("/", top) < maxdepth
         }
         return found if detail else list(found)

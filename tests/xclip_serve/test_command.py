@@ -172,7 +172,7 @@ def test_a_label_may_be_read_in_other_words_than_it_is_called(tmp_path: Path) ->
         ([CLIP, "a", "A"], 2, "same"),
         ([CLIP, "a", "--model", "docs"], 2, "no bundle"),
         ([CLIP, "a", "--label-set", "none"], 2, "one or the other"),
-        ([CLIP, "--label-set", "none"], 2, "no label_set 'none'"),
+        ([CLIP, "--label-set", "none"], 2, "no --label-set 'none'"),
         ([CLIP, "a", "--views", "100"], 2, "views"),
         ([CLIP, "a", "--labels", "none.txt"], 2, "none.txt: No such file"),
         ([CLIP, "a", "--server", "http://127.0.0.1:9"], 2, "is the server running"),

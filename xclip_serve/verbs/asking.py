@@ -35,7 +35,8 @@ OPTIONS = {
     "label_set": "--label-set",
     "open_set": "--open-set",
 }
-_FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b")
+# Not in the middle of a path or in a label that is quoted.
+_FIELD = re.compile(rf"(?<![\w/.'\"])({'|'.join(OPTIONS)})(?![\w/'\"]|\.\w)")
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
