@@ -71,7 +71,7 @@ def test_costs_are_those_of_the_reports() -> None:
         assert costs.measured in [row["clips/s"] for row in rows if row["precision"] == precision]
         assert costs.encode > costs.score > 0
         assert costs.redis.clip_bytes > 4 * 512 * 50
-        assert costs.redis.put_clip > costs.redis.put_labels > 0
+        assert min(costs.redis.put_clip, costs.redis.get_clip, costs.redis.put_labels) > 0
 
 
 def test_the_page_shows_what_was_calculated() -> None:

@@ -227,7 +227,7 @@ def test_a_host_that_there_is_none_of_is_one_line() -> None:
 
 @pytest.mark.skipif(not has_ipv6, reason="this kernel has no IPv6")
 def test_a_client_over_ipv4_is_known_by_its_own_address() -> None:
-    with running(fake_runtime(), host="::", rate_limit="1/minute") as server:
+    with running(fake_runtime(), host="::", rate_limit="1/month") as server:
         clip = clip_bytes()
         assert server.classify(clip, labels=["a"]).status_code == 200
         headers = {"X-Forwarded-For": "203.0.113.7"}  # believed from 127.0.0.1, the default
@@ -347,7 +347,7 @@ def test_an_image_has_the_version_of_the_project(tmp_path: Path) -> None:
 
 
 def test_starting_answers_do_not_count_against_a_rate(clip: bytes) -> None:
-    with running(fake_runtime(), rate_limit="2/minute") as server:
+    with running(fake_runtime(), rate_limit="2/month") as server:
         state = server.server
         engine, state._engine = state._engine, None  # as while the bundle is being loaded
         for _ in range(5):

@@ -24,8 +24,10 @@ FILMS = {
     "4K30 AV1": Film("AV1", *UHD, 30, 60, 2, 5),
     "4K30 AV1, grain": Film("AV1, grain", *UHD, 30, 60, 2, 5),
     "4K30 VP9": Film("VP9", *UHD, 30, 60, 2, 5),
-    "six minutes of 4K60 AV1": Film("AV1", *UHD, 60, 240, 4, 90, noise=0),
-    "ten minutes of 1080p, a key frame a minute": Film("H.264", 1920, 1080, 30, 1800, 60, 10),
+    "six minutes of 4K60 AV1": Film("AV1", *UHD, 60, 240, 4, 90, noise=0, megabits=4),
+    "ten minutes of 1080p, a key frame a minute": Film(
+        "H.264", 1920, 1080, 30, 1800, 60, 10, megabits=2
+    ),
 }
 DEFAULTS = {name: Settings.model_fields[name].default for name in PATIENCE}
 

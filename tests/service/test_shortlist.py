@@ -116,7 +116,7 @@ def test_a_network_without_a_clip_vector_says_so(clip: bytes) -> None:
     assert not can_compare(other)
     with running(fake_runtime()) as server:
         engine = server.server.engine
-        engine.bundle = replace(engine.bundle, manifest=other)
+        engine._classifications = replace(engine._classifications, manifest=other)
         response = server.classify(clip, labels=LABELS, shortlist="2")
         assert (response.status_code, response.json()["code"]) == (422, "bad_field")
         assert "leave it out" in response.json()["detail"]

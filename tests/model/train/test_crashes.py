@@ -107,7 +107,7 @@ def stopped(clip_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was asked to stop, it alone."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
     arguments = command(tiny_run(clip_set, folder, **EVERYTHING))
-    asked_to_stop(arguments, folder, 10, signal.SIGTERM, group=False)
+    asked_to_stop(arguments, folder, 5, signal.SIGTERM, group=False)
     return folder
 
 
