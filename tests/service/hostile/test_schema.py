@@ -123,7 +123,7 @@ def test_real_clips_among_them_are_classified(document: Any, clip: bytes, kind: 
         statuses[response.status_code] += 1
 
     ask()
-    assert statuses[200], statuses
+    assert statuses[200] >= 3, statuses
 
 
 def test_the_server_is_whole_afterwards(schema_server: RunningServer, clip: bytes) -> None:
