@@ -15,9 +15,13 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
+from model.command_line import sleep_while_waiting
+
 ROOT = Path(__file__).resolve().parent.parent
 # Which runtime is the fastest hangs on the moment; tests of that choice ask for it themselves.
 os.environ.setdefault("XCLIP_RUNTIME", "onnxruntime-cpu")
+# Several processes share the cores: a thread of torch that waits for others sleeps.
+sleep_while_waiting()
 CI = os.environ.get("CI", "").lower() == "true"
 
 # What takes a minute or more begins first, so that no core waits for it at the end.
