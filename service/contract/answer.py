@@ -78,7 +78,7 @@ class FrameChange(_Answer):
 
 
 class ReversedAnswer(_Answer):
-    """The best label of the same frames in the opposite order, with its softmax score and logit.
+    """What is answered first to the same frames in the opposite order, with its score and logit.
 
     `change` is how much lower the logit of the clip's own best label is then.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,14 @@ from export.bundle import BundleManifest
 from export.runtime import Features
 from service.cache.clips import EncodedClip
 from service.cache.labels import LabelVectors
-from service.contract.answer import CacheUse, Classification, Explanation, ModelName, Shortlist
+from service.contract.answer import (
+    CacheUse,
+    Classification,
+    Explanation,
+    ModelName,
+    Prediction,
+    Shortlist,
+)
 from service.contract.request import KnownClip, Question, UploadedClip
 from service.inference.answerable import answer_doubts, check_answerable, check_explainable
 from service.inference.clip_pipeline import ClipPipeline, IdentifiedClip
@@ -83,12 +90,14 @@ class ClassificationMaker:
         scored = await self.score(clip, question, timer, client)
         encoded, vectors = scored.clip, scored.vectors
         ranking = await self._ranked(scored, question, client)
+        explanation = None
+        if question.explain is not None:
+            own = check_explainable(clip)
+            best = ranking.predictions[0]
+            explanation = await self._explained(own, scored, question, best, timer, client)
         if scored.shortlist is not None:
             for prediction in ranking.predictions:  # say where in the whole list
                 prediction.index = scored.shortlist[prediction.index]
-        explanation = None
-        if question.explain is not None:
-            explanation = await self._explained(check_explainable(clip), scored, timer, client)
         self.telemetry.answered(timer.seconds, encoded.cache, vectors.hits, vectors.misses)
         info = encoded.clip.info
         return Classification(
@@ -150,7 +159,13 @@ class ClassificationMaker:
         return ScoredClip(asked, labels, candidates, shortlist, logits, negatives, encoded, vectors)
 
     async def _explained(
-        self, clip: UploadedClip, scored: ScoredClip, timer: StageTimer, client: str
+        self,
+        clip: UploadedClip,
+        scored: ScoredClip,
+        question: Question,
+        best: Prediction,
+        timer: StageTimer,
+        client: str,
     ) -> Explanation:
         """Say what each frame adds to the best label: T + 1 more runs of the video encoder."""
         info = scored.clip.clip.info
@@ -163,9 +178,12 @@ class ClassificationMaker:
             clip = EncodedClip(features, info)
             return await self.labels.score(clip, scored.candidates[of], timer, client)
 
-        return await explain_frames(
-            decoded.frames, info.frame_times_s, scored.labels, scored.logits[0], encode, score
-        )
+        async def rank(logits: NDArray[np.float32]) -> Prediction:
+            first = replace(question, top_k=1, open_set=False, coverage=None)
+            ranking = await self._ranked(replace(scored, logits=logits), first, client)
+            return ranking.predictions[0]
+
+        return await explain_frames(decoded.frames, info.frame_times_s, best, encode, score, rank)
 
     async def _ranked(self, scored: ScoredClip, question: Question, client: str) -> Ranking:
         """Rank predictions; in a thread where that would hold up others."""

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.runtime import Features
-from service.contract.answer import Explanation, FrameChange, ReversedAnswer
-from service.inference.open_set import softmax
+from service.contract.answer import Explanation, FrameChange, Prediction, ReversedAnswer
 
 Frames = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -18,39 +17,37 @@ Logits = NDArray[np.float32]
 async def explain_frames(
     frames: Frames,
     times_s: Sequence[float],
-    labels: Sequence[str],
-    logits: Logits,
+    best: Prediction,
     encode: Callable[[Frames], Awaitable[Features]],
     score: Callable[[Features, slice], Awaitable[Logits]],
+    rank: Callable[[Logits], Awaitable[Prediction]],
 ) -> Explanation:
     """Ask about the clip again without each of its frames, and backwards: T + 1 runs.
 
     Args:
         frames: Of one view, uint8 (1,T,H,W,3).
         times_s: When each of them is shown, T numbers.
-        labels: K names.
-        logits: Of the clip as it is, float32 (K,).
+        best: What the clip as it is was answered with first; its index is that of its logit.
         encode: Runs the video encoder; others have their turn between two runs.
         score: Scores some of the labels against what that gave: float32 (1,K).
+        rank: Gives the first of the answer to such logits.
     """
-    best = int(logits.argmax())
-    only = slice(best, best + 1)
+    only = slice(best.index, best.index + 1)
     changes = []
     for index, time_s in enumerate(times_s):
         without = (await score(await encode(without_frame(frames, index)), only))[0]
-        changes.append(FrameChange(time_s=time_s, change=float(logits[best] - without[0])))
+        changes.append(FrameChange(time_s=time_s, change=best.logit - float(without[0])))
     backwards = await score(await encode(np.ascontiguousarray(frames[:, ::-1])), slice(None))
-    shares = softmax(backwards.astype(np.float64))[0]
-    first = int(shares.argmax())
+    first = await rank(backwards)
     return Explanation(
-        label=labels[best],
-        logit=float(logits[best]),
+        label=best.label,
+        logit=best.logit,
         frames=tuple(changes),
         reversed=ReversedAnswer(
-            label=labels[first],
-            score=float(shares[first]),
-            logit=float(backwards[0, first]),
-            change=float(logits[best] - backwards[0, best]),
+            label=first.label,
+            score=first.score,
+            logit=first.logit,
+            change=best.logit - float(backwards[0, best.index]),
         ),
     )
 

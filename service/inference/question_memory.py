@@ -12,7 +12,7 @@ from service.contract.embeddings import EmbeddingQuestion
 from service.contract.request import Question
 from service.contract.timeline import DEFAULT_TOP_K, MOST_TOP_K, TimelineQuestion
 from service.inference.negatives import STORED, package_negatives
-from service.inference.rivals import contrast_of
+from service.inference.rivals import COMPARED, contrast_of
 from service.inference.timeline import MOST_PREDICTIONS
 
 BYTES_PER_BYTE = 4  # of UTF-8: a character where one of its text lies beyond the 65,536th
@@ -25,7 +25,9 @@ BYTES_PER_LOGIT = 50  # of a label, for each view
 BYTES_PER_NUMBER = 80  # of an answer: a float of Python, and its digits
 BYTES_PER_NUMBER_IN_BASE64 = 16
 COPIES_OF_NEGATIVES = 4  # in float32
-BYTES_PER_RIVALRY = 5000  # of a label: how like it others are, in order, and their logits
+BYTES_PER_RIVALRY = 4000  # of a label: how like it others are, in order, and their logits
+BYTES_PER_LIKENESS = 1000  # of a label: how like it others are, before they are in order
+BYTES_FOR_RIVALS = 20_000  # of a question, however few its labels
 COPIES_OF_FRAMES = 5  # the clip, and what is encoded instead of it
 LONG_LABEL = 300  # bytes, of a list that is stored
 
@@ -62,7 +64,7 @@ def _of_labels(question: Question, manifest: BundleManifest, max_views: int) -> 
         taken += 2 * written + count * BYTES_PER_TEXT + negatives * BYTES_PER_LOGIT * max_views
         taken += vectors
     if contrast_of(question, manifest) is not None:
-        taken += count * BYTES_PER_RIVALRY
+        taken += rivalry_bytes(count, manifest.text_dim)
     if question.explain:
         inputs = manifest.inputs
         taken += COPIES_OF_FRAMES * inputs.num_frames * inputs.image_size**2 * 3
@@ -81,6 +83,14 @@ def _of_windows(question: Question, manifest: BundleManifest, max_windows: int) 
     longest = max((len(label.encode()) for label in question.labels), default=LONG_LABEL)
     predictions = windows * each * (BYTES_PER_PREDICTION + BYTES_PER_BYTE * longest)
     return predictions + segments * (BYTES_PER_SEGMENT + 2 * BYTES_PER_BYTE * longest)
+
+
+def rivalry_bytes(labels: int, text_dim: int) -> int:
+    """Return bytes of the rivals of labels: their vectors of length 1 are compared, then what came
+    of it is put in order, which takes more where vectors are short.
+    """
+    compared = 4 * text_dim * (labels + 2 * min(labels, COMPARED)) + labels * BYTES_PER_LIKENESS
+    return BYTES_FOR_RIVALS + max(compared, labels * BYTES_PER_RIVALRY)
 
 
 def prediction_bytes(labels: int, max_views: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from export.bundle.manifest import BundleManifest
@@ -54,10 +54,11 @@ class MemoryFormula:
         s = self.settings
         count = min(s.max_labels, s.max_prompts or s.max_labels)
         labels = ("x" * (s.max_text_bytes // count),) * count
-        lists = [
-            Question(labels=(), label_set=name, explain="frames") for name in self.manifest.labels
+        lists = [Question(labels=(), label_set=name) for name in self.manifest.labels]
+        return [
+            replace(asked, scores="sigmoid", open_set=True, explain="frames")
+            for asked in (Question(labels=labels), *lists)
         ]
-        return [Question(labels=labels, open_set=True, explain="frames"), *lists]
 
     @property
     def one_view(self) -> tuple[int, int, int, int]:

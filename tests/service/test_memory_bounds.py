@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from export.bundle import LabelSet, open_bundle
+from export.bundle.calibration import Contrast, Logistic
 from model.inputs import Tokenizer, VideoInfo, label_key, label_prompts
 from service.api.asking import body_limits
 from service.api.body import read_body
@@ -30,7 +31,7 @@ from service.cache.redis.write_behind import (
     Entry,
     WriteBehind,
 )
-from service.contract.answer import CacheUse, Classification, ModelName, Timing
+from service.contract.answer import CacheUse, Classification, ModelName, Prediction, Timing
 from service.contract.body import ClassifyBody
 from service.contract.embeddings import EmbeddingQuestion
 from service.contract.errors import ApiError
@@ -39,12 +40,19 @@ from service.contract.timeline import EndLine, TimelineQuestion
 from service.inference.embeddings import embeddings_of
 from service.inference.explanation import explain_frames
 from service.inference.negatives import STORED, NegativeLabels, package_negatives
-from service.inference.question_memory import prediction_bytes, question_bytes, text_bytes
+from service.inference.question_memory import (
+    prediction_bytes,
+    question_bytes,
+    rivalry_bytes,
+    text_bytes,
+)
 from service.inference.ranking import rank
+from service.inference.rivals import COMPARED, nearest_rivals
 from service.inference.segments import Hysteresis, merge_segments
 from service.settings import DEMO_BUNDLE, Settings
 from tests.service.conftest import RunningServer, fake_runtime, running, until
 from tests.service.memory_formula import MemoryFormula
+from tests.service.test_open_set import calibration
 
 WIDE = "\U0001f600"  # makes every character of its text take four bytes
 SETTINGS = Settings(max_text_bytes=256 << 10, max_labels=1000, max_views=4)
@@ -60,6 +68,13 @@ LISTS = {
     "wide throughout": [WIDE * 60 + f"{n}" for n in range(1000)],
     "plain": [f"{n} " + "a" * 240 for n in range(1000)],
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_is_loaded_for_wide_texts() -> None:
+    """It is no text, and stays whoever is first."""
+    label_prompts([WIDE])
+    label_key(WIDE)
 
 
 @contextlib.contextmanager
@@ -117,8 +132,6 @@ async def in_pieces(body: bytes) -> Any:
 @pytest.mark.parametrize("written", BODIES)
 @pytest.mark.parametrize("kind", LISTS)
 def test_texts_of_a_request(kind: str, written: str) -> None:
-    label_prompts([WIDE])  # what is loaded for such texts is no text
-    label_key(WIDE)
     body, limits = BODIES[written](LISTS[kind]), body_limits(SETTINGS, ClassifyBody)
     headers = {"content-type": written}
 
@@ -264,6 +277,36 @@ def test_open_set(kind: str) -> None:
     assert most <= of(asked) - text_bytes(labels, (), FORMULA.manifest)
 
 
+@pytest.mark.parametrize("dim", [64, 512, 1280])
+@pytest.mark.parametrize("labels", [2, COMPARED, 1000])
+def test_the_rivals_of_a_sigmoid(labels: int, dim: int) -> None:
+    """Of a calibrated network with vectors of any usual length."""
+    contrast = Contrast(share=0.7, known=Logistic())
+    manifest = FORMULA.manifest.model_copy(update={"calibration": calibration(contrast=contrast)})
+    draw, texts = np.random.default_rng(0), tuple(LISTS["short"][:labels])
+    vectors = draw.standard_normal((labels, dim), np.float32)
+    logits = draw.standard_normal((SETTINGS.max_views, labels), np.float32)
+    bound = rivalry_bytes(labels, dim)
+    with counted() as count:
+        rivals = nearest_rivals(vectors)
+        _, most = count()
+        assert most <= bound
+        assert labels < COMPARED or most > 0.75 * bound  # the term is no larger than need be
+        rank(texts, logits, Question(texts, scores="sigmoid"), manifest, rivals=rivals)
+        _, most = count()
+    assert most <= bound + prediction_bytes(labels, SETTINGS.max_views)
+
+
+def test_rivals_are_charged_where_there_are_any() -> None:
+    asked = Question(labels=tuple(LISTS["plain"]), scores="sigmoid")
+    contrast = Contrast(share=0.7, known=Logistic())
+    plain = [FORMULA.manifest.model_copy(update={"calibration": calibration()}), FORMULA.manifest]
+    with_rivals = plain[0].model_copy(update={"calibration": calibration(contrast=contrast)})
+    charged, *others = (question_bytes(asked, m, 1, 1) for m in (with_rivals, *plain))
+    assert charged - rivalry_bytes(1000, FORMULA.manifest.text_dim) == others[0] == others[1]
+    assert charged - others[0] >= 4_000_000
+
+
 def test_an_explanation() -> None:
     frames = np.zeros((1, *FORMULA.one_view), np.uint8)
     asked = Question(labels=("a",), explain="frames")
@@ -274,10 +317,13 @@ def test_an_explanation() -> None:
     async def score(features: Any, of: slice) -> Any:
         return np.zeros((1, 1), np.float32)
 
-    times = [0.0] * frames.shape[1]
+    async def rank(logits: Any) -> Prediction:
+        return best
+
+    times, best = [0.0] * frames.shape[1], Prediction("a", 0.0, 0.0, 0.0, 0)
     with counted() as count:
         decoded = frames.copy()
-        asyncio.run(explain_frames(decoded, times, ["a"], np.zeros(1, np.float32), encode, score))
+        asyncio.run(explain_frames(decoded, times, best, encode, score, rank))
         _, most = count()
     assert most > 2 * frames.nbytes
     assert most <= of(asked) - of(replace(asked, explain=None))
@@ -295,6 +341,8 @@ def test_kept_labels(kind: str) -> None:
             cache = LabelCache(encode, bound)
             for number in range(5):
                 await cache.get([f"{number}{label}" for label in LISTS[kind]], client=f"{number}")
+            # The thread in which vectors were put together may still hold them.
+            await asyncio.get_running_loop().shutdown_default_executor()
             gc.collect()
             held, _ = count()
             assert cache._known.nbytes > 0.9 * bound

@@ -34,6 +34,7 @@ from service.inference.open_set import OpenSetRule, log_odds, numbers, probabili
 from service.inference.ranking import rank
 from service.inference.rivals import nearest_rivals, rivals_together
 from service.settings import DEMO_BUNDLE
+from tests.conftest import ROOT
 from tests.service.conftest import RunningServer, running, until
 
 LABELS = ["a red circle moving left", "a red circle moving right", "a blue square growing"]
@@ -311,6 +312,28 @@ def test_a_sigmoid_compares_a_label_with_its_rivals(tmp_path: Path, clip: bytes)
         assert one["score"] == pytest.approx(1 / (1 + np.exp(-x)), rel=1e-6)
     x = 0.3 * alone["logit"] - 2  # there is nothing to compare it with
     assert alone["score"] == pytest.approx(1 / (1 + np.exp(-x)), rel=1e-6)
+
+
+def test_what_is_explained_is_what_was_answered_first(tmp_path: Path) -> None:
+    """A sigmoid may put another label first than the largest logit; backwards, too."""
+    bundle = tmp_path / "demo"
+    shutil.copytree(DEMO_BUNDLE, bundle)
+    contrast = Contrast(share=-2, known=Logistic(slope=0.01, offset=0))
+    calibrate_by_hand(bundle, contrast=contrast)
+    video = (ROOT / "docs" / "clip.mp4").read_bytes()
+    with running(bundle=bundle) as server:
+        asked = {"labels": json.dumps(LABELS[:2]), "scores": "sigmoid", "explain": "frames"}
+        answer = ask(server, video, **asked)
+    first, second = answer["predictions"]
+    assert (first["label"], second["label"]) == (LABELS[1], LABELS[0])
+    assert first["logit"] < second["logit"]
+    explanation = answer["explanation"]
+    assert (explanation["label"], explanation["logit"]) == (first["label"], first["logit"])
+    backwards = explanation["reversed"]
+    assert backwards["label"] == LABELS[0]  # has the smaller logit there
+    logit = first["logit"] - backwards["change"]
+    x = 0.01 * (backwards["logit"] + 2 * logit)
+    assert backwards["score"] == pytest.approx(1 / (1 + np.exp(-x)), rel=1e-6)
 
 
 def test_a_calibration_from_before_is_read_and_written_as_it_was() -> None:

@@ -350,6 +350,27 @@ def test_hanging_up_ends_decoding_and_encoding(
     assert encoder.calls == 1
 
 
+@pytest.mark.parametrize("work", ["encode_text", "score"])
+def test_hanging_up_ends_what_is_done_with_labels(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    """Before anything is decoded, and once the first windows are encoded."""
+    engine = server.server.engine
+    entered, goes_on, run = threading.Event(), threading.Event(), getattr(engine.runtime, work)
+
+    def held(*given: Any) -> Any:
+        entered.set()
+        goes_on.wait()
+        return run(*given)
+
+    monkeypatch.setattr(engine.runtime, work, held)
+    with begin(server, lines=True, labels=f"a label to {work}"):
+        entered.wait()
+    until(lambda: is_idle(server))  # though the network is still at it
+    goes_on.set()
+    until(lambda: not engine.thread.waiting)
+
+
 @pytest.mark.parametrize("lines", [True, False])
 def test_hanging_up_gives_up_waiting(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch, lines: bool
