@@ -15,6 +15,9 @@ from service.api.json_body import HOW_TO_NAME, JsonBody
 from service.contract.body import ClipBody, ClipSource
 from service.contract.errors import ApiError
 
+TEXTS_ALONE = (
+    "input must be a text, or a list of texts; token ids are not read, so let the client send texts"
+)
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Body = TypeVar("Body", bound=ClipBody)
@@ -62,10 +65,12 @@ def body_of(fields: dict[str, Any], kind: type[Body]) -> Body:
         return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        *path, name = map(str, first["loc"])
-        where = ".".join([*path, name])[:60]
-        if where == "video":
+        path = [*map(str, first["loc"])]
+        if path == ["video"]:
             raise ApiError("bad_field", HOW_TO_NAME) from None
+        if path[:1] == ["input"]:
+            raise ApiError("bad_field", TEXTS_ALONE) from None
+        where = ".".join(path)[:60]
         raise ApiError("bad_field", f"{where}: {first['msg'].lower()}") from None
 
 

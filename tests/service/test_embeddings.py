@@ -154,6 +154,13 @@ def test_what_makes_no_sense_is_refused(
     assert 400 <= response.status_code < 500
 
 
+@pytest.mark.parametrize("tokens", [[1, 2], [[1, 2], [3]], 7, [None]])
+def test_who_sends_tokens_is_told_to_send_texts(server: RunningServer, tokens: Any) -> None:
+    problem = ask(server, input=tokens).json()
+    assert problem["code"] == "bad_field"
+    assert "token ids are not read" in problem["detail"]
+
+
 def test_vectors_are_written_as_they_would_be_at_once() -> None:
     for count in (1, VECTORS_AT_ONCE, 3 * VECTORS_AT_ONCE + 1):
         data = tuple(Embedding(index=i, embedding=[i / 7, -1e-9]) for i in range(count))

@@ -12,7 +12,7 @@ import pytest
 from model.inputs import decode_clip
 from service.inference.explanation import without_frame
 from tests.conftest import ROOT
-from tests.service.conftest import RunningServer
+from tests.service.conftest import RunningServer, clip_bytes
 
 CLIP = (ROOT / "docs" / "clip.mp4").read_bytes()
 LABELS = ["a red circle moving left", "a red circle moving right"]
@@ -75,6 +75,23 @@ def test_what_cannot_be_explained_is_refused(
     response = server.classify(CLIP, **given)
     assert (response.status_code, response.json()["code"]) == (422, "bad_field")
     assert says in response.json()["detail"]
+
+
+def test_where_all_frames_are_one_none_of_them_adds_anything(server: RunningServer) -> None:
+    response = server.classify(clip_bytes(frames=1), labels=json.dumps(LABELS), explain="frames")
+    found = response.json()["explanation"]
+    assert len(found["frames"]) == 8
+    changes = [found["reversed"]["change"], *(frame["change"] for frame in found["frames"])]
+    assert changes == pytest.approx([0] * 9, abs=1e-4)
+
+
+def test_labels_of_a_shortlist_are_explained(server: RunningServer) -> None:
+    asked = {"label_set": "labels", "shortlist": "3", "explain": "frames"}
+    answer = server.classify(CLIP, **asked).json()
+    best, explanation = answer["predictions"][0], answer["explanation"]
+    assert (explanation["label"], explanation["logit"]) == (best["label"], best["logit"])
+    stored = server.server.engine.labels.label_set("labels")
+    assert stored.labels[best["index"]] == best["label"]
 
 
 def test_frames_of_an_earlier_clip_are_not_kept(server: RunningServer) -> None:

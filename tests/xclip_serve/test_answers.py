@@ -362,6 +362,16 @@ def run_example(name: str, *arguments: object) -> list[str]:
     return run.stdout.splitlines()
 
 
+@pytest.mark.parametrize("name", ["folder_to_csv", "watch_folder", "search_by_text"])
+def test_an_example_says_what_it_is_given(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, f"examples/{name}.py"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert f"`python examples/{name}.py" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_examples(server: RunningServer, tmp_path: Path) -> None:
     (tmp_path / "left.mp4").write_bytes(CLIP.read_bytes())
     (tmp_path / "broken.mp4").write_bytes(b"no video")
