@@ -24,7 +24,9 @@ def calibrate(known: Evidence, unknown: Evidence | None) -> Calibration:
     Raises:
         ValueError: There are too few; says how many are needed.
     """
-    check_enough(known, unknown)
+    check_enough(
+        len(known.single), None if unknown is None else len(unknown), known.logits.shape[1]
+    )
     others = known.without_truth() if unknown is None else unknown
     fitted = fit(known, others)
     return Calibration(
@@ -42,18 +44,26 @@ def calibrate(known: Evidence, unknown: Evidence | None) -> Calibration:
     )
 
 
-def check_enough(known: Evidence, unknown: Evidence | None) -> None:
-    """Refuse what says too little. ValueError with what is needed."""
-    singles, labels = len(known.single), known.logits.shape[1]
+def check_enough(singles: int, unknown: int | None, labels: int) -> None:
+    """Refuse what says too little.
+
+    Args:
+        singles: Clips of which exactly one label is true.
+        unknown: Clips that show none of the labels; None where known ones stand for them.
+        labels: How many are asked about.
+
+    Raises:
+        ValueError: With what is needed.
+    """
     if singles < LEAST_CLIPS:
         raise ValueError(
             f"{singles} clips with exactly one label are too few: {LEAST_CLIPS} are needed, "
             f"{LEAST_CLIPS - singles} more"
         )
-    if unknown is not None and len(unknown) < LEAST_UNKNOWN:
+    if unknown is not None and unknown < LEAST_UNKNOWN:
         raise ValueError(
-            f"{len(unknown)} unknown clips are too few: {LEAST_UNKNOWN} are needed, "
-            f"{LEAST_UNKNOWN - len(unknown)} more; or leave --unknown out"
+            f"{unknown} unknown clips are too few: {LEAST_UNKNOWN} are needed, "
+            f"{LEAST_UNKNOWN - unknown} more; or leave --unknown out"
         )
     least = LEAST_LABELS_ALONE if unknown is None else LEAST_LABELS
     if labels < least:

@@ -28,6 +28,11 @@ class KnownClips:
     labels: tuple[str, ...]
     truth: Mapping[str, frozenset[int]]
 
+    @property
+    def singles(self) -> int:
+        """How many clips have exactly one label."""
+        return sum(len(labels) == 1 for labels in self.truth.values())
+
 
 def read_known(list_file: Path, root: Path | None, labels: LabelList | None) -> KnownClips:
     """Read a list of clips; its paths start from `root`, or from the folder of the list.

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     from model.progress import progress
-    from xclip_serve.calibration.calibrate import calibrate
+    from xclip_serve.calibration.calibrate import calibrate, check_enough
     from xclip_serve.calibration.gather import gather, read_known
     from xclip_serve.classifier import Classifier
     from xclip_serve.clips import find_clips
@@ -81,6 +81,7 @@ def _run(given: argparse.Namespace) -> int:
     labels = None if given.labels is None else read_labels(given.labels)
     known = read_known(given.list, given.root, labels)
     others = None if given.unknown is None else list(find_clips([given.unknown]))
+    check_enough(known.singles, None if others is None else len(others), len(known.labels))
     jobs = {} if given.jobs is None else {"decode_workers": given.jobs}
     with Classifier(given.bundle, **jobs) as classifier:
         total = len(known.truth) + len(others or ())
