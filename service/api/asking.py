@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
 from fastapi import Request
 
-from service.api.body import read_body
+from service.api.body import SMALL_BYTES, read_body
 from service.api.form import BodyLimits, Form
 from service.api.form_fields import FILE_FIELD, form_names
+from service.api.hanging_up import unless_gone
 from service.api.json_body import JsonBody
 from service.api.numbers import most_values
 from service.api.request import check_address
 from service.contract.body import ClipBody
-from service.contract.errors import ApiError
 from service.contract.request import ClipRequest, KnownClip, LinkedClip, UploadedClip
 from service.lifecycle.service_state import ServiceState
 from service.settings import Settings
@@ -87,7 +86,11 @@ async def ask(
             body = await receiving.read(reading)
             stack.callback(body.close)
             deadline = time.monotonic() + server.settings.request_timeout_s
-            asked, memory = await _parsed(request, server, partial(parse, body), client, deadline)
+            read = partial(_read, server, partial(parse, body))
+            if body.text_bytes <= SMALL_BYTES:
+                asked, memory = read()
+            else:
+                asked, memory = await _in_turn(request, server, read, client, deadline)
             body.forget_texts()  # they are there once more, cleaned
             place.enter_context(server.admission.question(client, memory))
             clip = asked.clip
@@ -117,52 +120,27 @@ def body_limits(settings: Settings, fields: type[ClipBody]) -> BodyLimits:
     )
 
 
-async def unless_gone(
-    request: Request, work: Awaitable[Result], deadline: float | None = None
-) -> Result:
-    """Await work; cancel it when the client hangs up, or at a `time.monotonic()`.
-
-    Raises:
-        ApiError: `client_disconnected`, `deadline_passed`, or what the work raises.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_hung_up(request))
-    timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-    try:
-        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        if gone.done():
-            raise ApiError("client_disconnected", "the client has hung up")
-        raise ApiError(
-            "deadline_passed", "the answer was not ready within the time limit", retry_after_s=5
-        )
-    finally:
-        for pending in (task, gone):
-            pending.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _parsed(
-    request: Request,
+def _read(
     server: ServiceState,
     parse: Callable[[Settings, Callable[[], bool]], ClipRequest[Question]],
+    given_up: Callable[[], bool] = lambda: False,
+) -> tuple[ClipRequest[Question], int]:
+    """Read a request; return it with bytes of memory for its question."""
+    asked = parse(server.settings, given_up)
+    return asked, server.engine.memory_for(asked.question)
+
+
+async def _in_turn(
+    request: Request,
+    server: ServiceState,
+    read: Callable[[Callable[[], bool]], Result],
     client: str,
     deadline: float,
-) -> tuple[ClipRequest[Question], int]:
-    """Read a request in its client's turn; return it with bytes of memory for its question."""
-    given_up, memory_for = threading.Event(), server.engine.memory_for
-
-    def read() -> tuple[ClipRequest[Question], int]:
-        asked = parse(server.settings, given_up.is_set)
-        return asked, memory_for(asked.question)
-
+) -> Result:
+    """Read a request when it is its client's turn, unless that comes too late."""
+    given_up = threading.Event()
     try:
-        return await unless_gone(request, server.parsing.run(read, client), deadline)
+        reading = server.parsing.run(partial(read, given_up.is_set), client)
+        return await unless_gone(request, reading, deadline)
     finally:
         given_up.set()
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -26,8 +26,12 @@ LEAST_BYTES_PER_S = 4 << 10  # … and what must arrive on average from then on
 # Small bodies are parsed where they arrive. What is larger may have to wait for the disk, and must
 # not make others wait with it.
 IN_THREAD_AFTER_BYTES = 64 << 10
-# What falls into many pieces costs more to parse than to receive: it has to wait for its turn.
+# What falls into many pieces costs more to parse than to receive: it has to wait for its turn …
 MANY_PIECES = 64
+# … unless there is so little of it in all that a turn, which may be long in coming, is worth more:
+# so many pieces of a body, and texts of so many bytes together.
+FEW_PIECES = 256
+SMALL_BYTES = 1 << 10
 
 # Awaits a call, made in a thread when it is the turn of whose body it is.
 InTurn = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -115,7 +119,7 @@ async def _read(
     reader: _Reader, stream: AsyncIterator[bytes], limits: BodyLimits, in_turn: InTurn
 ) -> Form | JsonBody:
     """Write the body to the reader as it arrives; return what it has read."""
-    received, waited_s = 0, 0.0
+    received, pieces, waited_s = 0, 0, 0.0
     chunks = aiter(stream)
     while True:
         began = time.monotonic()
@@ -134,15 +138,18 @@ async def _read(
         _check_pace(received, waited_s)
         if reader.complete:
             continue  # what follows the last boundary means nothing (RFC 2046, 5.1.1)
-        await _do(partial(reader.write, chunk), reader.pieces(chunk), received, in_turn)
+        these = reader.pieces(chunk)
+        pieces += these
+        many = these > MANY_PIECES and pieces > FEW_PIECES
+        await _do(partial(reader.write, chunk), received, in_turn if many else None)
     # Nothing is left to parse but texts, which are when somebody asks for them.
-    body: Form | JsonBody = await _do(reader.finish, 0, received, in_turn)
+    body: Form | JsonBody = await _do(reader.finish, received, None)
     return body
 
 
-async def _do(call: Callable[[], Any], pieces: int, received: int, in_turn: InTurn) -> Any:
+async def _do(call: Callable[[], Any], received: int, in_turn: InTurn | None) -> Any:
     """Make a call where it holds up nobody else."""
-    if pieces > MANY_PIECES:
+    if in_turn is not None:
         return await in_turn(call)
     if received > IN_THREAD_AFTER_BYTES:
         return await asyncio.to_thread(call)

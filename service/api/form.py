@@ -54,6 +54,7 @@ class Form:
 
     decode: Callable[[], Fields] = dict
     upload: Upload | None = None
+    text_bytes: int = 0  # of the texts as they came, with what stands around them
 
     @cached_property
     def fields(self) -> Fields:

@@ -37,6 +37,11 @@ class JsonBody:
     text: bytes | bytearray
     upload: Upload | None = None
 
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of the text, as it came."""
+        return len(self.text)
+
     def forget_texts(self) -> None:
         """Drop the text, which may be megabytes."""
         self.text = b""

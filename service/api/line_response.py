@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.hanging_up import hung_up
 from service.api.paced_response import PIECE_BYTES
 
 LINES = "application/x-ndjson"
@@ -66,7 +67,7 @@ class LineResponse(Response, Generic[Line]):
         )
         tasks = [
             asyncio.create_task(task)
-            for task in (self._work(), self._write(send), _hung_up(receive))
+            for task in (self._work(), self._write(send), hung_up(receive))
         ]
         _, answer, gone = tasks
         try:
@@ -91,8 +92,3 @@ class LineResponse(Response, Generic[Line]):
                 piece = line[first : first + PIECE_BYTES]
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -83,7 +83,7 @@ class MultipartReader:
         self.form, self.complete = Form(), False
         self._limits = limits
         self._parts = -1  # the preamble is none
-        self._text_bytes = 0
+        self._text_bytes = self._head_bytes = 0
         self._texts: list[tuple[str, str, _Text]] = []  # name, charset, bytes
         self._charset = ""
         self._part = _Part()
@@ -132,6 +132,7 @@ class MultipartReader:
             why = LINE_ENDS if by_lf else "the form ends before its last boundary"
             raise ApiError("malformed_request", why)
         self.form.decode = partial(_fields, self._texts, self._charset)
+        self.form.text_bytes = self._text_bytes + self._head_bytes
         return self.form
 
     def close(self) -> None:
@@ -156,9 +157,11 @@ class MultipartReader:
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._part.header_name += data[start:end]
+        self._head_bytes += end - start
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
         self._part.header_value += data[start:end]
+        self._head_bytes += end - start
 
     def _header_end(self) -> None:
         part = self._part

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Depends, Path, Request, Response, Security
 
 from export.bundle import LabelSet
 from service.access.auth import KEY_SCHEMES
-from service.api.asking import ask, body_limits, unless_gone
+from service.api.asking import ask, body_limits
 from service.api.embedding_request import parse_embedding
 from service.api.embedding_schema import embedding_body
+from service.api.hanging_up import unless_gone
 from service.api.json_stream import write_answer, write_embeddings
 from service.api.openapi import ANSWER_EXAMPLE, TAG, problem_responses
 from service.api.paced_response import PacedResponse

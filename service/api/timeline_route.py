@@ -11,7 +11,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.asking import Asked, ask, body_limits, unless_gone
+from service.api.asking import Asked, ask, body_limits
+from service.api.hanging_up import unless_gone
 from service.api.line_response import LINES, LineResponse
 from service.api.media import preferred
 from service.api.openapi import TAG, problem_responses

@@ -73,7 +73,7 @@ class UrlencodedReader:
     def finish(self) -> Form:
         """Return the form."""
         self._given[-1].write(self._begun)
-        return Form(self._fields)
+        return Form(self._fields, text_bytes=self._received)
 
     def close(self) -> None:
         """Drop what has arrived."""

@@ -69,8 +69,8 @@ def calls_in_turn(kind: str, body: bytes) -> int:
         (FORM, form(b"\r\n--bx" * 10_000, [])),
         ("application/json", json.dumps({"labels": LABELS}).encode()),
         ("application/json", json.dumps({"labels": ["\\" * 200]}).encode()),
-        ("application/x-www-form-urlencoded", b"&".join([b"labels=a"] * 100)),
-        ("application/x-www-form-urlencoded", b"labels=" + b"%41" * 100),
+        ("application/x-www-form-urlencoded", b"&".join([b"labels=a"] * 300)),
+        ("application/x-www-form-urlencoded", b"labels=" + b"%41" * 300),
     ],
     ids=["parts", "all but boundaries", "values", "escapes", "fields", "escaped bytes"],
 )
