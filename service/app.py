@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from export.runtime import Runtime
 from service.api.addresses import Addresses
+from service.api.later_refusals import put_off
 from service.api.middleware import RequestContext
 from service.api.openapi import DESCRIPTION, TAGS, use_document
 from service.api.ops import add_ops
@@ -72,7 +74,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.server, app.state.reloader = server, reloader
-    install_handlers(app)
+    install_handlers(app, partial(put_off, server.refusals))
     app.include_router(make_routes(server))
     use_document(app)
     _add_page(app)

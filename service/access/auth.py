@@ -115,9 +115,14 @@ class Access:
         return client
 
     def _who(self, request: Request) -> tuple[str, Rate | None]:
+        """Return the client and its rate; the request knows its client from then on."""
         check_host(request.headers, self._hosts)
-        if self._keys is None:
-            return client_of(request.client.host if request.client else None), self._rate
+        client, rate = self._by_key(request) if self._keys else (_by_address(request), self._rate)
+        request.state.client = client
+        return client, rate
+
+    def _by_key(self, request: Request) -> tuple[str, Rate | None]:
+        assert self._keys is not None
         given = _given(request)
         key = self._keys.find(given) if given else None
         if key is None:
@@ -126,6 +131,10 @@ class Access:
                 "unauthorized", f"{wrong}; send it as Authorization: Bearer … or {HEADER}: …"
             )
         return key.name, key.rate or self._rate
+
+
+def _by_address(request: Request) -> str:
+    return client_of(request.client.host if request.client else None)
 
 
 def _given(request: Request) -> str:

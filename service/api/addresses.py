@@ -37,10 +37,12 @@ class Addresses:
             if path.startswith(root + "/"):
                 path = path.removeprefix(root)
                 break
-        state = {**scope.get("state", {}), "depth": path.count("/") - 1}
+        # The one of the protocol below, which looks there whether an answer is put off.
+        state = scope.setdefault("state", {})
+        state["depth"] = path.count("/") - 1
         # The protocol below keeps the scope as it came, and leaves out the body of what was HEAD.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        route = {"path": _unversioned(path), "root_path": "", "method": method, "state": state}
+        route = {"path": _unversioned(path), "root_path": "", "method": method}
         await self._app({**scope, **route}, receive, send)
 
 

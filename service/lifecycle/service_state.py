@@ -21,6 +21,7 @@ from service.lifecycle.gauges import watch_server
 from service.lifecycle.readiness import Readiness
 from service.settings import Settings
 from service.sharing.fair_threads import FairThreads
+from service.sharing.pace import Pace
 from service.telemetry.engine_telemetry import EngineTelemetry
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import open_tracing
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from service.cache.redis.client import SharedCache
 
 PARSING_THREADS = 2
+# Refusals that a client hears without delay, and by how much others are put off at most.
+REFUSALS_PER_S, REFUSED_WITHIN_S = 100, 1.0
 
 
 class ServiceState:
@@ -49,6 +52,7 @@ class ServiceState:
             settings.max_uploads_per_client,
             settings.max_question_bytes,
         )
+        self.refusals = Pace(REFUSALS_PER_S, REFUSED_WITHIN_S)
         self.access = Access(settings)
         self.parsing = FairThreads(PARSING_THREADS, "parsing", self.access.charge)
         self.fetcher = _fetcher(settings)

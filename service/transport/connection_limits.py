@@ -9,6 +9,7 @@ answer may be read.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ FRAMING_BYTES = 4 << 10
 MAX_HEAD_BYTES = 64 << 10
 READ_WITHIN_S = 10.0  # how long a reader is given before it is measured …
 LEAST_BYTES_PER_S = 4 << 10  # … and what it must have taken on average
+STALLED_AFTER_S = 2.0  # without taking any, where others want its connection
 
 ConnectionFactory = Callable[..., "Connection"]
 
@@ -77,15 +79,22 @@ class Connection(asyncio.BufferedProtocol):
         self._fruitless = 0  # bytes since the last that could be dealt with
         self._timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
+        self._unread_since: float | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a request is being received in its body, or answered."""
-        return self._parser.busy
+        return self._parser.busy and not self._parser.put_off
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its answer has lain ready for a while, and the client does not take it."""
+        since = self._unread_since
+        return since is not None and time.monotonic() - since >= STALLED_AFTER_S
 
     def give_way(self) -> None:
-        """Close between requests, without waiting for the client."""
-        self._transport.close_at_once()
+        """Close where nothing is being done, without waiting for the client."""
+        self._parser.give_way()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, and start the clock of its first head."""
@@ -179,12 +188,14 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Stop writing while the client does not read, and look how fast it does."""
         self._parser.pause_writing()
+        self._unread_since = time.monotonic()
         if self._reader_timer is None:
             self._watch_reader()
 
     def resume_writing(self) -> None:
         """Write again."""
         self._parser.resume_writing()
+        self._unread_since = None
 
     # --- the reader's pace -------------------------------------------------------------------
 

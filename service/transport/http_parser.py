@@ -52,6 +52,14 @@ class RequestParser(HttpToolsProtocol):
         """Whether a request is being received in its body, or answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def put_off(self) -> bool:
+        """Whether all that is to come is a refusal that waits for its turn."""
+        cycle = self._answered
+        if cycle is None or cycle is not self.cycle:
+            return False
+        return bool(cycle.scope.get("state", {}).get("put_off"))
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; a client over IPv4 has its own address on a socket for both, too."""
         super().connection_made(transport)
@@ -208,6 +216,12 @@ class RequestParser(HttpToolsProtocol):
             cast(LingeringTransport, self.transport).linger()
         else:
             cast(LingeringTransport, self.transport).close_at_once()
+
+    def give_way(self) -> None:
+        """Close at once; who waits to hear of a refusal hears it now."""
+        if self.put_off:
+            self.transport.write(_as_bytes(too_many_connections()))
+        cast(LingeringTransport, self.transport).close_at_once()
 
     @property
     def body_unread(self) -> bool:

@@ -20,6 +20,10 @@ class Held(Protocol):
     def busy(self) -> bool:
         """Whether a request is being received in its body, or answered."""
 
+    @property
+    def stalled(self) -> bool:
+        """Whether its answer lies ready, and the client does not take it."""
+
     def give_way(self) -> None:
         """Close, for somebody else."""
 
@@ -28,7 +32,9 @@ class OpenConnections:
     """Count connections by peer address; where one is too many, an idle one gives way.
 
     One address may have half of them. Where it has, its own idle connection that was used longest
-    ago gives way to its next; where all are taken, that of whoever has most.
+    ago gives way to its next; where all are taken, that of whoever has most. Where that client has
+    none that is idle, one whose answer he does not read gives way to whoever has fewer: what is
+    being worked on never does.
 
     Args:
         most: Connections there may be.
@@ -48,7 +54,7 @@ class OpenConnections:
         """Whether nobody else can get one: none gives way, and none has been closed for long."""
         if len(self) < self._most or time.monotonic() - self._changed <= STUCK_AFTER_S:
             return False
-        return all(held.busy for held in max(self._of.values(), key=len))
+        return all(held.busy and not held.stalled for held in max(self._of.values(), key=len))
 
     def __len__(self) -> int:
         return len(self._client_of)
@@ -66,7 +72,8 @@ class OpenConnections:
         may: bool | None = True
         if among_few or len(self) >= self._most:
             greediest = client if among_few else max(self._of, key=lambda c: len(self._of[c]))
-            if not self._make_room(greediest):
+            fewer = own + 1 < len(self._of[greediest])
+            if not self._make_room(greediest, stalled_too=fewer):
                 may = None if len(self) < self._most + RESERVE else False
         if may:
             self._changed = time.monotonic()
@@ -90,9 +97,12 @@ class OpenConnections:
         if len(self) < self._most:
             self._changed = time.monotonic()
 
-    def _make_room(self, client: str) -> bool:
-        """Close the client's connection that has been idle longest; False where none is idle."""
-        oldest = next((held for held in self._of[client] if not held.busy), None)
+    def _make_room(self, client: str, *, stalled_too: bool) -> bool:
+        """Close the client's connection that has been idle longest; False where none gives way."""
+        held_by = self._of[client]
+        oldest = next((held for held in held_by if not held.busy), None)
+        if oldest is None and stalled_too:
+            oldest = next((held for held in held_by if held.stalled), None)
         if oldest is None:
             return False
         self.leave(oldest)

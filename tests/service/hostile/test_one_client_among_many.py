@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -19,6 +20,8 @@ from service.access import admission as admission_module
 from service.access.admission import Admission
 from service.api import body as body_module
 from service.transport import connection_limits
+from service.transport.http_parser import RequestParser
+from service.transport.open_connections import OpenConnections
 from tests.service.conftest import (
     RunningServer,
     clip_bytes,
@@ -226,3 +229,51 @@ def test_answers_that_nobody_reads(server: RunningServer, monkeypatch: pytest.Mo
     length = re.search(rb"content-length: (\d+)", head.lower())
     assert length is not None
     assert len(body) < int(length[1]), "cut off, though the client did not hang up"
+
+
+def test_slow_readers_of_two_addresses_that_hold_every_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither has more than half: one of whoever has most gives way to who has none."""
+    monkeypatch.setattr(connection_limits, "STALLED_AFTER_S", 0.0)
+    with running(fake_runtime(), max_connections=4, max_question_bytes=8 << 30) as server:
+        known = server.classify(clip_bytes(), labels=["a"]).json()["video_id"]
+        many = json.dumps([f"a cat of the number {n}" for n in range(10_000)])
+        question = request(b"", {"labels": many, "video_id": known})
+        server.client.close()
+        connections = server.web.server_state.connections
+        until(lambda: not connections)
+
+        def unread() -> int:
+            return sum(
+                one.flow.write_paused for one in cast(set[RequestParser], connections.copy())
+            )
+
+        with attackers(server, 2, question, "127.0.0.4"), attackers(server, 2, question):
+            until(lambda: unread() == 4)
+            assert good_answers(server) == ANSWERED
+            assert unread() == 3
+
+
+class Held:
+    """A connection as those who count it see it."""
+
+    def __init__(self, *, busy: bool, stalled: bool = False) -> None:
+        self.busy, self.stalled, self.gave_way = busy, stalled, False
+
+    def give_way(self) -> None:
+        self.gave_way = True
+
+
+def test_what_is_worked_on_gives_way_to_nobody_and_who_has_as_many_takes_none() -> None:
+    counted = OpenConnections(5, lambda address: False)
+    reading = [Held(busy=True), Held(busy=True, stalled=True)]
+    for held in reading:
+        assert counted.enter(held, "10.0.0.1") is True
+    for held in (Held(busy=True), Held(busy=True)):
+        assert counted.enter(held, "10.0.0.2") is True
+    assert counted.enter(Held(busy=True), "10.0.0.3") is True
+    assert counted.enter(Held(busy=True), "10.0.0.3") is None, "two each"
+    assert counted.enter(Held(busy=True), "10.0.0.4") is True
+    assert [held.gave_way for held in reading] == [False, True]
+    assert counted.enter(Held(busy=True), "10.0.0.5") is None, "all that is left is worked on"
