@@ -168,6 +168,7 @@ def test_a_label_may_be_read_in_other_words_than_it_is_called(tmp_path: Path) ->
     [
         (["README.md", "a", "b"], 3, "not a video"),
         (["none.mp4", "a", "b"], 2, "none.mp4: No such file"),
+        (["docs", "a", "b"], 2, "docs: not a regular file"),
         ([CLIP], 2, "there is no label"),
         ([CLIP, "a", "A"], 2, "same"),
         ([CLIP, "a", "--model", "docs"], 2, "no bundle"),

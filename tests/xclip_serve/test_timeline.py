@@ -255,6 +255,7 @@ def test_a_terminal_gets_bars(asked: list[object]) -> None:
     [
         (["README.md", "a", "b"], 3, "not a video"),
         (["none.mp4", "a", "b"], 2, "none.mp4: No such file"),
+        (["docs", "a", "b"], 2, "docs: Is a directory"),
         ([CLIP], 2, "there is no label"),
         ([CLIP, "a", "--window", "0"], 2, "--window must be"),
         ([CLIP, "a", "--stride", "-1"], 2, "--stride must be"),
