@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from model.inputs.video.bitstream.role import ENTRY, PLAIN, REFERENCE, Inspector, Role
 
 PICTURE = b"\x00\x00\x01\x00"
 EXTENSION = b"\x00\x00\x01\xb5"
+SLICE = re.compile(rb"\x00\x00\x01[\x01-\xaf]")
 PICTURE_CODING_EXTENSION, QUANTISER_EXTENSION = 8, 3
 FRAME_PICTURE = 3
 SEQUENCE = b"\x00\x00\x01\xb3"
@@ -51,15 +54,20 @@ class MpegInspector(Inspector):
 
 
 def _plain_frame(data: bytes, at: int) -> bool:
-    """Tell whether it is a whole frame (MPEG-2 may code two fields apart) and changes no tables."""
-    extension = data.find(EXTENSION, at)
+    """Tell whether it is a whole frame (MPEG-2 may code two fields apart) and changes no tables.
+
+    Extensions stand between the header of a picture and its slices, which are nearly all of it.
+    """
+    slices = SLICE.search(data, at)
+    end = slices.start() if slices else len(data)
+    extension = data.find(EXTENSION, at, end)
     while extension >= 0 and len(data) > extension + 6:
         kind = data[extension + 4] >> 4
         if kind == QUANTISER_EXTENSION:
             return False
         if kind == PICTURE_CODING_EXTENSION and data[extension + 6] & 3 != FRAME_PICTURE:
             return False
-        extension = data.find(EXTENSION, extension + 4)
+        extension = data.find(EXTENSION, extension + 4, end)
     return True
 
 
