@@ -232,6 +232,9 @@ def _checked(items: Iterator[Any]) -> Iterator[Any]:
     with worker_deaths_told():
         for item in items:
             if isinstance(item, _Failure):
+                # The error keeps this frame: left to a collection of garbage, which takes their
+                # queues first, workers would be waited for, five seconds each.
+                del items
                 raise DataError(item.reason)
             yield item
 
