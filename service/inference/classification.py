@@ -135,12 +135,7 @@ class ClassificationMaker:
         check_answerable(question, self.manifest)
         if question.explain is not None:
             check_explainable(clip)
-        text = asyncio.create_task(self.labels.text(question, timer, client))
-        video = asyncio.create_task(self.clips.encoded(clip, timer, client))
-        try:
-            (asked, vectors), encoded = await asyncio.gather(text, video)
-        finally:
-            await _cancel(text, video)
+        (asked, vectors), encoded = await self._both(clip, question, timer, client)
         labels, candidates, shortlist = asked, vectors.vectors, None
         if question.shortlist is not None and question.shortlist < len(labels):
             shortlist = await self.labels.shortlist(
@@ -157,6 +152,21 @@ class ClassificationMaker:
             others = await self.labels.negatives(labels, candidates, timer, client)
             negatives = await self.labels.score(encoded.clip, others, timer, client, first=first)
         return ScoredClip(asked, labels, candidates, shortlist, logits, negatives, encoded, vectors)
+
+    async def _both(
+        self, clip: UploadedClip | KnownClip, question: Question, timer: StageTimer, client: str
+    ) -> tuple[tuple[Sequence[str], LabelVectors], IdentifiedClip]:
+        """Return the labels with their vectors, and the clip: side by side where it is decoded."""
+        if isinstance(clip, KnownClip):  # or no longer: then nothing is done for its labels
+            encoded = await self.clips.encoded(clip, timer, client)
+            return await self.labels.text(question, timer, client), encoded
+        text = asyncio.create_task(self.labels.text(question, timer, client))
+        video = asyncio.create_task(self.clips.encoded(clip, timer, client))
+        try:
+            both = await asyncio.gather(text, video)
+            return both[0], both[1]
+        finally:
+            await _cancel(text, video)
 
     async def _explained(
         self,

@@ -65,3 +65,10 @@ def test_strangers_neither_send_nor_forget(tmp_path: Path, clip: bytes) -> None:
     with running(fake_runtime(), api_keys_file=keys) as guarded:
         assert guarded.client.post(VIDEOS, files={"video": clip}).status_code == 401
         assert guarded.client.delete(f"{VIDEOS}/{'0' * 32}").status_code == 401
+
+
+def test_nothing_is_computed_for_labels_of_a_clip_that_is_not_here(server: RunningServer) -> None:
+    labels = ["of a clip that is not here", "nor here"]
+    assert server.classify(labels=labels, video_id="0" * 32).status_code == 404
+    answer = server.classify(clip_bytes(), labels=labels)
+    assert answer.json()["cache"]["text_misses"] == 2

@@ -117,7 +117,8 @@ HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data
 async def small_forms(target: Target) -> None:
     labels = ("labels", json.dumps([str(n) for n in range(10_000)]))
     templates = [("template", "é" * 290 + f"{n:02} {{}}") for n in range(16)]
-    form = request(b"", [labels, *templates, ("video_id", "0" * 32)])
+    known = await target.known()
+    form = request(b"", [labels, *templates, *known.items()])
     await target.again_and_again(6, lambda: target.ask(form, 0.3))
 
 
