@@ -89,6 +89,29 @@ def test_an_index_of_ten_thousand_clips_is_searched_by_text(
     assert logits[0] == pytest.approx(exact, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--labels", "labels.txt"],
+        ["--label", "a"],
+        ["--label-set", "labels"],
+        ["--template", "a {}"],
+        ["--sigmoid"],
+        ["--open-set"],
+        ["--coverage", "0.9"],
+        ["--scores", "all"],
+        ["--top-k", "2"],
+    ],
+)
+def test_what_is_said_of_labels_is_refused_with_vectors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    table = tmp_path / "index.csv"
+    assert batch([str(CLIP), "--embeddings", "--output", str(table), *option]) == 2
+    assert f"leave {option[0]} out" in capsys.readouterr().err
+    assert not table.exists()
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_vectors_stand_in_any_table(tmp_path: Path, classifier: Classifier, ending: str) -> None:
     layout, vector = VectorLayout(), classifier.embed(CLIP)

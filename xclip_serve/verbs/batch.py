@@ -40,6 +40,11 @@ from xclip_serve.verbs.progress import progress
 
 PROGRAM = "xclip-serve batch"
 SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
+# Options that say something of labels, of which there are none with vectors.
+OF_LABELS = (
+    *("labels", "label", "label_set", "template", "sigmoid", "open_set", "coverage"),
+    *("scores", "top_k"),
+)
 EXAMPLES = """\
 examples:
   xclip-serve batch clips/ --labels labels.txt --output table.csv
@@ -136,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    labels = Labels.of([]) if given.embeddings else labels_of(given)
+    labels = _no_labels(given) if given.embeddings else labels_of(given)
     shard, shards = given.shard or (1, 1)
     clips = [clip for clip in find_clips(given.paths) if shard_of(clip, shards) == shard]
     layout = VectorLayout() if given.embeddings else _layout(given, labels.names)
@@ -165,6 +170,17 @@ def _run(given: argparse.Namespace) -> int:
     failed = f", {table.failed} of them failed" if table.failed else ""
     _say(f"{given.output} has {len(table.done)} clips{failed}{rate}")
     return SOME_FAILED if table.failed else DONE
+
+
+def _no_labels(given: argparse.Namespace) -> Labels:
+    """Return no label. ValueError names an option that is about labels."""
+    for name in OF_LABELS:
+        if getattr(given, name) != parser().get_default(name):
+            option = name.replace("_", "-")
+            raise ValueError(
+                f"--embeddings makes vectors and asks about no label; leave --{option} out"
+            )
+    return Labels.of([])
 
 
 def _question(given: argparse.Namespace, labels: Labels) -> dict[str, Any]:
