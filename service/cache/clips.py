@@ -42,8 +42,8 @@ class EncodedClip:
 class FeatureStore(Protocol):
     """Clips that several servers share. It may forget; it never raises or blocks long."""
 
-    async def get(self, video_id: str, space: str) -> EncodedClip | None:
-        """Return the clip that is stored in a space, None where there is none."""
+    async def get(self, video_id: str, space: str, client: str) -> EncodedClip | None:
+        """Return the clip stored in a space, None where there is none; clients in turn."""
 
     async def put(self, video_id: str, clip: EncodedClip, space: str) -> None:
         """Store a clip in a space."""
@@ -75,7 +75,7 @@ class FeatureCache:
         space = self.spaces.of(client)
         clip = self._clips.get((space, video_id))
         if clip is None and self._store is not None:
-            clip = await self._store.get(video_id, space)
+            clip = await self._store.get(video_id, space, client)
             if clip is not None:
                 self._hold(video_id, clip, client)
         return clip

@@ -32,8 +32,10 @@ _Key = tuple[str, str]  # space and prompt
 class LabelStore(Protocol):
     """Vectors that several servers share. It may forget; it never raises or blocks long."""
 
-    async def get_many(self, prompts: Sequence[str], space: str) -> list[Vector | None]:
-        """Return the vectors that are stored in a space, None where there is none."""
+    async def get_many(
+        self, prompts: Sequence[str], space: str, client: str
+    ) -> list[Vector | None]:
+        """Return the vectors stored in a space, None where there is none; clients in turn."""
 
     async def put_many(self, vectors: Mapping[str, Vector], space: str) -> None:
         """Store vectors in a space, by prompt."""
@@ -106,7 +108,7 @@ class LabelCache:
         missing = [p for p in prompts if p not in vectors]
         if self._store is None or not missing or not ask_store:
             return vectors
-        stored = await self._store.get_many(missing, space)
+        stored = await self._store.get_many(missing, space, client)
         new = {p: v for p, v in zip(missing, stored, strict=True) if v is not None}
         self._keep(new, client)
         return vectors | new

@@ -37,7 +37,9 @@ class Store:
     def __init__(self) -> None:
         self.held: dict[str, Vector] = {}
 
-    async def get_many(self, prompts: Sequence[str], space: str) -> list[Vector | None]:
+    async def get_many(
+        self, prompts: Sequence[str], space: str, client: str
+    ) -> list[Vector | None]:
         await asyncio.sleep(0)
         return [self.held.get(p) for p in prompts]
 

@@ -7,6 +7,7 @@ Reads are on the way of a request; writes are queued and done in the background.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,10 @@ from service.cache.redis.timeouts import within
 from service.cache.redis.write_behind import Entry, WriteBehind
 from service.cache.redis.writers import queue_writes, room_of
 from service.cache.spaces import SHARED
+from service.sharing.fair_places import FairPlaces
 
 CONNECTIONS = 8
+READS = CONNECTIONS - 2  # at once; one is there for writes, one to ask whether it is well
 KEYS_PER_READ = 512  # about a megabyte of vectors: well within the time-out on a local network
 BACKGROUND_TIMEOUT_S = 1.0  # for what no request waits for
 # Two, in different slots: a Redis Cluster refuses to answer for both, however few nodes it has.
@@ -102,6 +105,7 @@ class SharedCache:
         self._circuit = CircuitBreaker(self._probe, self._changed)
         self._writer = WriteBehind(self._write)
         self._writing = asyncio.Lock()
+        self._reading = FairPlaces(READS)
         self._room = 0  # for all writers, where the Redis names a bound
 
     @property
@@ -136,17 +140,28 @@ class SharedCache:
         await self._writer.stop()
         await self._close()
 
-    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the values of up to KEYS_PER_READ keys; None where none came, or none in time."""
-        if not self.up:
-            self.stats.reads["skipped"] += len(keys)
-            return [None] * len(keys)
-        try:
-            values = await within(self._timeout_s, self._read(keys))
-        except Exception as error:  # whatever a broken Redis brings about
-            self._failed(error)
-            self.stats.reads["failed"] += len(keys)
-            return [None] * len(keys)
+    async def get_many(self, keys: Sequence[bytes], client: str = "") -> list[bytes | None]:
+        """Return the values of up to KEYS_PER_READ keys; None where none came, or none in time.
+
+        Clients read in turn. For whom that comes too late, it is no fault of the Redis.
+        """
+        nothing: list[bytes | None] = [None] * len(keys)
+        async with contextlib.AsyncExitStack() as stack:
+            place = self._reading.place(client)
+            try:
+                await within(self._timeout_s, stack.enter_async_context(place))
+            except TimeoutError:
+                self.stats.reads["skipped"] += len(keys)
+                return nothing
+            if not self.up:
+                self.stats.reads["skipped"] += len(keys)
+                return nothing
+            try:
+                values = await within(self._timeout_s, self._read(keys))
+            except Exception as error:  # whatever a broken Redis brings about
+                self._failed(error)
+                self.stats.reads["failed"] += len(keys)
+                return nothing
         absent = values.count(None)
         self.stats.reads["absent"] += absent
         self.stats.reads["found"] += len(keys) - absent

@@ -40,10 +40,10 @@ class SharedClips:
         namespace = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
         self._prefix = f"xclip:clip:{VERSION}:{namespace}:".encode()
 
-    async def get(self, video_id: str, space: str = SHARED) -> EncodedClip | None:
+    async def get(self, video_id: str, space: str = SHARED, client: str = "") -> EncodedClip | None:
         """Return the clip stored in a space, None where there is none that can be trusted."""
         key = self._prefix + in_space(space, video_id)
-        (record,) = await self._cache.get_many([key])
+        (record,) = await self._cache.get_many([key], client)
         if record is None:
             return None
         # In a thread: the checksum of megabytes would hold up everybody else.

@@ -32,12 +32,14 @@ class SharedLabels:
         self._dim = bundle.manifest.text_dim
         self._prefix = f"xclip:label:{VERSION}:{_namespace(bundle, runtime)}:".encode()
 
-    async def get_many(self, prompts: Sequence[str], space: str = SHARED) -> list[Vector | None]:
+    async def get_many(
+        self, prompts: Sequence[str], space: str = SHARED, client: str = ""
+    ) -> list[Vector | None]:
         """Return the vectors stored in a space, None where there is none that can be trusted."""
         vectors: list[Vector | None] = []
         for first in range(0, len(prompts), KEYS_PER_READ):
             keys = [self._key(prompt, space) for prompt in prompts[first : first + KEYS_PER_READ]]
-            records = await self._cache.get_many(keys)
+            records = await self._cache.get_many(keys, client)
             vectors += [self._read(key, record) for key, record in zip(keys, records, strict=True)]
         return vectors
 

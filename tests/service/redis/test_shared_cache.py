@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from service.cache.redis import write_behind
-from service.cache.redis.client import SharedCache
+from service.cache.redis.client import READS, SharedCache
 from service.setting_types import check_redis_url
 from tests.service.redis.conftest import (
     HASTY_S,
@@ -315,5 +316,21 @@ def test_a_quick_answer_takes_no_time_from_the_time_out(redis_server: RedisServe
             hold_up_the_loop(PATIENT_S / 30)
             assert await asking == list(ENTRIES.values())
             assert cache.up
+
+    run(scenario())
+
+
+def test_who_reads_much_takes_no_redis_from_others(redis_server: RedisServer) -> None:
+    """A turn to read that comes too late is a miss: the Redis is well, and stays in use."""
+
+    async def scenario() -> None:
+        async with shared_cache(redis_server.url, timeout_s=HASTY_S) as cache:
+            await filled(cache)
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(READS):
+                    await stack.enter_async_context(cache._reading.place("who reads much"))
+                assert await cache.get_many(KEYS[:3], "somebody else") == [None] * 3
+            assert (cache.state, cache.stats.reads["skipped"]) == ("up", 3)
+            assert not cache._reading.waiting
 
     run(scenario())
