@@ -9,8 +9,10 @@ import json
 import random
 import socket
 import tracemalloc
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 
 from export.bundle import LabelSet, open_bundle
 from export.bundle.calibration import Contrast, Logistic
+from export.runtime.cpus import available_cpus
 from model.inputs import Tokenizer, VideoInfo, label_key, label_prompts
 from service.api.asking import body_limits
 from service.api.body import read_body
@@ -37,6 +40,8 @@ from service.contract.embeddings import EmbeddingQuestion
 from service.contract.errors import ApiError
 from service.contract.request import Question
 from service.contract.timeline import EndLine, TimelineQuestion
+from service.decode.options import PoolOptions
+from service.decode.windows import DecodedWindows
 from service.inference.embeddings import embeddings_of
 from service.inference.explanation import explain_frames
 from service.inference.negatives import STORED, NegativeLabels, package_negatives
@@ -50,7 +55,7 @@ from service.inference.ranking import rank
 from service.inference.rivals import COMPARED, nearest_rivals
 from service.inference.segments import Hysteresis, merge_segments
 from service.settings import DEMO_BUNDLE, Settings
-from tests.service.conftest import RunningServer, fake_runtime, running, until
+from tests.service.conftest import RunningServer, clip_bytes, fake_runtime, running, until
 from tests.service.memory_formula import MemoryFormula
 from tests.service.test_open_set import calibration
 
@@ -455,3 +460,35 @@ def test_frames_and_features(server: RunningServer, clip: bytes) -> None:
     assert asked.status_code == 200
     assert seen == [formula.frames]
     assert 0 < made[0] <= formula.features
+
+
+def test_frames_of_a_timeline(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the largest batches: one in the memory of the worker, and two copies of others."""
+    engine = server.server.engine
+    formula = MemoryFormula(server.settings, engine.bundle.manifest)
+    batch = PoolOptions().max_views * prod(formula.one_view)
+    windows, copied, most = engine.pool.windows, [], 0
+
+    async def watched(*given: Any, **options: Any) -> Any:
+        nonlocal most
+        async with contextlib.aclosing(windows(*given, **options)) as parts:
+            async for part in parts:
+                if isinstance(part, DecodedWindows):
+                    own = part.frames if part.frames.base is None else part.frames.base
+                    copied.append(weakref.ref(own))
+                    most = max(most, sum(a.nbytes for ref in copied if (a := ref()) is not None))
+                    del own
+                yield part
+
+    monkeypatch.setattr(engine, "_timelines", replace(engine._timelines, batch=1000))
+    monkeypatch.setattr(engine.pool, "windows", watched)
+    response = server.client.post(
+        "/timeline",
+        files={"video": ("c", clip_bytes(frames=64))},
+        data={"labels": "a", "window_s": "1", "stride_s": "0.125"},
+    )
+    assert response.status_code == 200, response.text
+    assert len(response.json()["windows"]) > 3 * PoolOptions().max_views
+    assert batch <= most <= 2 * batch
+    at_once = max(1, (server.settings.decode_workers or available_cpus()) // 2)
+    assert at_once * (most + batch) <= formula.timelines
