@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from pydantic import TypeAdapter
 
 from service.api.asking import Asked, ask, body_limits
 from service.api.hanging_up import unless_gone
@@ -37,6 +38,7 @@ from service.lifecycle.service_state import ServiceState
 JSON = "application/json"
 WRITERS = {form.media_type: form.write for form in FORMATS.values()}
 MEDIA = (JSON, LINES, *WRITERS)
+TIMELINE = TypeAdapter(Timeline)
 
 
 def add_timeline(router: APIRouter, server: ServiceState, schemes: list[Any]) -> None:
@@ -63,11 +65,8 @@ def add_timeline(router: APIRouter, server: ServiceState, schemes: list[Any]) ->
             if media == LINES:
                 return await _in_lines(request, asked, engine, deadline)
             answer = await unless_gone(request, _whole(asked, engine), deadline)
-            write: Callable[[], str] = answer.model_dump_json
-            if media in WRITERS:
-                write = partial(WRITERS[media], answer.segments)
-            body = await server.parsing.run(write, asked.client)
-            return PacedResponse(body.encode(), asked.place.pop_all(), media)
+            body = await server.parsing.run(partial(_written_whole, answer, media), asked.client)
+            return PacedResponse(body, asked.place.pop_all(), media)
 
 
 def _lines_of(asked: Asked[TimelineQuestion], engine: Engine) -> AsyncGenerator[TimelineLine, None]:
@@ -101,6 +100,12 @@ async def _in_lines(
 
     ends = asyncio.get_running_loop().time() + deadline - time.monotonic()
     return LineResponse(first, lines, _written, problem, ends, asked.place.pop_all())
+
+
+def _written_whole(answer: Timeline, media: str) -> bytes:
+    if media in WRITERS:
+        return WRITERS[media](answer.segments).encode()
+    return TIMELINE.dump_json(answer)  # as a text it might take four bytes a character
 
 
 def _written(line: TimelineLine | ProblemLine) -> bytes:

@@ -20,6 +20,7 @@ BYTES_PER_TEXT = 100  # of Python, for a text however short
 BYTES_PER_PROMPT = 600
 BYTES_PER_COMPONENT = 8  # of a prompt's vector: as it is computed, and among the others
 BYTES_PER_PREDICTION = 800
+BYTES_PER_WINDOW, BYTES_PER_FRAME = 1000, 100  # of a window: when each of its frames is shown
 BYTES_PER_SEGMENT = 2000  # all are written at once: as text, with what it is in UTF-8
 BYTES_PER_LOGIT = 50  # of a label, for each view
 BYTES_PER_NUMBER = 80  # of an answer: a float of Python, and its digits
@@ -82,6 +83,7 @@ def _of_windows(question: Question, manifest: BundleManifest, max_windows: int) 
         segments = (windows + 1) // 2 * min(max(each, MOST_TOP_K), count)
     longest = max((len(label.encode()) for label in question.labels), default=LONG_LABEL)
     predictions = windows * each * (BYTES_PER_PREDICTION + BYTES_PER_BYTE * longest)
+    predictions += windows * (BYTES_PER_WINDOW + BYTES_PER_FRAME * manifest.inputs.num_frames)
     return predictions + segments * (BYTES_PER_SEGMENT + 2 * BYTES_PER_BYTE * longest)
 
 

@@ -26,6 +26,7 @@ from service.api.asking import body_limits
 from service.api.body import read_body
 from service.api.json_stream import write_answer
 from service.api.request import parse_classify
+from service.api.timeline_route import TIMELINE
 from service.cache.clips import EncodedClip, FeatureCache
 from service.cache.labels import LabelCache
 from service.cache.redis.write_behind import (
@@ -39,7 +40,15 @@ from service.contract.body import ClassifyBody
 from service.contract.embeddings import EmbeddingQuestion
 from service.contract.errors import ApiError
 from service.contract.request import Question
-from service.contract.timeline import EndLine, TimelineQuestion
+from service.contract.timeline import (
+    EndLine,
+    FactsLine,
+    TimelineLine,
+    TimelineQuestion,
+    TimelineVideo,
+    WindowLine,
+    joined,
+)
 from service.decode.options import PoolOptions
 from service.decode.windows import DecodedWindows
 from service.inference.embeddings import embeddings_of
@@ -247,6 +256,36 @@ def test_the_segments_of_a_timeline() -> None:
         _, most = count()
     assert len(segments) == windows // 2 * len(labels)
     assert len(written) > 100 * len(segments)
+    assert most <= of(TimelineQuestion(1, 1, asked)) - of(asked)
+
+
+@pytest.mark.parametrize("top_k", [1, 10])
+@pytest.mark.parametrize("kind", ["short", "wide"])
+def test_the_windows_of_a_timeline(kind: str, top_k: int) -> None:
+    labels, windows = LISTS[kind][:100], SETTINGS.max_windows
+    asked = Question(labels=tuple(labels), top_k=top_k)
+    predictions = [Prediction(label, 1 / 3, 1 / 3, 1 / 3, 7, 1 / 3) for label in labels[:top_k]]
+    video = TimelineVideo(**INFO.model_dump(include={*TimelineVideo.model_fields}))
+
+    def lines() -> Iterator[TimelineLine]:
+        name = ModelName(name="n", bundle="b", precision="p", runtime="r")
+        yield FactsLine(model=name, video=video, window_s=1, stride_s=1, windows=windows)
+        for number in range(windows):
+            yield WindowLine(
+                start_s=float(number),
+                end_s=number + 1.0,
+                frame_times_s=tuple(number + frame / 33 for frame in range(FORMULA.one_view[0])),
+                predictions=tuple(replace(prediction) for prediction in predictions),
+                none_of_these=1 / 3,
+            )
+        yield EndLine(segments=(), timing_ms=Timing())
+
+    with counted() as count:
+        answer = joined(lines())
+        assert answer is not None
+        written = TIMELINE.dump_json(answer)
+        _, most = count()
+    assert len(written) > 100 * windows * top_k
     assert most <= of(TimelineQuestion(1, 1, asked)) - of(asked)
 
 
