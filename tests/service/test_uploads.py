@@ -250,10 +250,12 @@ def test_a_body_shorter_than_its_length_waits_and_is_refused(hasty: RunningServe
     assert b"upload_timeout" in text
 
 
-def test_a_sender_that_closes_early_leaves_nothing(server: RunningServer) -> None:
+@pytest.mark.parametrize("path", [b"/classify", b"/timeline", b"/embeddings"])
+def test_a_sender_that_closes_early_leaves_nothing(server: RunningServer, path: bytes) -> None:
+    head = HEAD.replace(b"/classify", path)
     for _ in range(5):
         with connect(server) as connection:
-            connection.sendall(HEAD + b"Content-Length: 9000\r\n\r\n" + FILE + b"x" * 3000)
+            connection.sendall(head + b"Content-Length: 9000\r\n\r\n" + FILE + b"x" * 3000)
             until(lambda: server.server.admission.uploading == 1)
         until(lambda: server.server.admission.uploading == 0)
 
@@ -291,6 +293,18 @@ def nobody_decodes(server: RunningServer) -> Iterator[None]:
         for pid in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+def test_who_hangs_up_while_a_timeline_is_decoded_stops_the_decoding(server: RunningServer) -> None:
+    """Though its worker does not hear of it: it is ended, and others have their places."""
+    with nobody_decodes(server):
+        with connect(server) as connection:
+            asked = multipart(clip_bytes(shade=4), "a")
+            connection.sendall(asked.replace(b"POST /classify", b"POST /timeline"))
+            until(lambda: server.server.engine.pool.running == 1)
+        until(lambda: server.server.engine.pool.running == 0)
+    until(lambda: server.server.admission.in_flight == 0)
+    assert server.classify(clip_bytes(shade=5), labels=["a"]).status_code == 200
 
 
 @pytest.mark.parametrize("behind", [b"", GET], ids=["", "with another"])
