@@ -21,7 +21,7 @@ from service.access.admission import Admission
 from service.api import body as body_module
 from service.transport import connection_limits
 from service.transport.http_parser import RequestParser
-from service.transport.open_connections import OpenConnections
+from service.transport.open_connections import RESERVE, OpenConnections
 from tests.service.conftest import (
     RunningServer,
     clip_bytes,
@@ -277,3 +277,19 @@ def test_what_is_worked_on_gives_way_to_nobody_and_who_has_as_many_takes_none() 
     assert counted.enter(Held(busy=True), "10.0.0.4") is True
     assert [held.gave_way for held in reading] == [False, True]
     assert counted.enter(Held(busy=True), "10.0.0.5") is None, "all that is left is worked on"
+
+
+def test_the_reserve_is_no_way_to_more_than_half_and_nobody_has_all_of_it() -> None:
+    counted = OpenConnections(4, lambda address: False)
+    for _ in range(2):
+        assert counted.enter(Held(busy=True), "10.0.0.1") is True
+    asking = [Held(busy=False) for _ in range(RESERVE)]
+    for held in asking:
+        assert counted.enter(held, "10.0.0.1") is None
+    assert [held.gave_way for held in asking] == [True] * (RESERVE // 2) + [False] * (RESERVE // 2)
+    for held in asking[RESERVE // 2 :]:
+        held.busy = True
+    assert counted.enter(Held(busy=True), "10.0.0.1") is False
+    for _ in range(2):
+        assert counted.enter(Held(busy=True), "10.0.0.2") is True
+    assert counted.enter(Held(busy=False), "10.0.0.2") is None
