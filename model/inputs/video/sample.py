@@ -27,7 +27,7 @@ from model.inputs.video.source import SharedFile
 from model.inputs.video.timeline import check_duration, select_range
 
 # A plan that leaves out less than this share is not worth its one blind spot (see planner).
-WORTH_PLANNING = 0.9
+WORTH_PLANNING = 0.95
 # Their decoders show a picture whatever is damaged in it, so there is none: any plan is worth it.
 SHOWN_WHATEVER = ("vp8", "vp9")
 # In stretches of fewer pictures the threads of a decoder have no time to work side by side.

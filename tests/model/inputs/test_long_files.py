@@ -227,6 +227,18 @@ def test_damaged_picture_in_a_decoded_stretch_leads_to_a_full_decode(
     assert "decode_all" in decoded
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
+def test_of_one_group_what_is_shown_last_is_left_out(make: Make, codec: str) -> None:
+    """A sixteenth of eight segments."""
+    source = make(
+        (codec, "mp4", {"preset": "ultrafast" if codec == "libx264" else "12", "g": "999"})
+    )
+    planned, full = decode_clip(source, SPEC), decode_clip(source, SPEC, plan="full")
+    assert planned.work is not None
+    assert planned.work.pictures == FRAMES - FRAMES // 16 + 1
+    assert same(planned, full)
+
+
 @pytest.mark.parametrize("case", [(f"libvpx{n}", "webm", {"g": "999"}) for n in ("", "-vp9")])
 def test_of_one_group_what_is_shown_last_is_left_out_though_it_is_damaged(
     make: Make, case: tuple[str, str, Mapping[str, str]]
