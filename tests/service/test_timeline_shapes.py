@@ -28,8 +28,8 @@ SUBJECTS = (
 LABELS = [plain_label(subject) for subject in SUBJECTS]
 EACH_S, SIDE, STRIDE_S = 4, 96, 1.0
 TEN_MINUTES = 600 // EACH_S
-# The numbers are of scenes that the network knows, as often as they come.
-CONTAINERS = [("mp4", 3), ("matroska", 1), ("mpegts", 2)]
+# The numbers are of scenes that the network knows, also half of one and half of the next.
+CONTAINERS = [("mp4", 20), ("matroska", 1), ("mpegts", 2)]
 
 
 @pytest.fixture(scope="module")
