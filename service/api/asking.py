@@ -66,8 +66,8 @@ async def ask(
         request: Nothing of its body has been read.
         server: Which is asked.
         limits: Bounds of its body.
-        parse: Reads the body once it is here, in a thread: ten thousand labels would hold up
-            everybody else.
+        parse: Reads the body once it is here, in a thread unless there is little of it: ten
+            thousand labels would hold up everybody else.
         long: Answering takes minutes.
 
     Raises:

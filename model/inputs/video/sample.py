@@ -28,8 +28,6 @@ from model.inputs.video.timeline import check_duration, select_range
 
 # A plan that leaves out less than this share is not worth its one blind spot (see planner).
 WORTH_PLANNING = 0.95
-# Their decoders show a picture whatever is damaged in it, so there is none: any plan is worth it.
-SHOWN_WHATEVER = ("vp8", "vp9")
 # In stretches of fewer pictures the threads of a decoder have no time to work side by side.
 LONG_RUN = 8
 
@@ -112,7 +110,7 @@ def sample_planned(reader: ClipReader) -> Sampled:
     rule = reader.rule(lambda: pictures_of(plan(FrameRule.EXACT)[1]))
     picks, stretches = plan(rule)
     pictures = pictures_of(stretches)
-    if not _is_worth_planning(pictures, len(packets), context.name):
+    if pictures > WORTH_PLANNING * len(packets):
         raise NotAsPlanned
     reader.begin(pictures)
     if packets.kept is None and not can_jump_back(video):
@@ -120,10 +118,6 @@ def sample_planned(reader: ClipReader) -> Sampled:
     taken = _decoded(reader, video, packets, stretches)
     frames = [taken[order.order[i]] for i in picks]
     return _sampled_of(reader, times, picks, frames, rule, pictures)
-
-
-def _is_worth_planning(pictures: int, of: int, codec: str) -> bool:
-    return pictures < of if codec in SHOWN_WHATEVER else pictures <= WORTH_PLANNING * of
 
 
 def _decoded(

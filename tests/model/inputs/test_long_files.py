@@ -239,27 +239,6 @@ def test_of_one_group_what_is_shown_last_is_left_out(make: Make, codec: str) -> 
     assert same(planned, full)
 
 
-@pytest.mark.parametrize("case", [(f"libvpx{n}", "webm", {"g": "999"}) for n in ("", "-vp9")])
-def test_of_one_group_what_is_shown_last_is_left_out_though_it_is_damaged(
-    make: Make, case: tuple[str, str, Mapping[str, str]]
-) -> None:
-    """Decoders of VP8 and VP9 show a picture whatever is damaged in it, behind its header."""
-    whole = bytearray(make(case).getvalue())
-    with open_video(io.BytesIO(whole), VideoLimits()) as video:
-        packets = [p for p in video.container.demux(video.stream) if p.size]
-    for damage in (False, True):
-        for victim in packets[-20:] if damage else ():
-            begin = whole.index(bytes(victim), victim.pos) + 24
-            for place in range(begin, begin + victim.size - 32):
-                whole[place] ^= 0x5A
-        full = decode_clip(io.BytesIO(whole), SPEC, plan="full")
-        planned = decode_clip(io.BytesIO(whole), SPEC)
-        assert planned.work is not None
-        assert planned.work.pictures < len(packets)
-        assert planned.info.frames == FRAMES
-        assert same(planned, full)
-
-
 def test_random_damage_never_gives_anything_but_frames_or_a_video_error(make: Make) -> None:
     rng = random.Random(0)
     for case in PLANNED[::4]:

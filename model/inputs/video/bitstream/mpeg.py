@@ -57,6 +57,7 @@ def _plain_frame(data: bytes, at: int) -> bool:
     """Tell whether it is a whole frame (MPEG-2 may code two fields apart) and changes no tables.
 
     Extensions stand between the header of a picture and its slices, which are nearly all of it.
+    FFmpeg heeds tables behind these too, where no encoder writes any: such are not seen.
     """
     slices = SLICE.search(data, at)
     end = slices.start() if slices else len(data)
