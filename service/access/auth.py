@@ -117,14 +117,16 @@ class Access:
     def _who(self, request: Request) -> tuple[str, Rate | None]:
         """Return the client and its rate; the request knows its client from then on."""
         check_host(request.headers, self._hosts)
-        client, rate = self._by_key(request) if self._keys else (_by_address(request), self._rate)
+        if self._keys is not None:
+            client, rate = self._by_key(request, self._keys)
+        else:
+            client, rate = _by_address(request), self._rate
         request.state.client = client
         return client, rate
 
-    def _by_key(self, request: Request) -> tuple[str, Rate | None]:
-        assert self._keys is not None
+    def _by_key(self, request: Request, keys: KeyFile) -> tuple[str, Rate | None]:
         given = _given(request)
-        key = self._keys.find(given) if given else None
+        key = keys.find(given) if given else None
         if key is None:
             wrong = "this API key is not known" if given else "this server asks for an API key"
             raise ApiError(

@@ -54,11 +54,9 @@ class RequestParser(HttpToolsProtocol):
 
     @property
     def put_off(self) -> bool:
-        """Whether all that is to come is a refusal that waits for its turn."""
+        """Whether a refusal waits for its turn; nothing is done for what comes behind it."""
         cycle = self._answered
-        if cycle is None or cycle is not self.cycle:
-            return False
-        return bool(cycle.scope.get("state", {}).get("put_off"))
+        return cycle is not None and bool(cycle.scope.get("state", {}).get("put_off"))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; a client over IPv4 has its own address on a socket for both, too."""
@@ -216,6 +214,13 @@ class RequestParser(HttpToolsProtocol):
             cast(LingeringTransport, self.transport).linger()
         else:
             cast(LingeringTransport, self.transport).close_at_once()
+
+    def shutdown(self) -> None:
+        """Close for a stop; who waits to hear of a refusal is not waited for."""
+        if self.put_off:
+            self.give_way()
+        else:
+            super().shutdown()
 
     def give_way(self) -> None:
         """Close at once; who waits to hear of a refusal hears it now."""

@@ -143,11 +143,13 @@ def test_at_every_address(server: RunningServer, path: str) -> None:
         until(lambda: put_off(server) == 1)
 
 
-def test_what_waits_gives_way_and_is_told(server: RunningServer) -> None:
+@pytest.mark.parametrize("data", [ASK, 2 * multipart(clip_bytes(), "a cat")], ids=["one", "two"])
+def test_what_waits_gives_way_and_is_told(server: RunningServer, data: bytes) -> None:
+    """Also where the client has sent the next request behind it."""
     with contextlib.ExitStack() as stack:
         connections = []
         for number in range(4):  # half of the eight
-            connections.append(stack.enter_context(asking(server, BUSY)))
+            connections.append(stack.enter_context(asking(server, BUSY, data)))
             until(lambda n=number: put_off(server) == n + 1)  # type: ignore[misc]
         stack.enter_context(asking(server, BUSY))
         answer = heard(connections[0])
@@ -168,8 +170,9 @@ def test_little_of_a_body_is_read_while_its_refusal_waits() -> None:
 
     async def scenario() -> None:
         scope = {"type": "http", "headers": [], "state": {"client": BUSY}}
-        request, pace = Request(scope, receive), Pace(1, 3600)
-        pace.wait_s(BUSY)
+        request, pace = Request(scope, receive), Pace(1, 3600, Clock())
+        while pace.wait_s(BUSY) < 3599:
+            pass
         waiting = asyncio.create_task(put_off_until(pace, request, ValueError()))
         while not request.state._state.get("put_off"):
             await asyncio.sleep(0)

@@ -1,7 +1,8 @@
 """Bytes by key in a Redis that several servers share. It may forget, be slow or be away.
 
-Nothing here raises and nothing waits longer than its time-out: a Redis in any state costs a miss.
-Reads are on the way of a request; writes are queued and done in the background.
+Nothing here raises, and a read waits for its turn and for its answer no longer than the time-out
+each: a Redis in any state costs a miss. Reads are on the way of a request; writes are queued and
+done in the background.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ def error_kind(error: Exception) -> str:
 class SharedCache:
     """The client of one Redis. Make it, `start()` it on the event loop, `stop()` it.
 
-    `timeout_s` bounds one read; entries are forgotten after `ttl_s` without a write, or what
-    `put_many` says.
+    `timeout_s` bounds the wait for a turn to read, and the read; entries are forgotten after
+    `ttl_s` without a write, or what `put_many` says.
     """
 
     def __init__(self, url: str, *, timeout_s: float, ttl_s: float) -> None:
