@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -117,13 +117,24 @@ class EngineLoop:
         upload: Upload | None = None
         try:
             if video is not None:
-                upload = await asyncio.to_thread(upload_of, video, self.settings.upload_dir)
+                upload = await self._opened(video)
             return await answer(upload)
         except (ApiError, VideoError, MemoryError, DeviceMemoryError) as error:
             raise _problem(error) from error
         finally:
             if upload is not None:
                 upload.close()
+
+    async def _opened(self, video: Video) -> Upload:
+        """Open a clip in a thread; where nobody waits for it any more, it is closed again."""
+        folder = self.settings.upload_dir
+        opening = asyncio.get_running_loop().run_in_executor(None, upload_of, video, folder)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                (await opening).close()
+            raise
 
 
 def _problem(error: BaseException) -> ClassifyError:

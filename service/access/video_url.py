@@ -135,7 +135,7 @@ class Fetcher:
         length = response.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_bytes:
             raise self._too_large()
-        writer = await asyncio.to_thread(UploadWriter, self._directory)
+        writer = UploadWriter(self._directory)
         try:
             # As it came: a small answer must not unfold into a large one.
             async for chunk in response.aiter_raw(CHUNK_BYTES):

@@ -22,13 +22,15 @@ from service.api.form_fields import form_names
 from service.api.problems import STATUS, problem
 from service.contract.body import ClassifyBody
 from service.contract.errors import ApiError, ErrorCode
+from service.contract.upload import Upload
 from tests.conftest import ROOT, missing
-from tests.service.conftest import RunningServer, clip_bytes, running
+from tests.service.conftest import RunningServer, clip_bytes, running, until
 from tests.xclip_serve.conftest import CLIP, LABELS
-from xclip_serve import AsyncClient, Classification, Classifier, ClassifyError, Client
+from xclip_serve import AsyncClient, Classification, Classifier, ClassifyError, Client, engine_loop
 from xclip_serve.exchange import read
 from xclip_serve.question import Options, Video, form_fields
 from xclip_serve.question import question as question_of
+from xclip_serve.uploads import upload_of
 
 QUESTIONS: list[dict[str, Any]] = [
     {"labels": LABELS},
@@ -327,6 +329,29 @@ def test_many_are_read_only_as_far_as_there_is_work(classifier: Classifier) -> N
         next(answers)
     assert len(read) <= 7
     answers.close()  # type: ignore[attr-defined]
+
+
+def test_a_clip_that_nobody_waits_for_any_more_is_closed_once_it_is_open(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+    opened: list[Upload] = []
+
+    def slowly(*arguments: Any) -> Upload:
+        begun.set()
+        goes_on.wait()
+        opened.append(upload_of(*arguments))
+        return opened[0]
+
+    async def never(_: Upload | None) -> None:
+        raise AssertionError("it is asked about")
+
+    monkeypatch.setattr(engine_loop, "upload_of", slowly)
+    asked = classifier._loop.submit(CLIP, never)
+    begun.wait()
+    asked.cancel()
+    goes_on.set()
+    until(lambda: bool(opened) and opened[0].file.closed)
 
 
 def test_every_field_of_the_form_can_be_asked() -> None:
