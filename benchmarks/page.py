@@ -56,8 +56,8 @@ NOTES = {
     "every clip is seen for the first time.",
     "labels": "One clip held by the server, fp32. `again_ms`: the whole request with labels seen "
     "before. Memory: the peak of the server process since its first ten labels.",
-    "timeline": "Seconds of the processors. `of_the_sum`: what server and workers take, over decoding "
-    "the film once and encoding its windows. Memory is that of all processes (PSS).",
+    "timeline": "Seconds of the processors. `of_the_sum`: what server and workers take, over what "
+    "decoding the film once and encoding its windows does. Memory: all processes (PSS).",
     "start": "Ours until `/readyz` says 200; transformers and open_clip until their first answer, "
     "whose share `of_peer` is. Memory is proportional (PSS), with decode workers: pages that two "
     "processes share count half in each. "
