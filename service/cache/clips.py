@@ -45,15 +45,15 @@ class FeatureStore(Protocol):
     async def get(self, video_id: str, space: str, client: str) -> EncodedClip | None:
         """Return the clip stored in a space, None where there is none; clients in turn."""
 
-    async def put(self, video_id: str, clip: EncodedClip, space: str) -> None:
-        """Store a clip in a space."""
+    async def put(self, video_id: str, clip: EncodedClip, space: str, client: str) -> None:
+        """Store a clip in a space, for a client."""
 
     async def forget(self, video_id: str, space: str) -> bool:
         """Drop a clip of a space; tell whether it is certain that it is gone."""
 
 
 class FeatureCache:
-    """Bounded in bytes and age; where it is full, the client who holds most gives way.
+    """Bounded in bytes and age; one client has half, and when full, who holds most gives way.
 
     Where `spaces` are private nobody finds the clip of another, though he knows its id.
     """
@@ -81,10 +81,10 @@ class FeatureCache:
         return clip
 
     async def put(self, video_id: str, clip: EncodedClip, client: str = "") -> None:
-        """Hold a clip of a client; one that is larger than the whole cache is not held."""
+        """Hold a clip of a client; one that is larger than half of the cache is not held."""
         self._hold(video_id, clip, client)
         if self._store is not None:
-            await self._store.put(video_id, clip, self.spaces.of(client))
+            await self._store.put(video_id, clip, self.spaces.of(client), client)
 
     async def forget(self, video_id: str, client: str = "") -> bool:
         """Drop what this client finds, here and in the store; tell whether it is certainly gone."""

@@ -37,8 +37,8 @@ class LabelStore(Protocol):
     ) -> list[Vector | None]:
         """Return the vectors stored in a space, None where there is none; clients in turn."""
 
-    async def put_many(self, vectors: Mapping[str, Vector], space: str) -> None:
-        """Store vectors in a space, by prompt."""
+    async def put_many(self, vectors: Mapping[str, Vector], space: str, client: str) -> None:
+        """Store vectors in a space, by prompt, for a client."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class LabelVectors:
 class LabelCache:
     """Answers for prompts; what several requests miss at once is computed once.
 
-    Where it is full, the client who holds most gives way. Where `spaces` are private, nobody can
-    tell by it what another has asked.
+    Half is for one client, and where it is full, who holds most gives way. Where `spaces` are
+    private, nobody can tell by it what another has asked.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class LabelCache:
         vectors = {p: vector.copy() for p, vector in zip(prompts, encoded, strict=True)}
         self._keep(vectors, client)
         if self._store is not None:
-            await self._store.put_many(vectors, self._spaces.of(client))
+            await self._store.put_many(vectors, self._spaces.of(client), client)
         return {key: vectors[key[1]] for key in keys}
 
 

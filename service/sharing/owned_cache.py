@@ -1,4 +1,4 @@
-"""A cache that clients share: where it is full, whoever holds most gives way."""
+"""A cache that clients share: nobody holds more than half, and who holds most gives way."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class _Entry(Generic[Value]):
 class OwnedCache(Generic[Key, Value]):
     """Values by key, each owned by the client who had it made; bounded in bytes, and in age.
 
-    What does not fit any more is taken from the owner who holds most, what he used longest ago
-    first. So of n owners each keeps at least total / n, whatever the others put in, and who is
-    alone may use it all: unlike a place, room in a cache is free at the moment that it is wanted.
+    An owner has half of it at most. What does not fit any more is taken from the owner who holds
+    most, what he used longest ago first. So of n owners, more than one, each keeps at least
+    total / n, whatever the others put in.
 
     Args:
         max_bytes: Bound of all entries together.
@@ -69,17 +69,20 @@ class OwnedCache(Generic[Key, Value]):
         return entry.value
 
     def put(self, owner: str, key: Key, value: Value) -> None:
-        """Hold a value; one that is larger than the whole cache is not held."""
+        """Hold a value; one that is larger than what one owner may hold is not held."""
         self._forget_old()
         self.drop(key)
         nbytes = self._size(key, value)
-        if nbytes > self.max_bytes:
+        most = self.max_bytes // 2
+        if nbytes > most:
             return
         self._entries[key] = _Entry(value, owner, nbytes, time.monotonic() + self._ttl_s)
         self._keys_of.setdefault(owner, OrderedDict())[key] = None
         self._count(owner, nbytes)
+        while self._bytes_of[owner] > most:
+            self.drop(next(iter(self._keys_of[owner])))
         while self.nbytes > self.max_bytes:
-            self.drop(next(iter(self._keys_of[self._most()])))
+            self.drop(next(iter(self._keys_of[self._largest_owner()])))
 
     def drop(self, key: Key) -> None:
         """Hold a value no longer, if it is held."""
@@ -105,8 +108,7 @@ class OwnedCache(Generic[Key, Value]):
             self._largest = [(-held, owner) for owner, held in self._bytes_of.items()]
             heapq.heapify(self._largest)
 
-    def _most(self) -> str:
-        """Return the owner who holds most."""
+    def _largest_owner(self) -> str:
         while True:
             held, owner = self._largest[0]
             if self._bytes_of.get(owner) == -held:

@@ -39,15 +39,10 @@ class Shares:
     """
 
     def __init__(self, total: int, most: int | None = None) -> None:
-        self.total = total
+        self.total, self.held = total, 0  # places there are, and taken by all clients together
         self._most = total if most is None else most
         self._held: Counter[str] = Counter()
         self._changed = time.monotonic()
-
-    @property
-    def held(self) -> int:
-        """Places taken by all clients together."""
-        return self._held.total()
 
     @property
     def clients(self) -> int:
@@ -65,7 +60,7 @@ class Shares:
 
     def share_of(self, client: str) -> int:
         """Return how many places a client may hold now."""
-        clients = len(self._held.keys() | {client})
+        clients = len(self._held) + (client not in self._held)
         return min(max(1, self.total // (clients + 1)), self._most)
 
     def ahead_of(self, client: str) -> int:
@@ -90,11 +85,13 @@ class Shares:
         """
         self.check(client, count)
         self._held[client] += count
+        self.held += count
         self._changed = time.monotonic()
 
     def give_back(self, client: str, count: int = 1) -> None:
         """Give back places that were taken."""
         self._held[client] -= count
+        self.held -= count
         if not self._held[client]:
             del self._held[client]
         self._changed = time.monotonic()

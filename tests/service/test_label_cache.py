@@ -43,7 +43,7 @@ class Store:
         await asyncio.sleep(0)
         return [self.held.get(p) for p in prompts]
 
-    async def put_many(self, vectors: Mapping[str, Vector], space: str) -> None:
+    async def put_many(self, vectors: Mapping[str, Vector], space: str, client: str) -> None:
         self.held |= vectors
 
 

@@ -427,7 +427,10 @@ def test_what_waits_for_redis(size: int) -> None:
             queue = WriteBehind(never)
             for number in range(0, 10**6, ENTRIES_PER_WRITE):
                 keys = range(number, number + ENTRIES_PER_WRITE)
-                entries = {b"xclip:label:%080d" % key: Entry(bytes(size), 60) for key in keys}
+                entries = {
+                    b"xclip:label:%080d" % key: Entry(bytes(size), 60, f"{key % 1000}")
+                    for key in keys
+                }
                 if queue.add(entries):
                     break
             else:

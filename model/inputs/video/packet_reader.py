@@ -8,14 +8,16 @@ from typing import Any
 import av
 
 from model.inputs.video.clip_reader import NotAsPlanned
-from model.inputs.video.container import OpenVideo, packets_of
+from model.inputs.video.container import READ_BYTES, OpenVideo, packets_of
 from model.inputs.video.packets import PacketList
 from model.inputs.video.planner import Run
 
-# Demuxers whose index leads to a packet exactly. Elsewhere reading on is as good, and certain.
+# Demuxers whose index leads to a packet exactly. Elsewhere reading on is as good, and certain, but
+# where packets have places.
 INDEXED = ("mov", "matroska")
-# Reading this many packets costs less than a seek.
+# Reading this many packets, or bytes where their places are known, costs less than a seek.
 SHORT_WAY = 200
+SHORT_WAY_BYTES = 4 * READ_BYTES
 
 
 def packets_from_memory(packets: PacketList, runs: Sequence[Run]) -> Iterator[Any]:
@@ -27,11 +29,14 @@ def packets_from_memory(packets: PacketList, runs: Sequence[Run]) -> Iterator[An
             yield packets.kept[number]
 
 
-def can_jump_back(video: OpenVideo) -> bool:
+def can_jump_back(video: OpenVideo, packets: PacketList) -> bool:
     """Tell whether a file that was read to its end can be read again without opening it anew, which
-    decodes the first pictures: its sample table leads to each packet.
+    decodes the first pictures: its index leads to packets, or these know where they are and the
+    demuxer begins anywhere.
     """
-    return video.demuxer == "mov"
+    if packets.places is not None:
+        return True
+    return video.demuxer in INDEXED and len(video.stream.index_entries) > 0
 
 
 def packets_from_file(
@@ -46,7 +51,7 @@ def packets_from_file(
     stream = packets_of(video)
     for run in runs:
         first = run.packets[0]
-        if position is None or (first - position > SHORT_WAY and video.demuxer in INDEXED):
+        if position is None or _is_far(video, packets, position, first):
             stream, position, pending = _seek(video, packets, numbers, first)
         else:
             pending = None
@@ -61,6 +66,12 @@ def packets_from_file(
             position += 1
 
 
+def _is_far(video: OpenVideo, packets: PacketList, position: int, first: int) -> bool:
+    if packets.places is not None and position < first:
+        return packets.places[first][0] - packets.places[position][0] > SHORT_WAY_BYTES
+    return first - position > SHORT_WAY and video.demuxer in INDEXED
+
+
 def _seek(
     video: OpenVideo, packets: PacketList, numbers: dict[int | None, int], first: int
 ) -> tuple[Iterator[Any], int, Any]:
@@ -69,12 +80,19 @@ def _seek(
     if target is None:
         raise NotAsPlanned
     try:
-        video.container.seek(target, stream=video.stream)
+        if packets.places is not None:
+            video.container.seek(packets.places[first][0], unsupported_byte_offset=True)
+        else:
+            video.container.seek(target, stream=video.stream)
     except av.FFmpegError as error:
         raise NotAsPlanned from error
     stream = packets_of(video)
     packet = next(stream, None)
-    number = None if packet is None else numbers.get(packet.pts)
+    if packet is None:
+        raise NotAsPlanned
+    number = numbers.get(packet.pts)
     if number is None or number > first:
         raise NotAsPlanned
+    if packets.places is not None and packets.places[number] != (packet.pos, packet.size):
+        raise NotAsPlanned  # the rest of one before, with the time of the next
     return stream, number, packet

@@ -22,6 +22,8 @@ WITHOUT_TIMES = ("avi",)
 # Streams off the air lose packets, and with them what later pictures refer to. They have a steady
 # rate, so a loss leaves a hole in the times.
 BROADCAST = ("mpegts", "mpeg")
+# Of these the demuxer begins at the offset of any packet.
+WITHOUT_INDEX = ("mpegts",)
 
 # More of such a file without one packet of the film, in bytes and as a share, is something else.
 HOLE_BYTES, HOLE_SHARE = 4 << 20, 1 / 8
@@ -34,12 +36,15 @@ Classify = Callable[[Any, bool], Role | None]
 
 @dataclass
 class PacketList:
-    """One entry per packet, in decoding order. Times are ticks of the stream's clock."""
+    """One entry per packet, in decoding order. Times are ticks of the stream's clock; `places` are
+    offsets in the file and sizes, there where a demuxer begins at any of them.
+    """
 
     pts: list[int | None] = field(default_factory=list)
     roles: list[Role | None] = field(default_factory=list)
     discarded: list[bool] = field(default_factory=list)
     last_duration: int = 0
+    places: list[tuple[int, int]] | None = None
     kept: list[Any] | None = field(default_factory=list)
     interlaced: bool = False
     reorder_depth: int = 0
@@ -55,6 +60,9 @@ class PacketList:
             reorder_depth=video.context.reorder_depth,
             guessed_times=video.demuxer in WITHOUT_TIMES,
             even_times=video.demuxer in BROADCAST,
+            places=[]
+            if len(video.choice.streams) == 1 and video.demuxer in WITHOUT_INDEX
+            else None,
         )
 
     def __len__(self) -> int:
@@ -77,7 +85,11 @@ def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
         packets.discarded.append(packet.is_discard)
         packets.roles.append(classify(packet, packet.is_keyframe))
         packets.last_duration = packet.duration or packets.last_duration
-        if packet.pos is not None:
+        if packet.pos is None:
+            packets.places = None
+        else:
+            if packets.places is not None:
+                packets.places.append((packet.pos, packet.size))
             largest_hole = max(largest_hole, packet.pos - position)
             position = packet.pos
         if packets.kept is not None:
@@ -95,7 +107,8 @@ def _classifier(video: OpenVideo) -> Classify:
     """Return a function to ask for the role of each packet in turn: None from the first on that
     is not plain, as the others do not matter then.
     """
-    inspector = inspector_for(video.context.name, video.context.extradata)
+    cut = video.demuxer in BROADCAST
+    inspector = inspector_for(video.context.name, video.context.extradata, cut=cut)
     plain = inspector is not None
 
     def classify(packet: Any, key: bool) -> Role | None:

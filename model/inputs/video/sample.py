@@ -113,7 +113,7 @@ def sample_planned(reader: ClipReader) -> Sampled:
     if pictures > WORTH_PLANNING * len(packets):
         raise NotAsPlanned
     reader.begin(pictures)
-    if packets.kept is None and not can_jump_back(video):
+    if packets.kept is None and not can_jump_back(video, packets):
         video = reader.rewound()
     taken = _decoded(reader, video, packets, stretches)
     frames = [taken[order.order[i]] for i in picks]
@@ -138,7 +138,7 @@ def _decoded(
 def _coded(video: OpenVideo, packets: PacketList, stretches: Sequence[Run]) -> Iterator[Any]:
     if packets.kept is not None:
         return packets_from_memory(packets, stretches)
-    position = None if can_jump_back(video) else 0
+    position = None if can_jump_back(video, packets) else 0
     return packets_from_file(video, packets, stretches, position)
 
 

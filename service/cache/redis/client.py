@@ -21,11 +21,10 @@ from redis.backoff import NoBackoff
 
 from service.cache.redis.bounded_parser import BoundedParser
 from service.cache.redis.circuit_breaker import CLUSTER, CircuitBreaker
+from service.cache.redis.client_room import queue_writes, room_of
 from service.cache.redis.records import Verdict
 from service.cache.redis.timeouts import within
 from service.cache.redis.write_behind import Entry, WriteBehind
-from service.cache.redis.writers import queue_writes, room_of
-from service.cache.spaces import SHARED
 from service.sharing.fair_places import FairPlaces
 
 CONNECTIONS = 8
@@ -107,7 +106,7 @@ class SharedCache:
         self._writer = WriteBehind(self._write)
         self._writing = asyncio.Lock()
         self._reading = FairPlaces(READS)
-        self._room = 0  # for all writers, where the Redis names a bound
+        self._room = 0  # for all clients, where the Redis names a bound
 
     @property
     def up(self) -> bool:
@@ -169,15 +168,15 @@ class SharedCache:
         return values
 
     def put_many(
-        self, entries: Mapping[bytes, bytes], ttl_s: float | None = None, writer: str = SHARED
+        self, entries: Mapping[bytes, bytes], ttl_s: float | None = None, client: str = ""
     ) -> None:
         """Have the entries written soon; dropped where too much waits or nothing can be written.
 
-        Where the Redis has no more room, it is made by the writer who holds most there.
+        Where the Redis has no more room, it is made by the client who holds most there.
         """
         if self.writable:
             kept_s = max(1, round(ttl_s or self._ttl_s))
-            kept = {key: Entry(value, kept_s, writer) for key, value in entries.items()}
+            kept = {key: Entry(value, kept_s, client) for key, value in entries.items()}
             self.stats.writes["dropped"] += self._writer.add(kept)
         else:
             self.stats.writes["dropped"] += len(entries)

@@ -55,14 +55,16 @@ class SharedClips:
         self._cache.stats.clips[Verdict.GOOD] += 1
         return clip
 
-    async def put(self, video_id: str, clip: EncodedClip, space: str = SHARED) -> None:
+    async def put(
+        self, video_id: str, clip: EncodedClip, space: str = SHARED, client: str = ""
+    ) -> None:
         """Have a clip of a space stored soon; none that is too large, or not of this bundle."""
         if clip.nbytes > MAX_CLIP_BYTES or not self._cache.writable:
             return
         key = self._prefix + in_space(space, video_id)
         with contextlib.suppress(ValueError):  # not what the manifest says: it stays here
             record = await asyncio.to_thread(self._records.pack_clip, key, clip, self._form)
-            self._cache.put_many({key: record}, self._ttl_s, space)
+            self._cache.put_many({key: record}, self._ttl_s, client)
 
     async def forget(self, video_id: str, space: str = SHARED) -> bool:
         """Drop a clip, also one that waits to be written; tell whether it is certainly gone."""

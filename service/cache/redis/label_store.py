@@ -43,13 +43,15 @@ class SharedLabels:
             vectors += [self._read(key, record) for key, record in zip(keys, records, strict=True)]
         return vectors
 
-    async def put_many(self, vectors: Mapping[str, Vector], space: str = SHARED) -> None:
+    async def put_many(
+        self, vectors: Mapping[str, Vector], space: str = SHARED, client: str = ""
+    ) -> None:
         """Have the vectors stored soon, for those who ask in this space."""
         if 4 * self._dim > MAX_VECTOR_BYTES or not self._cache.writable:
             return
         keyed = {self._key(p, space): v for p, v in vectors.items() if np.isfinite(v).all()}
         records = {k: self._records.pack_vector(k, v) for k, v in keyed.items()}
-        self._cache.put_many(records, writer=space)
+        self._cache.put_many(records, client=client)
 
     def _key(self, prompt: str, space: str) -> bytes:
         return self._prefix + in_space(space, hashlib.sha256(prompt.encode()).hexdigest())

@@ -7,22 +7,22 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from service.cache.spaces import SHARED
+from service.sharing.shares import Full, Shares
 
 ENTRIES_PER_WRITE = 256
 BYTES_PER_WRITE = 4 << 20  # reads of requests wait behind a write in Redis itself
-MAX_WAITING_BYTES = 32 << 20
+MAX_WAITING_BYTES = 32 << 20  # half of it for one client
 BYTES_BESIDE_VALUE = 400  # of an entry that waits: its key, its objects, its place
 PAUSE_S = 5.0
 STOP_TIMEOUT_S = 1.0
 
 
 class Entry(NamedTuple):
-    """A value to be written, the seconds that it is kept, and for whom."""
+    """A value to be written, the seconds that it is kept, and the client it was made for."""
 
     value: bytes
     ttl_s: int
-    writer: str = SHARED
+    client: str = ""  # nobody: the server itself
 
 
 Write = Callable[[Mapping[bytes, Entry]], Awaitable[str | None]]
@@ -37,7 +37,7 @@ class WriteBehind:
         self.refusal: str | None = None
         self._write = write
         self._waiting: dict[bytes, Entry] = {}
-        self._waiting_bytes = 0
+        self._room = Shares(MAX_WAITING_BYTES)
         self._wake = asyncio.Event()
         self._paused_until = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -71,18 +71,19 @@ class WriteBehind:
         for key, entry in entries.items():
             if key in self._waiting:
                 continue
-            if self._waiting_bytes + _bytes_of(entry) > MAX_WAITING_BYTES:
+            try:
+                self._room.take(entry.client, _bytes_of(entry))
+            except Full:
                 dropped += 1
-                continue
-            self._waiting[key] = entry
-            self._waiting_bytes += _bytes_of(entry)
+            else:
+                self._waiting[key] = entry
         self._wake.set()
         return dropped
 
     def discard(self, key: bytes) -> None:
         """Do not write an entry that waits."""
         if (entry := self._waiting.pop(key, None)) is not None:
-            self._waiting_bytes -= _bytes_of(entry)
+            self._room.give_back(entry.client, _bytes_of(entry))
 
     async def _run(self) -> None:
         while True:
@@ -108,9 +109,8 @@ class WriteBehind:
             if batch and (size > BYTES_PER_WRITE or len(batch) == ENTRIES_PER_WRITE):
                 break
             batch[key] = entry
-        for key, entry in batch.items():
-            del self._waiting[key]
-            self._waiting_bytes -= _bytes_of(entry)
+        for key in batch:
+            self.discard(key)
         return batch
 
 

@@ -17,8 +17,10 @@ def nal(*units: str) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def role(codec: str, header: bytes, data: bytes, key: bool = False) -> Role | None:
-    inspector = inspector_for(codec, header)
+def role(
+    codec: str, header: bytes, data: bytes, key: bool = False, *, cut: bool = False
+) -> Role | None:
+    inspector = inspector_for(codec, header, cut=cut)
     assert inspector is not None
     return inspector(memoryview(data), key)
 
@@ -163,6 +165,16 @@ SEQUENCE = "00 00 01 b3 08 00 60 13 ff ff e0 18 "
 )
 def test_mpeg2(data: str, key: bool, expected: Role | None) -> None:
     assert role("mpeg2video", b"", bytes.fromhex(data), key) == expected
+    assert role("mpeg2video", b"", bytes.fromhex(data), key, cut=True) == expected
+
+
+def test_slices_of_mpeg2_are_searched_where_no_demuxer_has_cut_them() -> None:
+    picture = "00 00 01 00 00 0f ff f8 00 00 01 b5 8f ff f3 80 00 00 01 01 22 33 "
+    two = bytes.fromhex(SEQUENCE + picture + picture)
+    assert role("mpeg2video", b"", two, True) is None
+    assert role("mpeg2video", b"", two, True, cut=True) == ENTRY | REFERENCE
+    behind_slices = bytes.fromhex("00 00 01 01 22 33" + SEQUENCE + picture)
+    assert role("mpeg2video", b"", behind_slices, True) is None
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import model.inputs.video.indexed
+import model.inputs.video.packet_reader
 import model.inputs.video.packets
 from model.inputs import Clip, FrameRule, InputSpec, VideoError, decode_clip
 
@@ -138,6 +139,7 @@ def test_every_way_of_reading_gives_the_frames_of_a_full_decode(
         assert full[0].info.frames == counted(data)
     for kept_bytes, fewest in ((16 << 20, 1000), (0, 1000), (16 << 20, 50)):
         monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", kept_bytes)
+        monkeypatch.setattr(model.inputs.video.packet_reader, "SHORT_WAY_BYTES", 0)
         monkeypatch.setattr(model.inputs.video.indexed, "FEWEST_PACKETS", fewest)
         for request, expected in zip(requests, full, strict=True):
             assert same(outcome(data, **request), expected), (codec, container, options, request)

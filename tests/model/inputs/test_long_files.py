@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pytest
 import model.inputs.video.clip_reader
 import model.inputs.video.frames
 import model.inputs.video.indexed
+import model.inputs.video.packet_reader
 import model.inputs.video.packets
 import model.inputs.video.sample
 from model.inputs import Clip, FrameRule, InputSpec, VideoError, VideoLimits, decode_clip
-from model.inputs.video.container import open_video
+from model.inputs.video.container import open_video, packets_of
 from model.inputs.video.packets import list_packets
 from model.inputs.video.planner import schedule
 
@@ -118,6 +119,7 @@ def test_planned_frames_are_those_of_a_full_decode(
     source = make(case)
     full = [decode_clip(source, SPEC, plan="full", **request) for request in REQUESTS]
     assert full[0].info.frames == FRAMES
+    monkeypatch.setattr(model.inputs.video.packet_reader, "SHORT_WAY_BYTES", 0)
     ways: list[Callable[[], None]] = [
         lambda: None,
         lambda: monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", 0),
@@ -129,6 +131,49 @@ def test_planned_frames_are_those_of_a_full_decode(
         for request, expected in zip(REQUESTS, full, strict=True):
             assert same(decode_clip(source, SPEC, **request), expected)
         assert "decode_all" not in decoded
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_transport_stream_is_read_again_where_the_frames_are(
+    codec: str, make: Make, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", 0)
+    monkeypatch.setattr(model.inputs.video.packet_reader, "SHORT_WAY_BYTES", 0)
+    source = make((codec, "mpegts", {"g": "12", "bf": "2"}))
+    expected = decode_clip(source, SPEC, plan="full")
+    passed: list[int] = []
+
+    def counted(video: Any) -> Iterator[Any]:
+        for packet in packets_of(video):
+            passed.append(packet.pos)
+            yield packet
+
+    monkeypatch.setattr(model.inputs.video.packet_reader, "packets_of", counted)
+    decoded.clear()
+    assert same(decode_clip(source, SPEC), expected)
+    assert "decode_all" not in decoded
+    assert 8 <= len(passed) <= 8 * 12 < FRAMES
+    assert passed == sorted(set(passed))
+
+
+def test_a_jump_into_a_packet_of_several_pictures_is_noticed(
+    make: Make, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the next packet does not begin with the picture, the file is decoded whole."""
+    source = make(("libx264", "mpegts", {"bf": "0", "g": "30"}))
+    expected = decode_clip(source, SPEC, plan="full")
+    monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", 0)
+    original = list_packets
+
+    def shifted(*arguments: Any) -> Any:
+        packets = original(*arguments)
+        packets.places = [(offset + 188, size) for offset, size in packets.places or ()]
+        return packets
+
+    monkeypatch.setattr(model.inputs.video.clip_reader, "list_packets", shifted)
+    decoded.clear()
+    assert same(decode_clip(source, SPEC), expected)
+    assert "decode_all" in decoded
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=case_id)

@@ -18,8 +18,14 @@ __all__ = ["Inspector", "Role", "inspector_for"]
 INTRA_ONLY = frozenset(("dnxhd", "huffyuv", "ffvhuff", "rawvideo"))
 
 
-def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
-    """Return the inspector for a decoder's name and a stream's header; None where there is none."""
+def inspector_for(codec: str, extradata: bytes | None, *, cut: bool = False) -> Inspector | None:
+    """Return the inspector for a decoder's name and a stream's header; None where there is none.
+
+    Args:
+        codec: Name of the decoder.
+        extradata: The stream's header.
+        cut: Whether the demuxer has cut the packets out of a stream, picture by picture.
+    """
     header = extradata or b""
     if codec in INTRA_ONLY:
         return IntraInspector()
@@ -32,7 +38,7 @@ def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
     if codec == "hevc":
         return HevcInspector(header)
     if codec in ("mpeg1video", "mpeg2video"):
-        return MpegInspector()
+        return MpegInspector(cut)
     if codec == "mpeg4":
         return Mpeg4Inspector()
     if codec == "vp8":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from model.inputs.video.bitstream.role import ENTRY, PLAIN, REFERENCE, Inspector, Role
 
 PICTURE = b"\x00\x00\x01\x00"
@@ -20,23 +22,35 @@ VOP_INTRA, VOP_PREDICTED, VOP_BIDIRECTIONAL = 0, 1, 2
 # A placeholder of a packed stream or a repeated picture; a real one is larger.
 SMALLEST_VOP = 8
 
+# In more bytes than these numpy finds a start code in a third of the time that `bytes.find` takes.
+MANY_BYTES = 1 << 14
+
 
 class MpegInspector(Inspector):
-    """Roles of MPEG-1 and MPEG-2 packets."""
+    """Roles of MPEG-1 and MPEG-2 packets.
 
-    def __init__(self) -> None:
+    Slices are nearly all of a packet. They are searched for another picture, but where the demuxer
+    has `cut` the packets out of a stream: it ends each at the first start code behind its slices.
+    """
+
+    def __init__(self, cut: bool) -> None:
+        self._cut = cut
         self._sequence: bytes | None = None
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
         """Return the role of one picture."""
-        data = bytes(packet)
-        at = data.find(PICTURE)
-        if at < 0 or len(data) < at + 6 or data.find(PICTURE, at + 4) >= 0:
+        slices = SLICE.search(packet)
+        end = slices.start() if slices else len(packet)
+        headers = bytes(packet[:end])
+        at = headers.find(PICTURE)
+        if at < 0 or len(headers) < at + 6 or headers.find(PICTURE, at + 4) >= 0:
             return None
-        sequence = data.find(SEQUENCE, 0, at)
-        if not self._same_sequence(data, sequence) or not _plain_frame(data, at):
+        if not self._cut and _has(PICTURE, packet[end:]):
             return None
-        kind = (data[at + 5] >> 3) & 7
+        sequence = headers.find(SEQUENCE, 0, at)
+        if not self._same_sequence(headers, sequence) or not _plain_frame(headers, at):
+            return None
+        kind = (headers[at + 5] >> 3) & 7
         if kind == INTRA:
             # Without its sequence header a decoder that starts here would know no picture size.
             return REFERENCE | ENTRY if key and sequence >= 0 else REFERENCE
@@ -44,31 +58,29 @@ class MpegInspector(Inspector):
             return REFERENCE
         return PLAIN if kind == BIDIRECTIONAL else None
 
-    def _same_sequence(self, data: bytes, at: int) -> bool:
+    def _same_sequence(self, headers: bytes, at: int) -> bool:
         if at < 0:
             return self._sequence is not None
-        header = data[at + 4 : at + 12]
+        header = headers[at + 4 : at + 12]
         if self._sequence is None:
             self._sequence = header
         return header == self._sequence
 
 
-def _plain_frame(data: bytes, at: int) -> bool:
+def _plain_frame(headers: bytes, at: int) -> bool:
     """Tell whether it is a whole frame (MPEG-2 may code two fields apart) and changes no tables.
 
-    Extensions stand between the header of a picture and its slices, which are nearly all of it.
-    FFmpeg heeds tables behind these too, where no encoder writes any: such are not seen.
+    Extensions stand between the header of a picture and its slices. FFmpeg heeds tables behind
+    these too, where no encoder writes any: such are not seen.
     """
-    slices = SLICE.search(data, at)
-    end = slices.start() if slices else len(data)
-    extension = data.find(EXTENSION, at, end)
-    while extension >= 0 and len(data) > extension + 6:
-        kind = data[extension + 4] >> 4
+    extension = headers.find(EXTENSION, at)
+    while extension >= 0 and len(headers) > extension + 6:
+        kind = headers[extension + 4] >> 4
         if kind == QUANTISER_EXTENSION:
             return False
-        if kind == PICTURE_CODING_EXTENSION and data[extension + 6] & 3 != FRAME_PICTURE:
+        if kind == PICTURE_CODING_EXTENSION and headers[extension + 6] & 3 != FRAME_PICTURE:
             return False
-        extension = data.find(EXTENSION, extension + 4, end)
+        extension = headers.find(EXTENSION, extension + 4)
     return True
 
 
@@ -79,7 +91,7 @@ class Mpeg4Inspector(Inspector):
         """Return the role of one picture."""
         data = bytes(packet)
         at = data.find(VOP)
-        if at < 0 or len(data) < at + SMALLEST_VOP or data.find(VOP, at + 4) >= 0:
+        if at < 0 or len(data) < at + SMALLEST_VOP or _has(VOP, packet[at + 4 :]):
             return None
         if b"DivX" in data[:at]:
             return None
@@ -89,3 +101,11 @@ class Mpeg4Inspector(Inspector):
         if kind == VOP_PREDICTED:
             return REFERENCE
         return PLAIN if kind == VOP_BIDIRECTIONAL else None
+
+
+def _has(code: bytes, data: memoryview) -> bool:
+    if len(data) < MANY_BYTES:
+        return code in bytes(data)
+    codes = np.frombuffer(data, np.uint8)
+    at = np.flatnonzero((codes[3:] == code[3]) & (codes[2:-1] == code[2]))
+    return bool(((codes[at] == code[0]) & (codes[at + 1] == code[1])).any())
