@@ -17,6 +17,7 @@ from tests.service.conftest import RunningServer, clip_bytes, fake_runtime, runn
 from tests.service.test_sharing import Gate, gate  # noqa: F401 (a fixture)
 
 ALICE, BOB = {"X-API-Key": "xclip_alice"}, {"X-API-Key": "xclip_bob"}
+CAROL = {"X-API-Key": "xclip_carol"}
 LABELS = ["secret project zebra", "a cat"]
 
 
@@ -25,7 +26,7 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "keys"
     lines = (
         f"{hashlib.sha256(f'xclip_{name}'.encode()).hexdigest()} {name}\n"
-        for name in ("alice", "bob")
+        for name in ("alice", "bob", "carol")
     )
     path.write_text("".join(lines))
     return path
@@ -126,9 +127,11 @@ def test_nobody_pushes_out_what_is_anothers_share(key_file: Path, shared: bool) 
         of_alice = {name: cache.held_by("alice") for cache, name in (clips, vectors)}
         assert all(0 < held < 20 << 10 for held in of_alice.values())
         for number in range(30):
-            fields = {"end": f"{1 + number / 100:.2f}"}
-            many = [f"other {number} {n}" for n in range(20)]
-            assert ask(server, BOB, video=clip_bytes(5), labels=many, **fields).status_code == 200
+            for shade, key in ((5, BOB), (6, CAROL)):  # of whom one alone has half
+                fields = {"end": f"{1 + number / 100:.2f}"}
+                many = [f"other {shade} {number} {n}" for n in range(20)]
+                answer = ask(server, key, video=clip_bytes(shade), labels=many, **fields)
+                assert answer.status_code == 200
         for cache, name in (clips, vectors):
             assert cache.nbytes <= 64 << 10
             assert cache.nbytes > (64 << 10) - max(of_alice.values())  # it is full

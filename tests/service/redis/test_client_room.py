@@ -57,6 +57,14 @@ def held(redis_server: RedisServer) -> list[float]:
     return each
 
 
+def expire_all(redis_server: RedisServer) -> None:
+    """Have the entries of the only client expire, as far as it is noted."""
+    with redis_server.client() as client:
+        (_, name) = client.zrange(CLIENTS, 0, -1)
+        ends = CLIENTS + b":" + name + b":ends"
+        client.zadd(ends, dict.fromkeys(client.zrange(ends, 0, -1), time.time() - 1))
+
+
 @pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction"])
 def test_who_writes_without_end_keeps_what_others_have(
     make_redis: Callable[..., RedisServer], policy: str
@@ -100,16 +108,52 @@ def test_what_has_expired_makes_room_first(make_redis: Callable[..., RedisServer
         async with shared_cache(small.url) as cache:
             await until(lambda: cache.up)
             await written(cache, early, "bob")
-            with small.client() as client:
-                (_, name) = client.zrange(CLIENTS, 0, -1)
-                entries_of_bob = client.zrange(CLIENTS + b":" + name, 0, -1)
-                client.zadd(CLIENTS + b":" + name, dict.fromkeys(entries_of_bob, time.time() - 1))
+            expire_all(small)
             await written(cache, since, "bob")
             twice = max(held(small))
             for name in ("alice", "carol"):
                 await written(cache, entries(name, 5000), name)
             assert min(held(small)) == twice / 2
             assert await found(cache, list(since)) == len(since)
+
+    run(scenario())
+
+
+def test_what_another_has_written_since_is_not_dropped_with_what_has_expired(
+    make_redis: Callable[..., RedisServer],
+) -> None:
+    small = make_redis(*SMALL)
+    same = entries("same", 200)
+
+    async def scenario() -> None:
+        async with shared_cache(small.url) as cache:
+            await until(lambda: cache.up)
+            await written(cache, same, "bob")
+            expire_all(small)
+            await written(cache, same, "carol")
+            for name in ("alice", "dave"):
+                await written(cache, entries(name, 5000), name)
+            assert len(held(small)) == 3  # of bob's nothing is counted any more
+            assert await found(cache, list(same)) == len(same)
+
+    run(scenario())
+
+
+def test_what_was_written_longest_ago_goes_first_whenever_it_expires(
+    make_redis: Callable[..., RedisServer],
+) -> None:
+    """A client whose labels fill his half may still keep clips, which expire earlier."""
+    small = make_redis(*SMALL)
+
+    async def scenario() -> None:
+        async with shared_cache(small.url) as cache:
+            await until(lambda: cache.up)
+            labels = entries("labels", 4000)
+            await written(cache, labels, "alice")
+            cache.put_many({b"clip": VALUE}, ttl_s=60, client="alice")
+            await until(lambda: cache.stats.writes["stored"] == 4001)
+            assert await found(cache, [b"clip"]) == 1
+            assert 0 < await found(cache, list(labels)[-500:])
 
     run(scenario())
 
