@@ -21,6 +21,7 @@ class Work(BaseModel):
         depth: Bits of a sample; 0 if unknown.
         pixels: Width times height of a picture as it is coded.
         pictures: Number of pictures.
+        rule: By which they were chosen: key frames cost several times what others do.
         seconds: Processor time that decoding them took; 0 where it was not measured.
     """
 
@@ -30,6 +31,7 @@ class Work(BaseModel):
     depth: Annotated[int, Field(ge=0, le=32)]
     pixels: Annotated[int, Field(ge=0, le=2**40)]
     pictures: Pictures
+    rule: FrameRule = FrameRule.EXACT
     seconds: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
 
 

@@ -157,7 +157,7 @@ class ClipPool:
             raise
         self._stats.decoded += 1
         if clip.work is not None:
-            self._rates.learn(clip.work, clip.info.frame_rule)
+            self._rates.learn(clip.work)
         return clip
 
     def _abandon(self, worker: WorkerProcess, answer: asyncio.Future[bytes | WorkerExit]) -> None:

@@ -1,4 +1,4 @@
-"""How fast this machine decodes: learned from the clips it decodes, by codec, depth and size.
+"""How fast this machine decodes: learned from the clips it decodes, by codec, depth, size and rule.
 
 Pictures of one kind cost about as much each, so what a plan costs is known before it is carried
 out. Only the order of magnitude matters: it decides between two rules whose costs lie far apart.
@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from model.inputs.sampling import FrameRule
 from model.inputs.work import Work
 
-# Pixels a second of one core, before anything is known: 4K H.264 and HEVC on server processors.
-PRIOR = 200e6
-FASTEST, SLOWEST = 100 * PRIOR, PRIOR / 100
+# Pixels a second of one core, before anything is known: 4K H.264 and HEVC on server processors. A
+# key frame, which refers to no other, has several times the bytes.
+PRIOR = {FrameRule.EXACT: 200e6, FrameRule.KEYFRAMES: 50e6}
+FASTEST, SLOWEST = 20e9, 500e3
 # A clip moves the estimate by this share of the way, so that a single odd one moves it little.
 STEP = 0.2
 # Fewer pictures are measured together with all that surrounds decoding.
@@ -26,12 +27,12 @@ Rates = Mapping[str, float]
 
 def kind_of(work: Work) -> str:
     """Return the name of pictures that cost about the same: sizes within a factor of two."""
-    return f"{work.codec[:40]}_{work.depth}_{work.pixels.bit_length()}"
+    return f"{work.codec[:40]}_{work.depth}_{work.pixels.bit_length()}_{work.rule}"
 
 
 def estimated_s(work: Work, rates: Rates) -> float:
     """Return seconds of processor time that the work will take, by rates in pixels a second."""
-    return work.pixels * work.pictures / rates.get(kind_of(work), PRIOR)
+    return work.pixels * work.pictures / rates.get(kind_of(work), PRIOR[work.rule])
 
 
 class LearnedRates:
@@ -45,19 +46,18 @@ class LearnedRates:
         """Pixels a second by kind."""
         return dict(self._rates)
 
-    def learn(self, work: Work, rule: FrameRule) -> None:
+    def learn(self, work: Work) -> None:
         """Note what decoding took.
 
-        Key frames are the slowest pictures, and a few pictures bear the cost of opening and
-        converting: such a clip says that the rate is at least this, never that it is less.
+        A few pictures bear the cost of opening and converting: such a clip says that the rate is
+        at least this, never that it is less.
         """
         if not work.pictures or not work.pixels or not work.seconds:
             return
         kind = kind_of(work)
-        rate = self._rates.pop(kind, PRIOR)
+        rate = self._rates.pop(kind, PRIOR[work.rule])
         measured = min(max(work.pixels * work.pictures / work.seconds, SLOWEST), FASTEST)
-        is_bound = rule is FrameRule.KEYFRAMES or work.pictures < ENOUGH_PICTURES
-        if measured > rate or not is_bound:
+        if measured > rate or work.pictures >= ENOUGH_PICTURES:
             rate = rate ** (1 - STEP) * measured**STEP
         self._rates[kind] = rate
         if len(self._rates) > MOST_KINDS:

@@ -183,14 +183,15 @@ class ClipReader:
         video = self.rewound()
         return video, list_packets(video, self.request.limits)
 
-    def work(self, pictures: int) -> Work:
-        """Describe the work of decoding so many pictures of this clip."""
+    def work(self, pictures: int, rule: FrameRule = FrameRule.EXACT) -> Work:
+        """Describe the work of decoding so many pictures of this clip, chosen by a rule."""
         context = self.video.context
         return Work(
             codec=context.name,
             depth=self.video.depth,
             pixels=max(context.width, 0) * max(context.height, 0),
             pictures=pictures,
+            rule=rule,
         )
 
     def rule(self, exact: Callable[[], int]) -> FrameRule:
@@ -198,9 +199,11 @@ class ClipReader:
         rule = self.request.rule
         return rule if isinstance(rule, FrameRule) else rule(self.work(exact()))
 
-    def begin(self, pictures: int) -> None:
-        """Tell that so many pictures are about to be decoded."""
-        self.request.before(self.work(pictures))
+    def begin(self, pictures: int, rule: FrameRule = FrameRule.EXACT) -> Work:
+        """Tell that so many pictures, chosen by a rule, are about to be decoded."""
+        work = self.work(pictures, rule)
+        self.request.before(work)
+        return work
 
     def taker(self, video: OpenVideo) -> Take:
         """Return a function that turns a picture of this decoder into a finished frame."""

@@ -97,10 +97,10 @@ class Index:
         return LONGEST_REORDER * int(np.median(np.diff(self.dts)))
 
 
-def read_index(video: OpenVideo, limits: VideoLimits) -> Index | None:
-    """Return the index, or None where the file has none that tells enough."""
+def read_index(video: OpenVideo, limits: VideoLimits, fewest: int | None = None) -> Index | None:
+    """Return the index, or None where the file has none that tells enough, or of so few packets."""
     entries = video.stream.index_entries
-    if video.demuxer != "mov" or len(entries) < FEWEST_PACKETS:
+    if video.demuxer != "mov" or len(entries) < (FEWEST_PACKETS if fewest is None else fewest):
         return None
     if len(entries) > limits.max_frames:
         raise TooManyFrames(max_frames=limits.max_frames)

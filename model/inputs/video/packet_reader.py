@@ -9,7 +9,7 @@ import av
 
 from model.inputs.video.clip_reader import NotAsPlanned
 from model.inputs.video.container import READ_BYTES, OpenVideo, packets_of
-from model.inputs.video.packets import PacketList
+from model.inputs.video.packets import WITHOUT_INDEX, PacketList
 from model.inputs.video.planner import Run
 
 # Demuxers whose index leads to a packet exactly. Elsewhere reading on is as good, and certain, but
@@ -34,7 +34,7 @@ def can_jump_back(video: OpenVideo, packets: PacketList) -> bool:
     decodes the first pictures: its index leads to packets, or these know where they are and the
     demuxer begins anywhere.
     """
-    if packets.places is not None:
+    if _begins_anywhere(video, packets):
         return True
     return video.demuxer in INDEXED and len(video.stream.index_entries) > 0
 
@@ -59,15 +59,28 @@ def packets_from_file(
         while position <= run.packets[-1]:
             packet = pending if pending is not None else next(stream, None)
             pending = None
-            if packet is None or packet.pts != packets.pts[position]:
+            if packet is None or not _is_same(packets, position, packet):
                 raise NotAsPlanned
             if position in needed:
                 yield packet
             position += 1
 
 
+def _begins_anywhere(video: OpenVideo, packets: PacketList) -> bool:
+    return packets.places is not None and video.demuxer in WITHOUT_INDEX
+
+
+def _is_same(packets: PacketList, number: int, packet: Any) -> bool:
+    """Tell whether it is the packet that was listed: not the rest of one before, with the time of
+    the next, nor what an index leads to that was not read in turn.
+    """
+    if packet.pts != packets.pts[number]:
+        return False
+    return packets.places is None or packets.places[number] == (packet.pos, packet.size)
+
+
 def _is_far(video: OpenVideo, packets: PacketList, position: int, first: int) -> bool:
-    if packets.places is not None and position < first:
+    if packets.places is not None and video.demuxer in WITHOUT_INDEX and position < first:
         return packets.places[first][0] - packets.places[position][0] > SHORT_WAY_BYTES
     return first - position > SHORT_WAY and video.demuxer in INDEXED
 
@@ -80,7 +93,7 @@ def _seek(
     if target is None:
         raise NotAsPlanned
     try:
-        if packets.places is not None:
+        if packets.places is not None and video.demuxer in WITHOUT_INDEX:
             video.container.seek(packets.places[first][0], unsupported_byte_offset=True)
         else:
             video.container.seek(target, stream=video.stream)
@@ -93,6 +106,4 @@ def _seek(
     number = numbers.get(packet.pts)
     if number is None or number > first:
         raise NotAsPlanned
-    if packets.places is not None and packets.places[number] != (packet.pos, packet.size):
-        raise NotAsPlanned  # the rest of one before, with the time of the next
     return stream, number, packet

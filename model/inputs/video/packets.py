@@ -24,6 +24,8 @@ WITHOUT_TIMES = ("avi",)
 BROADCAST = ("mpegts", "mpeg")
 # Of these the demuxer begins at the offset of any packet.
 WITHOUT_INDEX = ("mpegts",)
+# Of these packets have places: where a jump led is proven by them, whatever an index says.
+PLACED = (*WITHOUT_INDEX, "matroska")
 
 # More of such a file without one packet of the film, in bytes and as a share, is something else.
 HOLE_BYTES, HOLE_SHARE = 4 << 20, 1 / 8
@@ -37,7 +39,7 @@ Classify = Callable[[Any, bool], Role | None]
 @dataclass
 class PacketList:
     """One entry per packet, in decoding order. Times are ticks of the stream's clock; `places` are
-    offsets in the file and sizes, there where a demuxer begins at any of them.
+    offsets in the file and sizes, by which a packet read again is known for the same.
     """
 
     pts: list[int | None] = field(default_factory=list)
@@ -60,9 +62,7 @@ class PacketList:
             reorder_depth=video.context.reorder_depth,
             guessed_times=video.demuxer in WITHOUT_TIMES,
             even_times=video.demuxer in BROADCAST,
-            places=[]
-            if len(video.choice.streams) == 1 and video.demuxer in WITHOUT_INDEX
-            else None,
+            places=[] if len(video.choice.streams) == 1 and video.demuxer in PLACED else None,
         )
 
     def __len__(self) -> int:

@@ -14,22 +14,25 @@ from typing import Any, BinaryIO, Literal
 
 from model.inputs.clip import VideoInfo, VideoWarning, bounded
 from model.inputs.errors import NoPackets, NoPicture, VideoError
-from model.inputs.sampling import FrameRule, Indices
+from model.inputs.sampling import FrameRule, Indices, Segment
 from model.inputs.video.bitstream import inspector_for
 from model.inputs.video.clip_reader import ClipReader, NotAsPlanned, Request, Sampled, Taken
 from model.inputs.video.container import OpenVideo, packets_of
 from model.inputs.video.frames import decode_all, decode_runs
-from model.inputs.video.indexed import decode_indexed, read_index
+from model.inputs.video.indexed import Index, decode_indexed, read_index
 from model.inputs.video.packet_reader import can_jump_back, packets_from_file, packets_from_memory
-from model.inputs.video.packets import PacketList
+from model.inputs.video.packets import KEEP_BYTES, PacketList
 from model.inputs.video.planner import Run, pictures_of, pictures_to_decode, runs, schedule
 from model.inputs.video.source import SharedFile
 from model.inputs.video.timeline import check_duration, select_range
+from model.inputs.work import Work
 
 # A plan that leaves out less than this share is not worth its one blind spot (see planner).
 WORTH_PLANNING = 0.95
 # In stretches of fewer pictures the threads of a decoder have no time to work side by side.
 LONG_RUN = 8
+# So many stretches for each thread are shared out well: a thread then waits for no other.
+RUNS_PER_THREAD = 2
 
 Plan = Literal["auto", "full"]
 Strategy = Callable[[ClipReader], Sampled]
@@ -67,14 +70,10 @@ def _sample(
 
 def sample_indexed(reader: ClipReader) -> Sampled:
     """Sample by the index of an mp4, where the whole clip is asked for."""
-    request = reader.request
-    index = read_index(reader.video, request.limits) if request.is_whole else None
+    index = read_index(reader.video, reader.request.limits) if reader.request.is_whole else None
     if index is None:
         raise NotAsPlanned
-    exact = request.sampler(index.frames, FrameRule.EXACT)
-    rule = reader.rule(lambda: index.pictures_to_decode(s.aim for s in exact))
-    segments = request.sampler(index.frames, rule)
-    reader.begin(index.pictures_to_decode(index.narrowed(s).aim for s in segments))
+    rule, segments = _begun(reader, index)
     video = reader.rewound()
     result = decode_indexed(reader, video, index, segments)
     *times, last = (
@@ -83,7 +82,17 @@ def sample_indexed(reader: ClipReader) -> Sampled:
     )
     facts = Facts((index.frames, index.frames), last, result.last_duration, rule)
     frames = [result.taken[n] for n in result.picks]
-    return _sampled(reader, frames, times, facts, result.pictures)
+    return _sampled(reader, frames, times, facts, reader.work(result.pictures, rule))
+
+
+def _begun(reader: ClipReader, index: Index) -> tuple[FrameRule, list[Segment]]:
+    """Choose the rule and the segments, and tell what is about to be decoded."""
+    sampler = reader.request.sampler
+    exact = sampler(index.frames, FrameRule.EXACT)
+    rule = reader.rule(lambda: index.pictures_to_decode(s.aim for s in exact))
+    segments = sampler(index.frames, rule)
+    reader.begin(index.pictures_to_decode(index.narrowed(s).aim for s in segments), rule)
+    return rule, segments
 
 
 def sample_planned(reader: ClipReader) -> Sampled:
@@ -93,8 +102,13 @@ def sample_planned(reader: ClipReader) -> Sampled:
     context = reader.video.context
     if inspector_for(context.name, context.extradata) is None:
         raise NotAsPlanned
-    video, packets = reader.listing
     request = reader.request
+    if request.is_whole and reader.video.source.size > KEEP_BYTES:
+        # Who puts off what takes long shall not wait until a large file is read through.
+        index = read_index(reader.video, request.limits, fewest=1)
+        if index is not None:
+            _begun(reader, index)
+    video, packets = reader.listing
     order = schedule(packets)
     if order is None:
         raise NotAsPlanned
@@ -112,24 +126,25 @@ def sample_planned(reader: ClipReader) -> Sampled:
     pictures = pictures_of(stretches)
     if pictures > WORTH_PLANNING * len(packets):
         raise NotAsPlanned
-    reader.begin(pictures)
+    work = reader.begin(pictures, rule)
     if packets.kept is None and not can_jump_back(video, packets):
         video = reader.rewound()
     taken = _decoded(reader, video, packets, stretches)
     frames = [taken[order.order[i]] for i in picks]
-    return _sampled_of(reader, times, picks, frames, rule, pictures)
+    return _sampled_of(reader, times, picks, frames, rule, work)
 
 
 def _decoded(
     reader: ClipReader, video: OpenVideo, packets: PacketList, stretches: Sequence[Run]
 ) -> dict[int, Taken]:
-    """Decode all stretches, long ones by the threads of one decoder, others shared out."""
+    """Decode all stretches, shared out; a few long ones by the threads of one decoder."""
 
     def decode(own: OpenVideo, share: Sequence[Run]) -> dict[int, Taken]:
         coded = _coded(own, packets, share)
         return decode_runs(own, packets, share, coded, reader.taker(own))
 
-    if max(len(run.packets) for run in stretches) >= LONG_RUN:
+    few = len(stretches) < RUNS_PER_THREAD * reader.threads
+    if few and max(len(run.packets) for run in stretches) >= LONG_RUN:
         return decode(video, stretches)
     parts = reader.in_shares(video, stretches, decode)
     return {number: frame for part in parts for number, frame in part.items()}
@@ -171,7 +186,8 @@ def sample_all(reader: ClipReader) -> Sampled:
         again = reader.rewound()
         take = reader.taker(again)
         _, taken = decode_all(again, packets_of(again), request.limits, set(picks), take)
-    return _sampled_of(reader, times, picks, [taken[i] for i in picks], rule, len(times))
+    work = reader.work(len(times))  # whatever the rule, of all pictures
+    return _sampled_of(reader, times, picks, [taken[i] for i in picks], rule, work)
 
 
 def _costs(packets: PacketList) -> Indices | None:
@@ -216,18 +232,18 @@ def _sampled_of(
     picks: list[int],
     frames: list[Taken],
     rule: FrameRule,
-    pictures: int,
+    work: Work,
 ) -> Sampled:
     request = reader.request
     inside = len(select_range(times, request.start, request.end))
     picked = [times[i] for i in picks]
     _, packets = reader.listing
     facts = Facts((len(times), inside), times[-1], packets.last_duration, rule, packets.has_hole)
-    return _sampled(reader, frames, picked, facts, pictures)
+    return _sampled(reader, frames, picked, facts, work)
 
 
 def _sampled(
-    reader: ClipReader, frames: list[Taken], times: Sequence[float], facts: Facts, pictures: int
+    reader: ClipReader, frames: list[Taken], times: Sequence[float], facts: Facts, work: Work
 ) -> Sampled:
     video = reader.video
     total, inside = facts.counts
@@ -246,4 +262,4 @@ def _sampled(
         frame_times_s=tuple(times),
         warnings=video.warnings + ((VideoWarning.HOLE,) if facts.has_hole else ()),
     )
-    return Sampled(frames, info, reader.work(pictures))
+    return Sampled(frames, info, work)

@@ -159,6 +159,8 @@ SEQUENCE = "00 00 01 b3 08 00 60 13 ff ff e0 18 "
         (SEQUENCE + "00 00 01 00 00 0f ff f8 00 00 01 b5 8f ff f3 80", True, ENTRY | REFERENCE),
         (SEQUENCE + "00 00 01 00 00 0f ff f8 00 00 01 b5 8f ff f1 80", True, None),  # a field
         (SEQUENCE + "00 00 01 00 00 0f ff f8 00 00 01 b5 30 00 00 00", True, None),  # tables
+        (SEQUENCE + "00 00 01 b5 30 00 00 00 00 00 01 00 00 0f ff f8", True, None),  # before it
+        (SEQUENCE + "00 00 01 00 00 0f ff f8 00 00 01 b5 35 00 00 01 01", True, None),  # cut short
         (SEQUENCE + "00 00 01 00 00 0f ff f8 00 00 01 00 00 0f", True, None),  # two pictures
         ("00 00 01 00 00 0f ff f8", True, None),  # no sequence header yet
     ],
@@ -175,6 +177,15 @@ def test_slices_of_mpeg2_are_searched_where_no_demuxer_has_cut_them() -> None:
     assert role("mpeg2video", b"", two, True, cut=True) == ENTRY | REFERENCE
     behind_slices = bytes.fromhex("00 00 01 01 22 33" + SEQUENCE + picture)
     assert role("mpeg2video", b"", behind_slices, True) is None
+
+
+@pytest.mark.parametrize("at", [(1 << 20) - 1, (1 << 20) + 2, (1 << 21) + 7])
+def test_a_second_picture_is_found_wherever_it_begins(at: int) -> None:
+    picture = SEQUENCE + "00 00 01 00 00 0f ff f8 00 00 01 01"
+    data = bytearray(bytes.fromhex(picture) + b"\1" * (3 << 20))
+    assert role("mpeg2video", b"", bytes(data), True) == ENTRY | REFERENCE
+    data[at : at + 4] = bytes.fromhex("00 00 01 00")
+    assert role("mpeg2video", b"", bytes(data), True) is None
 
 
 @pytest.mark.parametrize(

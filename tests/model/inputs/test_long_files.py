@@ -156,11 +156,12 @@ def test_a_transport_stream_is_read_again_where_the_frames_are(
     assert passed == sorted(set(passed))
 
 
-def test_a_jump_into_a_packet_of_several_pictures_is_noticed(
-    make: Make, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("container", ["mpegts", "matroska"])
+def test_a_jump_that_leads_elsewhere_is_noticed(
+    container: str, make: Make, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the next packet does not begin with the picture, the file is decoded whole."""
-    source = make(("libx264", "mpegts", {"bf": "0", "g": "30"}))
+    """Where what is read there is not the packet that was listed, the file is decoded whole."""
+    source = make(("libx264", container, {"bf": "0", "g": "30"}))
     expected = decode_clip(source, SPEC, plan="full")
     monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", 0)
     original = list_packets
