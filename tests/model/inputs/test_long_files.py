@@ -23,6 +23,7 @@ from model.inputs import Clip, FrameRule, InputSpec, VideoError, VideoLimits, de
 from model.inputs.video.container import open_video, packets_of
 from model.inputs.video.packets import list_packets
 from model.inputs.video.planner import schedule
+from model.inputs.work import Work
 
 FRAMES = 400
 SPEC = InputSpec(num_frames=8, image_size=48, resize_short_side=48)
@@ -199,6 +200,30 @@ def test_index_reads_little_of_a_long_file(make: Make, monkeypatch: pytest.Monke
     monkeypatch.setattr(model.inputs.video.clip_reader, "list_packets", noted)
     decode_clip(make(("libx264", "mp4", {"preset": "veryfast", "g": "50"})), SPEC)
     assert not listed
+
+
+@pytest.mark.parametrize("rule", FrameRule)
+def test_what_a_large_file_takes_is_told_before_it_is_read(
+    rule: FrameRule, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told anew when it is read, nearly the same: the index knows no order of showing."""
+    monkeypatch.setattr(model.inputs.video.sample, "KEEP_BYTES", 0)
+    told: list[str | int] = []
+
+    def noted(*arguments: Any) -> Any:
+        told.append("read")
+        return list_packets(*arguments)
+
+    def note(work: Work) -> None:
+        assert work.rule is rule
+        told.append(work.pictures)
+
+    monkeypatch.setattr(model.inputs.video.clip_reader, "list_packets", noted)
+    source = make(("libx264", "mp4", {"preset": "veryfast", "g": "50"}))
+    decode_clip(source, SPEC, frame_rule=rule, before=note)
+    before, read, after = told
+    assert read == "read"
+    assert before == pytest.approx(after, rel=0.3)
 
 
 @pytest.mark.parametrize("index_from", [100, 10_000], ids=["index", "list"])
