@@ -60,7 +60,7 @@ def test_cards_take_the_network_from_the_processors() -> None:
 def test_redis_holds_what_comes_while_a_clip_is_kept() -> None:
     labels = needed()["Redis GB"]
     an_hour = needed(clip_ttl_s=3600)["Redis GB"] - labels
-    assert an_hour == pytest.approx(1000 * 3600 * 100e3 * 1.2 / 1e9)
+    assert an_hour == pytest.approx(1000 * 3600 * 100e3 * 1.5 / 1e9)
     assert needed(known=0.5, clip_ttl_s=3600)["Redis GB"] - labels == pytest.approx(an_hour / 2)
 
 
