@@ -168,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     add("--clip-ttl-s", type=float, default=3600.0,
         help="XCLIP_REDIS_CLIP_TTL_S; 0 keeps clips out of Redis (3600)")  # fmt: skip
     add("--redis-room", type=positive, default=1.5,
-        help="memory of Redis over what its records take: a quarter is left free (1.5)")  # fmt: skip
+        help="memory of Redis over what its records take: a quarter is free (1.5)")  # fmt: skip
     add("--card-clips-per-s", type=positive, default=6900.0,
         help="of a card, B/32: arithmetic, half of 989 TFLOP/s (6900)")  # fmt: skip
     add("--core-hour", type=float, default=0.04, help="price (0.04)")
