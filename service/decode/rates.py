@@ -18,8 +18,9 @@ PRIOR = {FrameRule.EXACT: 200e6, FrameRule.KEYFRAMES: 50e6}
 FASTEST, SLOWEST = 20e9, 500e3
 # A clip moves the estimate by this share of the way, so that a single odd one moves it little.
 STEP = 0.2
-# Fewer pictures are measured together with all that surrounds decoding.
-ENOUGH_PICTURES = 64
+# Fewer pictures, of fewer pixels than eight key frames of 4K, are measured together with all that
+# surrounds decoding.
+ENOUGH_PICTURES, ENOUGH_PIXELS = 64, 64e6
 MOST_KINDS = 64
 
 Rates = Mapping[str, float]
@@ -49,15 +50,17 @@ class LearnedRates:
     def learn(self, work: Work) -> None:
         """Note what decoding took.
 
-        A few pictures bear the cost of opening and converting: such a clip says that the rate is
+        A few small pictures bear the cost of opening and converting: such a clip says that it is
         at least this, never that it is less.
         """
         if not work.pictures or not work.pixels or not work.seconds:
             return
         kind = kind_of(work)
         rate = self._rates.pop(kind, PRIOR[work.rule])
-        measured = min(max(work.pixels * work.pictures / work.seconds, SLOWEST), FASTEST)
-        if measured > rate or work.pictures >= ENOUGH_PICTURES:
+        pixels = work.pixels * work.pictures
+        is_enough = work.pictures >= ENOUGH_PICTURES or pixels >= ENOUGH_PIXELS
+        measured = min(max(pixels / work.seconds, SLOWEST), FASTEST)
+        if measured > rate or is_enough:
             rate = rate ** (1 - STEP) * measured**STEP
         self._rates[kind] = rate
         if len(self._rates) > MOST_KINDS:

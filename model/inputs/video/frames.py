@@ -62,6 +62,8 @@ def _decode_strictly(context: Any, coded: Iterator[Any], count: int) -> Iterator
         for _ in range(count):
             yield from context.decode(next(coded))
         yield from context.decode(None)
+    except MemoryError:  # FFmpeg's is one, too: fewer decoders may have enough
+        raise
     except (av.FFmpegError, StopIteration) as error:
         raise NotAsPlanned from error
 

@@ -97,10 +97,13 @@ class Index:
         return LONGEST_REORDER * int(np.median(np.diff(self.dts)))
 
 
-def read_index(video: OpenVideo, limits: VideoLimits, fewest: int | None = None) -> Index | None:
-    """Return the index, or None where the file has none that tells enough, or of so few packets."""
+def read_index(video: OpenVideo, limits: VideoLimits, few: bool = False) -> Index | None:
+    """Return the index, or None where the file has none that tells enough, or too few packets; with
+    `few` that of these alone, of two and more.
+    """
     entries = video.stream.index_entries
-    if video.demuxer != "mov" or len(entries) < (FEWEST_PACKETS if fewest is None else fewest):
+    are_few = len(entries) < FEWEST_PACKETS
+    if video.demuxer != "mov" or are_few is not few or len(entries) < 2:
         return None
     if len(entries) > limits.max_frames:
         raise TooManyFrames(max_frames=limits.max_frames)
@@ -113,9 +116,9 @@ def read_index(video: OpenVideo, limits: VideoLimits, fewest: int | None = None)
     dts: list[int] = []
     for entry in entries:
         time, offset, size, key = entry.timestamp, entry.pos, entry.size, entry.is_keyframe
-        check_bytes(size)
         if entry.is_discard or size <= 0 or offset + size > end or (dts and time <= dts[-1]):
             return None
+        check_bytes(size)
         role = _role(inspector, video.source, offset, size, key)
         if role is None or role & HIDDEN or (not dts and not role & ENTRY):
             return None

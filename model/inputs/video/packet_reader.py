@@ -14,7 +14,7 @@ from model.inputs.video.planner import Run
 
 # Demuxers whose index leads to a packet exactly. Elsewhere reading on is as good, and certain, but
 # where packets have places.
-INDEXED = ("mov", "matroska", "avi")
+INDEXED = ("mov", "matroska")
 # Reading this many packets, or bytes where their places are known, costs less than a seek.
 SHORT_WAY = 200
 SHORT_WAY_BYTES = 4 * READ_BYTES
@@ -96,9 +96,7 @@ def _seek(
         if packets.places is not None and video.demuxer in WITHOUT_INDEX:
             video.container.seek(packets.places[first][0], unsupported_byte_offset=True)
         else:
-            # Where the container stores no times of showing, its index has those of decoding.
-            early = packets.reorder_depth if packets.guessed_times else 0
-            video.container.seek(target - early, stream=video.stream)
+            video.container.seek(target, stream=video.stream)
     except av.FFmpegError as error:
         raise NotAsPlanned from error
     stream = packets_of(video)

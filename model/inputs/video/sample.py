@@ -105,7 +105,8 @@ def sample_planned(reader: ClipReader) -> Sampled:
     request = reader.request
     if request.is_whole and reader.video.source.size > KEEP_BYTES:
         # Who puts off what takes long shall not wait until a large file is read through.
-        index = read_index(reader.video, request.limits, fewest=1)
+        # Of many packets, `sample_indexed` has told.
+        index = read_index(reader.video, request.limits, few=True)
         if index is not None:
             _begun(reader, index)
     video, packets = reader.listing

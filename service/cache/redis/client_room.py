@@ -52,7 +52,7 @@ local function count(name, bytes)
 end
 
 local function forget_if_gone(name)  -- all of it has expired, or is lost
-  if redis.call('EXISTS', entries_of(name)) == 0 then
+  if redis.call('EXISTS', entries_of(name), ends_of(name)) < 2 then
     count(name, -bytes_of(name))
     redis.call('ZREM', clients, name)
   end

@@ -202,6 +202,16 @@ def test_index_reads_little_of_a_long_file(make: Make, monkeypatch: pytest.Monke
     assert not listed
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_large_file_may_hold_one_picture(
+    frames: int, encode_video: Callable[..., io.BytesIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a song with its cover does."""
+    monkeypatch.setattr(model.inputs.video.sample, "KEEP_BYTES", 0)
+    source = encode_video("libx264", frames, container="mp4")
+    assert same(decode_clip(source, SPEC), decode_clip(source, SPEC, plan="full"))
+
+
 @pytest.mark.parametrize("rule", FrameRule)
 def test_what_a_large_file_takes_is_told_before_it_is_read(
     rule: FrameRule, make: Make, monkeypatch: pytest.MonkeyPatch

@@ -56,12 +56,22 @@ def test_one_odd_clip_moves_the_estimate_little() -> None:
 
 
 @pytest.mark.parametrize("rule", FrameRule)
-def test_few_pictures_say_only_that_it_is_no_slower(rule: FrameRule) -> None:
-    rates, few = LearnedRates(), ENOUGH_PICTURES - 1
-    rates.learn(work(pictures=few, seconds=1e5, rule=rule))
-    assert rates.known[kind_of(work(rule=rule))] == PRIOR[rule]
-    rates.learn(work(pictures=few, seconds=0.1, rule=rule))
-    assert rates.known[kind_of(work(rule=rule))] > PRIOR[rule]
+def test_few_small_pictures_say_only_that_it_is_no_slower(rule: FrameRule) -> None:
+    rates, small = LearnedRates(), {"pixels": 640 * 360, "rule": rule}
+    few = small | {"pictures": ENOUGH_PICTURES - 1}
+    rates.learn(work(seconds=1e5, **few))
+    assert rates.known[kind_of(work(**small))] == PRIOR[rule]
+    rates.learn(work(seconds=0.01, **few))
+    assert rates.known[kind_of(work(**small))] > PRIOR[rule]
+
+
+def test_few_large_pictures_are_believed_both_ways() -> None:
+    """Else cheap key frames, all of one colour, would have all others taken for small clips."""
+    rates, keys = LearnedRates(), work(pictures=8, rule=FrameRule.KEYFRAMES)
+    for seconds in (0.05, 2.0):
+        for _ in range(40):
+            rates.learn(keys.model_copy(update={"seconds": seconds}))
+        assert estimated_s(keys, rates.known) == pytest.approx(seconds, rel=0.01)
 
 
 def test_key_frames_are_known_apart_from_pictures_that_refer_to_others() -> None:
