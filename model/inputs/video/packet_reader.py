@@ -15,8 +15,12 @@ from model.inputs.video.planner import Run
 # Demuxers whose index leads to a packet exactly. Elsewhere reading on is as good, and certain, but
 # where packets have places.
 INDEXED = ("mov", "matroska")
+# In these a packet is a chunk of the file as it is, behind its length (4 bytes, the lowest first).
+# Their index has times of decoding, and beside dropped frames it leads elsewhere.
+VERBATIM = ("avi",)
 # Reading this many packets, or bytes where their places are known, costs less than a seek.
 SHORT_WAY = 200
+LENGTH_BYTES = 4
 SHORT_WAY_BYTES = 4 * READ_BYTES
 
 
@@ -29,13 +33,16 @@ def packets_from_memory(packets: PacketList, runs: Sequence[Run]) -> Iterator[An
             yield packets.kept[number]
 
 
-def can_jump_back(video: OpenVideo, packets: PacketList) -> bool:
+def can_jump_back(video: OpenVideo, packets: PacketList, runs: Sequence[Run]) -> bool:
     """Tell whether a file that was read to its end can be read again without opening it anew, which
     decodes the first pictures: its index leads to packets, or these know where they are and the
-    demuxer begins anywhere.
+    demuxer begins anywhere, or is not needed.
     """
-    if _begins_anywhere(video, packets):
+    if packets.places is not None and video.demuxer in WITHOUT_INDEX:
         return True
+    if packets.places is not None and video.demuxer in VERBATIM:
+        places = packets.places
+        return all(_is_chunk(video, *places[number]) for run in runs for number in run.packets)
     return video.demuxer in INDEXED and len(video.stream.index_entries) > 0
 
 
@@ -47,6 +54,9 @@ def packets_from_file(
     `position` is the number of the packet that comes next, None for a file that was read.
     Every packet passed is compared with the list; raises NotAsPlanned where they part.
     """
+    if position is None and packets.places is not None and video.demuxer in VERBATIM:
+        yield from _packets_in_place(video, packets, packets.places, runs)
+        return
     numbers = {pts: i for i, pts in enumerate(packets.pts)}
     stream = packets_of(video)
     for run in runs:
@@ -66,8 +76,25 @@ def packets_from_file(
             position += 1
 
 
-def _begins_anywhere(video: OpenVideo, packets: PacketList) -> bool:
-    return packets.places is not None and video.demuxer in WITHOUT_INDEX
+def _packets_in_place(
+    video: OpenVideo, packets: PacketList, places: Sequence[tuple[int, int]], runs: Sequence[Run]
+) -> Iterator[Any]:
+    for number in (number for run in runs for number in run.packets):
+        offset, size = places[number]
+        data = video.source.read_at(offset, size)
+        if len(data) != size:
+            raise NotAsPlanned
+        packet = av.Packet(size)  # with room behind it, as decoders read on over the end
+        packet.update(data)
+        packet.pts, packet.time_base = packets.pts[number], video.stream.time_base
+        yield packet
+
+
+def _is_chunk(video: OpenVideo, offset: int, size: int) -> bool:
+    if offset < LENGTH_BYTES:
+        return False
+    length = video.source.read_at(offset - LENGTH_BYTES, LENGTH_BYTES)
+    return int.from_bytes(length, "little") == size
 
 
 def _is_same(packets: PacketList, number: int, packet: Any) -> bool:

@@ -25,7 +25,7 @@ BROADCAST = ("mpegts", "mpeg")
 # Of these the demuxer begins at the offset of any packet.
 WITHOUT_INDEX = ("mpegts",)
 # Of these packets have places: where a jump led is proven by them, whatever an index says.
-PLACED = (*WITHOUT_INDEX, "matroska")
+PLACED = (*WITHOUT_INDEX, "matroska", "avi")
 
 # More of such a file without one packet of the film, in bytes and as a share, is something else.
 HOLE_BYTES, HOLE_SHARE = 4 << 20, 1 / 8

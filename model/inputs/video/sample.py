@@ -128,7 +128,7 @@ def sample_planned(reader: ClipReader) -> Sampled:
     if pictures > WORTH_PLANNING * len(packets):
         raise NotAsPlanned
     work = reader.begin(pictures, rule)
-    if packets.kept is None and not can_jump_back(video, packets):
+    if packets.kept is None and not can_jump_back(video, packets, stretches):
         video = reader.rewound()
     taken = _decoded(reader, video, packets, stretches)
     frames = [taken[order.order[i]] for i in picks]
@@ -154,7 +154,7 @@ def _decoded(
 def _coded(video: OpenVideo, packets: PacketList, stretches: Sequence[Run]) -> Iterator[Any]:
     if packets.kept is not None:
         return packets_from_memory(packets, stretches)
-    position = None if can_jump_back(video, packets) else 0
+    position = None if can_jump_back(video, packets, stretches) else 0
     return packets_from_file(video, packets, stretches, position)
 
 

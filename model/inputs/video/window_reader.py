@@ -111,12 +111,12 @@ def _proven(reader: ClipReader, windows: WindowPass) -> Iterator[Opened | Window
     windows.plan(video.clock.shown_times(order.pts))
     numbers = {order.order[number]: number for number in windows.wanted}
     stretches = runs(packets, numbers)
-    if packets.kept is None and not can_jump_back(video, packets):
+    if packets.kept is None and not can_jump_back(video, packets, stretches):
         video = reader.rewound()
     if packets.kept is not None:
         coded = packets_from_memory(packets, stretches)
     else:
-        position = None if can_jump_back(video, packets) else 0
+        position = None if can_jump_back(video, packets, stretches) else 0
         coded = packets_from_file(video, packets, stretches, position)
     look = reader.viewer(video)
     for packet, frame in target_pictures(video, packets, stretches, coded):

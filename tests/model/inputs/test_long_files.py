@@ -178,6 +178,31 @@ def test_a_jump_that_leads_elsewhere_is_noticed(
     assert "decode_all" in decoded
 
 
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg", "libx264"])
+def test_chunks_of_an_avi_are_read_where_they_lie(
+    codec: str, make: Make, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And in turn where they do not lie as the demuxer gave them."""
+    monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", 0)
+    options = {"preset": "veryfast", "bf": "0", "g": "12"} if codec == "libx264" else {"bf": "2"}
+    source = make((codec, "avi", {} if codec == "mjpeg" else options))
+    expected = decode_clip(source, SPEC, plan="full")
+    in_turn: list[int] = []
+
+    def counted(video: Any) -> Iterator[Any]:
+        for packet in packets_of(video):
+            in_turn.append(packet.pos)
+            yield packet
+
+    monkeypatch.setattr(model.inputs.video.packet_reader, "packets_of", counted)
+    for length_bytes, is_read_in_turn in ((4, False), (5, True)):
+        monkeypatch.setattr(model.inputs.video.packet_reader, "LENGTH_BYTES", length_bytes)
+        decoded.clear()
+        assert same(decode_clip(source, SPEC), expected)
+        assert "decode_all" not in decoded
+        assert bool(in_turn) == is_read_in_turn
+
+
 @pytest.mark.parametrize("case", WHOLE, ids=case_id)
 def test_files_that_do_not_tell_are_decoded_whole(
     case: tuple[str, str, Mapping[str, str]], make: Make, decoded: list[str]

@@ -93,13 +93,14 @@ class Mpeg4Inspector(Inspector):
 
     def __call__(self, packet: memoryview, key: bool) -> Role | None:
         """Return the role of one picture."""
-        data = bytes(packet)
-        at = data.find(VOP)
-        if at < 0 or len(data) < at + SMALLEST_VOP or _has(VOP, packet[at + 4 :]):
+        at = bytes(packet[:MANY_BYTES]).find(VOP)
+        if at < 0:
+            at = bytes(packet).find(VOP)
+        if at < 0 or len(packet) < at + SMALLEST_VOP or _has(VOP, packet[at + 4 :]):
             return None
-        if b"DivX" in data[:at]:
+        if b"DivX" in bytes(packet[:at]):
             return None
-        kind = data[at + 4] >> 6
+        kind = packet[at + 4] >> 6
         if kind == VOP_INTRA:
             return REFERENCE | ENTRY if key else REFERENCE
         if kind == VOP_PREDICTED:
