@@ -81,7 +81,7 @@ demo: $(VENV)/.installed ## Train the embedded demo on moving shapes and export 
 	rm -rf model/demo && cp -r build/demo/checkpoint model/demo
 	$(PY) -m export model/demo --output service/demo_bundle --labels build/shapes/labels.csv --overwrite
 
-bench: $(VENV)/.installed system-packages ## Run the benchmarks of the CPU (20 minutes); docs/benchmarks/cpu.md and JSON
+bench: $(VENV)/.installed system-packages ## Run the benchmarks of the CPU (more than an hour); docs/benchmarks/cpu.md and JSON
 	$(PY) -m benchmarks
 
 gpu-check: $(if $(GPU_PYTHON),,$(GPU_VENV)/.installed) ## Check and measure everything on an NVIDIA GPU (GPU_CHECK_ARGS=, GPU_PYTHON=)
