@@ -15,12 +15,11 @@ from model.inputs.video.planner import Run
 # Demuxers whose index leads to a packet exactly. Elsewhere reading on is as good, and certain, but
 # where packets have places.
 INDEXED = ("mov", "matroska")
-# In these a packet is a chunk of the file as it is, behind its length (4 bytes, the lowest first).
-# Their index has times of decoding, and beside dropped frames it leads elsewhere.
-VERBATIM = ("avi",)
+# In these a packet is a chunk of the file as it is, behind its length (lowest byte first). Their
+# index has times of decoding, and beside dropped frames it leads elsewhere.
+VERBATIM, LENGTH_BYTES = ("avi",), 4
 # Reading this many packets, or bytes where their places are known, costs less than a seek.
 SHORT_WAY = 200
-LENGTH_BYTES = 4
 SHORT_WAY_BYTES = 4 * READ_BYTES
 
 
@@ -107,6 +106,8 @@ def _is_same(packets: PacketList, number: int, packet: Any) -> bool:
 
 
 def _is_far(video: OpenVideo, packets: PacketList, position: int, first: int) -> bool:
+    if video.demuxer in VERBATIM:
+        return False
     if packets.places is not None and position < first:
         return packets.places[first][0] - packets.places[position][0] > SHORT_WAY_BYTES
     return first - position > SHORT_WAY and video.demuxer in INDEXED

@@ -182,8 +182,9 @@ def test_a_jump_that_leads_elsewhere_is_noticed(
 def test_chunks_of_an_avi_are_read_where_they_lie(
     codec: str, make: Make, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And in turn where they do not lie as the demuxer gave them."""
+    """And in turn, without a jump, where they do not lie as the demuxer gave them."""
     monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", 0)
+    monkeypatch.setattr(model.inputs.video.packet_reader, "SHORT_WAY_BYTES", 0)
     options = {"preset": "veryfast", "bf": "0", "g": "12"} if codec == "libx264" else {"bf": "2"}
     source = make((codec, "avi", {} if codec == "mjpeg" else options))
     expected = decode_clip(source, SPEC, plan="full")
@@ -194,6 +195,10 @@ def test_chunks_of_an_avi_are_read_where_they_lie(
             in_turn.append(packet.pos)
             yield packet
 
+    def never(*_: Any) -> Any:
+        raise AssertionError("the index of an AVI may lead elsewhere")
+
+    monkeypatch.setattr(model.inputs.video.packet_reader, "_seek", never)
     monkeypatch.setattr(model.inputs.video.packet_reader, "packets_of", counted)
     for length_bytes, is_read_in_turn in ((4, False), (5, True)):
         monkeypatch.setattr(model.inputs.video.packet_reader, "LENGTH_BYTES", length_bytes)
