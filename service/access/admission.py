@@ -41,6 +41,8 @@ class Admission:
         self._receiving: set[Receiving] = set()
         self._work = Shares(max_in_flight)
         self._long = Shares(max(1, max_in_flight // 2))
+        # What workers and the network can do until the deadline, by what a request takes of them.
+        self._milliseconds = Shares(int(1000 * deadline_s), in_turn=True)
         self._brief = 0  # that are answered, or wait for it, and are not long
         # Half of it is there for whatever holds a place, the other half for who needs more.
         self._large = Shares(max_question_bytes // 2)
@@ -134,7 +136,11 @@ class Admission:
         `long` work takes minutes, and has half of the places at most.
         """
         self._check_queue(client)
-        with self._held_long(client) if long else contextlib.nullcontext(), self._work.hold(client):
+        with (
+            self._held_long(client) if long else contextlib.nullcontext(),
+            self._milliseconds.hold(client, self._milliseconds_each),
+            self._work.hold(client),
+        ):
             yield
 
     @contextlib.contextmanager
@@ -163,14 +169,24 @@ class Admission:
             self._learn()
 
     def _check_queue(self, client: str) -> None:
-        """Refuse when full, or when the deadline would pass before it is the client's turn."""
+        """Refuse when full, or when the deadline would pass before it is the client's turn.
+
+        Also what would take more than the client's share of the time until the deadline: half of
+        the seconds of workers and network that there are, for one alone.
+        """
         try:
             self._work.check(client)
+            self._milliseconds.check(client, self._milliseconds_each)
         except Full as full:
-            whose = f"{full.held} requests of yours" if full.own else f"{self.answering} requests"
-            raise self._refusal(f"{whose} are waiting") from None
+            count = self._work.held_by(client) if full.own else self.answering
+            whose = "requests of yours" if full.own else "requests"
+            raise self._refusal(f"{count} {whose} are waiting") from None
         if self._work.ahead_of(client) * self._seconds_each > self.deadline_s:
             raise self._refusal(f"{self.answering} requests are waiting")
+
+    @property
+    def _milliseconds_each(self) -> int:
+        return max(1, round(1000 * self._seconds_each))
 
     def _refusal(self, why: str) -> ApiError:
         wait_s = math.ceil(self.answering * self._seconds_each)

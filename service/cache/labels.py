@@ -9,6 +9,7 @@ import asyncio
 import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,8 @@ BYTES_BESIDE_VECTOR = 1200  # array header, key and bookkeeping of a kept label
 
 # Texts, and the client who wants them.
 EncodeTexts = Callable[[Sequence[str], str], Awaitable[NDArray[np.float32]]]
+# For the length of their work; raises where a client has asked for too much.
+TakeOn = Callable[[Sequence[str], str], AbstractContextManager[None]]
 _Key = tuple[str, str]  # space and prompt
 
 
@@ -62,10 +65,10 @@ class LabelCache:
         encode: EncodeTexts,
         max_bytes: int,
         store: LabelStore | None = None,
-        check: Callable[[Sequence[str]], None] = lambda _: None,
+        take_on: TakeOn = lambda texts, client: nullcontext(),
         spaces: Spaces = ONE_SPACE,
     ) -> None:
-        self._encode, self._store, self._check = encode, store, check
+        self._encode, self._store, self._take_on = encode, store, take_on
         self._spaces = spaces
         self._known: OwnedCache[_Key, Vector] = OwnedCache(max_bytes, _bytes_of)
         self._flights: SingleFlight[_Key, Vector] = SingleFlight()
@@ -77,7 +80,7 @@ class LabelCache:
     async def get(self, prompts: Sequence[str], each: int = 1, client: str = "") -> LabelVectors:
         """Return vectors of the prompts, in order; of every `each` prompts in a row, their mean.
 
-        Raises whatever `check` raises for prompts that are not known, or encoding them.
+        Raises whatever `take_on` raises for prompts that are not known, or encoding them.
         """
         unique = list(dict.fromkeys(prompts))
         vectors: dict[str, Vector] = {}
@@ -86,8 +89,10 @@ class LabelCache:
                 await asyncio.sleep(0)  # others go on: there may be ten thousand
             vectors |= await self._held(part, client)
         misses = [prompt for prompt in unique if prompt not in vectors]
-        self._check(misses)
-        vectors |= await self._encoded(misses, client)
+        space = self._spaces.of(client)
+        new = self._flights.not_begun([(space, prompt) for prompt in misses])
+        with self._take_on([prompt for _, prompt in new], client):
+            vectors |= await self._encoded(misses, client)
         if len(prompts) < STACKED_IN_THREAD_FROM:
             means = _means(prompts, vectors, each)
         else:

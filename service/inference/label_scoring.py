@@ -73,7 +73,7 @@ class LabelScorer:
             encoder.encode,
             settings.label_cache_bytes,
             store,
-            encoder.check_time,
+            encoder.taken_on,
             Spaces(settings.keeps_clients_apart),
         )
         self._sets = {name: bundle.label_set(name) for name in manifest.labels}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from service.contract.errors import ApiError
 from service.inference.batching import Batcher
 from service.inference.inference_thread import InferenceThread
 from service.sharing.fair_threads import FairThreads
+from service.sharing.shares import Full, Shares
 
 # Tokens in one run: more are no faster each, and a video would wait longer behind them.
 TOKENS_PER_RUN = 512
@@ -28,7 +31,8 @@ MEASURED_PART, MEASURED_LENGTH = 4, 8
 class TextEncoder:
     """Runs the text graph on the inference thread, and tokenizes long lists `beside` it.
 
-    No list may need more than `limit_s`.
+    Of the network's time until an answer is due, `limit_s`, each client has a share for labels,
+    half of it at most. The server's own lists, whose client is "", may take longer.
     """
 
     def __init__(
@@ -45,23 +49,49 @@ class TextEncoder:
         self._limit_s, self._beside = limit_s, beside
         self._tokens_per_run = GPU_TOKENS_PER_RUN if together else TOKENS_PER_RUN
         self._runs = Batcher(thread, self._run, _tokens, self._tokens_per_run if together else 1)
+        self._milliseconds = Shares(round(1000 * limit_s), in_turn=True)  # of the network
         self._seconds_per_token = 0.0  # of the fastest run of requests so far
         self._at_start = 0.0  # a guess, until there was one
 
-    def check_time(self, prompts: Sequence[str]) -> None:
-        """Refuse what would take too long even on a machine with nothing else to do."""
+    @contextlib.contextmanager
+    def taken_on(self, prompts: Sequence[str], client: str) -> Iterator[None]:
+        """Count what these prompts will take of the network, for as long as they are worked on.
+
+        Raises:
+            ApiError: `too_many_labels` where they take more than half of the time there is, even on
+                a machine with nothing else to do; `queue_full` where they would with what the
+                client has had taken on before, or a smaller part beside other clients.
+        """
+        if not client or not prompts:
+            yield
+            return
+        need_s = self._seconds_for(prompts)
+        if need_s > self._limit_s / 2:
+            raise ApiError(
+                "too_many_labels",
+                f"{len(prompts)} of these labels are new here and take about {need_s:.0f} s, a "
+                f"request may take {self._limit_s / 2:g} s of the network for labels; send them in "
+                "several requests: what has been computed is kept",
+            )
+        milliseconds = round(1000 * need_s)
+        try:
+            self._milliseconds.check(client, milliseconds)
+        except Full as full:
+            raise ApiError(
+                "queue_full",
+                f"new labels of yours take {full.held / 1000:.0f} s already; ask again later",
+                retry_after_s=max(1, math.ceil(full.held / 1000)),
+            ) from None
+        with self._milliseconds.hold(client, milliseconds):
+            yield
+
+    def _seconds_for(self, prompts: Sequence[str]) -> float:
+        """Return what prompts take at the least."""
         if self._spec.tokenizer.pad == "fixed":
             tokens = len(prompts) * self._spec.context_length
         else:
             tokens = sum(2 + len(prompt) // CHARS_PER_TOKEN for prompt in prompts)
-        need_s = tokens * (self._seconds_per_token or self._at_start)
-        if need_s > self._limit_s:
-            raise ApiError(
-                "too_many_labels",
-                f"{len(prompts)} of these labels are new here and take about {need_s:.0f} s, a "
-                f"request may take {self._limit_s:g} s; send them in several requests: what has "
-                "been computed is kept",
-            )
+        return tokens * (self._seconds_per_token or self._at_start)
 
     async def measure(self) -> None:
         """Learn from a small run what texts cost here at the least, before anybody has asked.

@@ -33,13 +33,18 @@ class Shares:
     all of them (it could never be answered else); and what is more than all is taken where nobody
     holds any. What he takes beside it must fit in his share.
 
+    Of what is served in turn (`in_turn`) nobody is refused because the others have all of it: his
+    turn comes before most of theirs. Only his own share bounds what he may have waiting.
+
     Args:
         total: Places there are.
         most: Places that one client may hold at most, where that is fewer than its share.
+        in_turn: Whether those who hold some are served in turn.
     """
 
-    def __init__(self, total: int, most: int | None = None) -> None:
+    def __init__(self, total: int, most: int | None = None, *, in_turn: bool = False) -> None:
         self.total, self.held = total, 0  # places there are, and taken by all clients together
+        self._in_turn = in_turn
         self._most = total if most is None else most
         self._held: Counter[str] = Counter()
         self._changed = time.monotonic()
@@ -72,7 +77,7 @@ class Shares:
     def check(self, client: str, count: int = 1) -> None:
         """Raise Full where the client may not take so many places now."""
         held = self._held[client]
-        if self.held and self.held + count > self.total:
+        if self.held and self.held + count > self.total and not self._in_turn:
             raise Full(held, own=False)
         if held and held + count > self.share_of(client):
             raise Full(held, own=True)

@@ -91,18 +91,25 @@ def test_one_client_takes_half_of_the_places_and_less_where_others_have_some() -
             held.enter_context(place("fourth"))
 
 
-def test_only_what_is_served_before_makes_a_client_too_late(clock: Clock) -> None:
-    admission = Admission(100, 100, deadline_s=10)
+def test_one_client_has_half_of_the_seconds_until_the_deadline_and_less_beside_others(
+    clock: Clock,
+) -> None:
+    admission = Admission(100, 100, deadline_s=20)
     answer(admission, clock, seconds=2, times=200)
     with contextlib.ExitStack() as queue:
-        for _ in range(6):
+        for _ in range(5):  # of 2 s each
             queue.enter_context(admission.work("greedy"))
-        with pytest.raises(ApiError), admission.work("greedy"):
-            pass
-        for _ in range(3):  # in turn with the greedy one's: 0, 2 and 4 go before
-            queue.enter_context(admission.work("modest"))
-        with pytest.raises(ApiError), admission.work("modest"):
-            pass
+        for enter in (partial(admission.work, "greedy"), partial(admission.upload, "greedy")):
+            with pytest.raises(ApiError, match="5 requests of yours are waiting") as refusal:
+                queue.enter_context(enter())
+            assert refusal.value.code == "queue_full"
+        for client in ("modest", "third"):  # 20 // 3 and 20 // 4 seconds
+            for _ in range({"modest": 3, "third": 2}[client]):
+                queue.enter_context(admission.work(client))
+            with pytest.raises(ApiError, match="of yours are waiting"):
+                queue.enter_context(admission.work(client))
+        # All of the seconds are taken, and yet who comes new is served, for his turn comes first.
+        queue.enter_context(admission.work("fourth"))
 
 
 def test_stuck_is_where_all_places_are_taken_and_none_comes_free(clock: Clock) -> None:
@@ -130,11 +137,10 @@ def test_who_would_be_too_late_is_refused_at_once(clock: Clock) -> None:
     admission = Admission(100, 100, deadline_s=10)
     answer(admission, clock, seconds=2, times=200)
     with contextlib.ExitStack() as queue:
-        for _ in range(5):
+        for number in range(6):  # 5 × 2 s before the last: just in time
+            queue.enter_context(admission.work(f"client {number}"))
+        with pytest.raises(ApiError, match="6 requests are waiting") as refusal:
             queue.enter_context(admission.work("somebody"))
-        queue.enter_context(admission.work("somebody"))  # 5 × 2 s before it: just in time
-        with pytest.raises(ApiError) as refusal, admission.work("somebody"):
-            pass
         assert refusal.value.retry_after_s == 12
 
 

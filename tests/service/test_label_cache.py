@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -77,6 +78,39 @@ def test_many_waiters_share_one_computation() -> None:
         for prompts, vectors in zip(wanted, found, strict=True):
             np.testing.assert_array_equal(vectors.vectors, expected(prompts))
         assert sorted(encoder.encoded) == ["a", "b", "c"]
+
+    asyncio.run(scenario())
+
+
+def test_labels_are_taken_on_once_for_as_long_as_they_are_computed() -> None:
+    encoder = Encoder()
+    taken: list[tuple[str, list[str]]] = []
+
+    @contextlib.contextmanager
+    def take_on(prompts: Sequence[str], client: str) -> Iterator[None]:
+        mine = (client, list(prompts))
+        taken.append(mine)
+        try:
+            yield
+        finally:
+            taken.remove(mine)
+
+    cache = LabelCache(encoder.encode, ENOUGH, None, take_on)
+
+    async def scenario() -> None:
+        first = asyncio.ensure_future(cache.get(["a", "b"], client="one"))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(cache.get(["b", "c"], client="one"))
+        await asyncio.sleep(0)
+        assert taken == [("one", ["a", "b"]), ("one", ["c"])]
+        await asyncio.gather(first, second)
+        assert not taken
+        leaving = asyncio.ensure_future(cache.get(["a", "d"], client="other"))
+        await asyncio.sleep(0)
+        assert taken == [("other", ["d"])]
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        assert not taken
 
     asyncio.run(scenario())
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from export.bundle import open_bundle
 from service.contract.errors import ApiError
@@ -17,19 +23,68 @@ from tests.service.conftest import clip_bytes, fake_runtime, running
 LABELS = [f"a cat of the number {n}" for n in range(1000)]
 
 
-def test_a_start_measures_what_a_text_takes() -> None:
+@contextlib.contextmanager
+def text_encoder(limit_s: float) -> Iterator[TextEncoder]:
     bundle, runtime = open_bundle(DEMO_BUNDLE), fake_runtime()
     thread, beside = InferenceThread(), FairThreads(1, "beside")
     spec = bundle.manifest.inputs
-    encoder = TextEncoder(runtime, bundle.tokenizer(), spec, thread, 1e-9, beside)
-    encoder.check_time(LABELS)  # nothing is known yet
-    asyncio.run(encoder.measure())
-    with pytest.raises(ApiError, match="1000 of these labels are new here") as refusal:
-        encoder.check_time(LABELS)
-    assert refusal.value.code == "too_many_labels"
-    encoder.check_time([])
+    yield TextEncoder(runtime, bundle.tokenizer(), spec, thread, limit_s, beside)
     thread.close()
     beside.close()
+
+
+def test_a_start_measures_what_a_text_takes() -> None:
+    with text_encoder(1e-9) as encoder:
+        with encoder.taken_on(LABELS, "somebody"):  # nothing is known yet
+            pass
+        asyncio.run(encoder.measure())
+        with (
+            pytest.raises(ApiError, match="1000 of these labels are new here") as refusal,
+            encoder.taken_on(LABELS, "somebody"),
+        ):
+            pass
+        assert refusal.value.code == "too_many_labels"
+        with encoder.taken_on([], "somebody"), encoder.taken_on(LABELS, ""):
+            pass  # the server's own may take longer
+
+
+def test_one_client_has_half_of_the_time_for_labels_and_less_beside_others() -> None:
+    with text_encoder(60) as encoder:
+        encoder._seconds_per_token = 10 / (len(LABELS) * (2 + len(LABELS[0]) // 4))
+        ten_seconds = [LABELS[0]] * len(LABELS)
+
+        def ask(client: str, texts: Sequence[str] = ten_seconds) -> None:
+            held.enter_context(encoder.taken_on(texts, client))
+
+        with contextlib.ExitStack() as held:
+            for _ in range(3):
+                ask("greedy")
+            with pytest.raises(ApiError, match="new labels of yours take 30 s already") as refusal:
+                ask("greedy")
+            assert (refusal.value.code, refusal.value.retry_after_s) == ("queue_full", 30)
+            for _ in range(2):
+                ask("modest")  # 20 s of 60 for each of two
+            with pytest.raises(ApiError, match="of yours take 20 s"):
+                ask("modest")
+            ask("third")  # whoever else has taken it all: his turn comes first
+            ask("greedy", ())
+        with pytest.raises(ApiError, match="a request may take 30 s of the network"):
+            ask("greedy", ten_seconds * 4)
+
+
+def test_a_start_up_list_may_take_as_long_as_it_takes(tmp_path: Path) -> None:
+    runtime = fake_runtime()
+    warm = tmp_path / "labels.txt"
+    warm.write_text("\n".join(LABELS))
+    encode_text = runtime.encode_text
+
+    def encode_slowly(token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        time.sleep(0.01)
+        return encode_text(token_ids)
+
+    runtime.encode_text = encode_slowly  # type: ignore[method-assign]
+    with running(runtime, warm_labels=warm, request_timeout_s=0.02) as server:
+        assert len(server.server.engine.labels.known) == len(LABELS)
 
 
 def test_what_is_hopeless_is_refused_before_any_of_it_is_computed() -> None:
