@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from export.runtime import Runtime
 from service.api.addresses import Addresses
-from service.api.later_refusals import put_off
+from service.api.later_answers import put_off
 from service.api.middleware import RequestContext
 from service.api.openapi import DESCRIPTION, TAGS, use_document
 from service.api.ops import add_ops
@@ -74,7 +74,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.server, app.state.reloader = server, reloader
-    install_handlers(app, partial(put_off, server.refusals))
+    install_handlers(app)
     app.include_router(make_routes(server))
     use_document(app)
     _add_page(app)
@@ -84,6 +84,7 @@ def create_app(
         RequestContext,
         metrics=server.metrics,
         draining=lambda: server.admission.draining,
+        put_off=partial(put_off, server.pace),
         tracing=server.tracing,
     )
     app.add_middleware(Addresses, root_path=settings.root_path)

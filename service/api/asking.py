@@ -100,6 +100,7 @@ async def ask(
                 stack.callback(upload.close)
                 clip = UploadedClip(upload, clip.sampling)
         place.enter_context(server.admission.work(client, long=long))
+        request.state.worked_for = True
         if not long:
             stack.enter_context(server.admission.paced())
         yield Asked(client, clip, asked.question, deadline, place)

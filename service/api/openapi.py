@@ -11,9 +11,8 @@ from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import Scope
 
-from service.api.addresses import VERSION, way_to_root
+from service.api.addresses import VERSION
 from service.api.middleware import REQUEST_ID as REQUEST_ID_FORM
 from service.api.problems import PROBLEM_JSON, STATUS
 from service.api.question_schema import EXAMPLE_ID, TEXT
@@ -132,11 +131,11 @@ def written(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def document_for(scope: Scope, document: bytes) -> bytes:
+def document_for(root: str, document: bytes) -> bytes:
     """Return the written document with the server beside it, whatever prefix a proxy puts before
     both.
     """
-    server = {"url": way_to_root(scope).rstrip("/"), "description": "this server"}
+    server = {"url": root.rstrip("/"), "description": "this server"}
     return document[:-1] + b',"servers":[' + written(server) + b"]}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib.resources
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -70,9 +70,13 @@ def _add_docs(router: APIRouter, document: Callable[[], dict[str, Any]]) -> None
 
     once = cache(lambda: written(document()))
 
+    @lru_cache(maxsize=4)  # by how deep the address lies; not a copy for each answer that waits
+    def below(root: str) -> bytes:
+        return document_for(root, once())
+
     @router.get("/openapi.json")
     async def openapi(request: Request) -> Response:
-        return PacedResponse(document_for(request.scope, once()))
+        return PacedResponse(below(way_to_root(request.scope)))
 
     @router.get("/docs")
     async def docs(request: Request) -> HTMLResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import http
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import structlog
@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from export.runtime import DeviceMemoryError
 from model.inputs import VideoError
+from service.api.later_answers import forget_frames
 from service.contract.errors import ApiError, ErrorCode
 
 PROBLEM_JSON = "application/problem+json"
@@ -149,8 +150,6 @@ ANSWERS: Mapping[type[BaseException], Callable[[Any], ApiError]] = {
 # Handled where they are raised; the others reach the middleware, which answers them as well.
 EXPECTED = (ApiError, VideoError, ClientDisconnect, HTTPException, RequestValidationError)
 
-PutOff = Callable[[Request, BaseException], Awaitable[None]]
-
 
 def as_api_error(error: BaseException) -> ApiError:
     """Turn any exception into what the client is told."""
@@ -176,18 +175,12 @@ def noted_error(request: Request, error: BaseException) -> ApiError:
     return answer
 
 
-def install_handlers(app: FastAPI, put_off: PutOff | None = None) -> None:
-    """Have every expected exception answered in the one form.
-
-    Args:
-        app: Whose exceptions.
-        put_off: Awaited before a client hears that it asks too much (429).
-    """
+def install_handlers(app: FastAPI) -> None:
+    """Have every expected exception answered in the one form."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         answer = answer_error(request, error)
-        if put_off is not None and answer.status_code == http.HTTPStatus.TOO_MANY_REQUESTS:
-            await put_off(request, error)
+        forget_frames(error)  # the answer may wait, and lives as long as it does
         return answer
 
     for kind in EXPECTED:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from service.cache.redis.client import SharedCache
 
 PARSING_THREADS = 2
-# Refusals that a client hears without delay, and by how much others are put off at most.
-REFUSALS_PER_S, REFUSED_WITHIN_S = 100, 1.0
+# Answers of little cost that a client has at once, and by how much others are put off at most.
+BRIEF_ANSWERS_PER_S, ANSWERED_WITHIN_S = 100, 1.0
 
 
 class ServiceState:
@@ -52,7 +52,7 @@ class ServiceState:
             settings.max_uploads_per_client,
             settings.max_question_bytes,
         )
-        self.refusals = Pace(REFUSALS_PER_S, REFUSED_WITHIN_S)
+        self.pace = Pace(BRIEF_ANSWERS_PER_S, ANSWERED_WITHIN_S)
         self.access = Access(settings)
         self.parsing = FairThreads(PARSING_THREADS, "parsing", self.access.charge)
         self.fetcher = _fetcher(settings)

@@ -1,4 +1,4 @@
-"""Who is refused again and again hears it a little later; everybody else at once."""
+"""Who asks for little again and again hears it a little later; everybody else at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, cast
 import pytest
 from fastapi import Request
 
-from service.api.later_refusals import LISTENS_BYTES
-from service.api.later_refusals import put_off as put_off_until
+from service.api.later_answers import LISTENS_BYTES
+from service.api.later_answers import put_off as put_off_until
 from service.contract.request import Question
 from service.lifecycle import service_state
 from service.sharing import pace as pace_module
@@ -85,11 +85,11 @@ def test_no_more_clients_are_remembered_than_so_many(monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningServer]:
     """A server that is full, and has refused one address so often that the next waits an hour."""
-    monkeypatch.setattr(service_state, "REFUSALS_PER_S", 1)
-    monkeypatch.setattr(service_state, "REFUSED_WITHIN_S", 3600.0)
+    monkeypatch.setattr(service_state, "BRIEF_ANSWERS_PER_S", 1)
+    monkeypatch.setattr(service_state, "ANSWERED_WITHIN_S", 3600.0)
     settings: dict[str, Any] = {"max_in_flight": 1, "max_connections": 8}
     with running(fake_runtime(), **settings) as started, started.server.admission.work("somebody"):
-        while started.server.refusals.wait_s(BUSY) < 3599:
+        while started.server.pace.wait_s(BUSY) < 3599:
             pass
         yield started
 
@@ -104,7 +104,7 @@ def asking(server: RunningServer, address: str, data: bytes = ASK) -> Iterator[s
 
 
 def put_off(server: RunningServer) -> int:
-    """How many refusals wait."""
+    """How many answers wait."""
     connections = cast(set[RequestParser], server.web.server_state.connections.copy())
     return sum(connection.put_off for connection in connections)
 
@@ -131,7 +131,7 @@ def test_a_refusal_waits_for_its_turn_and_nobody_else_does(server: RunningServer
 
 
 def test_a_turn_that_comes(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.server.refusals, "_longest_s", 0.01)
+    monkeypatch.setattr(server.server.pace, "_longest_s", 0.01)
     with asking(server, BUSY) as connection:
         assert b'"queue_full"' in heard(connection)
 
@@ -141,6 +141,47 @@ def test_at_every_address(server: RunningServer, path: str) -> None:
     form = multipart(clip_bytes()).replace(b"/classify", path.encode(), 1)
     with asking(server, BUSY, form):
         until(lambda: put_off(server) == 1)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /model",
+        "GET /labels",
+        "GET /labels/nix",
+        "GET /",
+        "GET /page/nix.js",
+        "GET /healthz",
+        "GET /metrics",
+        "GET /openapi.json",
+        "GET /nix",
+        "GET /classify",
+        "DELETE /videos/" + 32 * "0",
+        "POST /classify",
+    ],
+)
+def test_an_answer_that_costs_little_waits_for_its_turn_too(
+    server: RunningServer, head: str
+) -> None:
+    data = f"{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    with asking(server, BUSY, data):
+        until(lambda: put_off(server) == 1)
+        with asking(server, GOOD, data) as good:
+            assert heard(good).startswith(b"HTTP/1.1 ")
+
+
+def test_what_was_worked_for_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_state, "BRIEF_ANSWERS_PER_S", 1)
+    monkeypatch.setattr(service_state, "ANSWERED_WITHIN_S", 3600.0)
+    with running(fake_runtime()) as server:
+        while server.server.pace.wait_s(BUSY) < 3599:
+            pass
+        no_clip = multipart(b"no clip", "a cat").replace(
+            b"Host: x", b"Host: x\r\nConnection: close"
+        )
+        for form, status in ((ASK, 200), (no_clip, 415)):
+            with asking(server, BUSY, form) as connection:
+                assert heard(connection).startswith(b"HTTP/1.1 %d " % status)
 
 
 @pytest.mark.parametrize("data", [ASK, 2 * multipart(clip_bytes(), "a cat")], ids=["one", "two"])
@@ -173,7 +214,7 @@ def test_little_of_a_body_is_read_while_its_refusal_waits() -> None:
         request, pace = Request(scope, receive), Pace(1, 3600, Clock())
         while pace.wait_s(BUSY) < 3599:
             pass
-        waiting = asyncio.create_task(put_off_until(pace, request, ValueError()))
+        waiting = asyncio.create_task(put_off_until(pace, request))
         while not request.state._state.get("put_off"):
             await asyncio.sleep(0)
         for _ in range(100):
@@ -197,11 +238,11 @@ def test_nobody_is_told_to_send_a_body_that_is_refused(server: RunningServer) ->
 def test_nothing_of_a_question_is_kept_while_its_refusal_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(service_state, "REFUSALS_PER_S", 1)
-    monkeypatch.setattr(service_state, "REFUSED_WITHIN_S", 3600.0)
+    monkeypatch.setattr(service_state, "BRIEF_ANSWERS_PER_S", 1)
+    monkeypatch.setattr(service_state, "ANSWERED_WITHIN_S", 3600.0)
     labels = tuple(f"a label that is refused, {n}" for n in range(100))
     with running(fake_runtime(), max_question_bytes=4096) as server:
-        while server.server.refusals.wait_s(BUSY) < 3599:
+        while server.server.pace.wait_s(BUSY) < 3599:
             pass
         with (
             server.server.admission.question("somebody", 1 << 20),

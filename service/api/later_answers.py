@@ -1,37 +1,52 @@
-"""Refusals of a client who has just had many are answered a little later.
+"""What costs little is answered a little later to a client who has just had much of it.
 
-To refuse costs less than to answer, and yet a thousand refusals a second, each followed by the next
-request at once, take what others are served with.
+A refusal, a list or a page costs less than a clip, and yet a thousand of them a second, each
+followed by the next request at once, take what others are served with: everybody's requests go
+through one event loop, in many steps, and each step waits for all that came before it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
 import traceback
 
 from fastapi import Request
 
+from service.access.client import client_of
 from service.sharing.pace import Pace
 
 LISTENS_BYTES = 64 << 10  # of a refused body, to notice a hang-up; what is larger stays unsent
 
 
-async def put_off(pace: Pace, request: Request, refusal: BaseException) -> None:
-    """Wait until a client is to hear that its request is refused, or it hangs up.
+def may_wait(request: Request, status: int) -> bool:
+    """Tell whether an answer with this status is one that a pace is for.
+
+    What has had a place among the requests being answered is bounded by that, and a balancer sends
+    elsewhere what is answered with 503.
+    """
+    if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+        return False
+    refused = status == http.HTTPStatus.TOO_MANY_REQUESTS
+    return refused or not getattr(request.state, "worked_for", False)
+
+
+async def put_off(pace: Pace, request: Request) -> None:
+    """Wait until a client is to hear the answer to its request, or it hangs up.
 
     Nothing is held meanwhile but its connection, which gives way like an idle one.
 
     Args:
         pace: Of all clients.
         request: Has given back what it held.
-        refusal: Gives back the rest: what the frames of its traceback have in their variables.
     """
     client = getattr(request.state, "client", None)
-    wait_s = pace.wait_s(client) if client is not None else 0.0
+    if client is None:  # nobody has asked who it is
+        client = client_of(request.client.host if request.client else None)
+    wait_s = pace.wait_s(client)
     if not wait_s:
         return
-    _forget_frames(refusal)
     request.state.put_off = True
     try:
         with contextlib.suppress(TimeoutError):
@@ -53,7 +68,8 @@ async def _seen_to_hang_up(request: Request) -> None:
     await asyncio.Event().wait()
 
 
-def _forget_frames(error: BaseException | None) -> None:
+def forget_frames(error: BaseException | None) -> None:
+    """Give back what the frames of an error's traceback have in their variables."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
