@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from export.runtime import DeviceMemoryError
 from model.inputs import VideoError
-from service.api.later_answers import forget_frames
+from service.api.later_answers import forget_frames, may_wait
 from service.contract.errors import ApiError, ErrorCode
 
 PROBLEM_JSON = "application/problem+json"
@@ -180,7 +180,10 @@ def install_handlers(app: FastAPI) -> None:
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         answer = answer_error(request, error)
-        forget_frames(error)  # the answer may wait, and lives as long as it does
+        if may_wait(request, answer.status_code):
+            # It would live as long. What work was done for may be the failure of others, too, who
+            # are still in these frames.
+            forget_frames(error)
         return answer
 
     for kind in EXPECTED:
