@@ -133,14 +133,12 @@ class Admission:
     def work(self, client: str, *, long: bool = False) -> Iterator[None]:
         """Hold a place for this client among the requests being answered; ApiError without one.
 
-        `long` work takes minutes, and has half of the places at most.
+        `long` work takes minutes, and has half of the places at most; none of the seconds until the
+        deadline, which is not its own.
         """
         self._check_queue(client)
-        with (
-            self._held_long(client) if long else contextlib.nullcontext(),
-            self._milliseconds.hold(client, self._milliseconds_each),
-            self._work.hold(client),
-        ):
+        brief = self._milliseconds.hold(client, self._milliseconds_each)
+        with self._held_long(client) if long else brief, self._work.hold(client):
             yield
 
     @contextlib.contextmanager

@@ -89,9 +89,7 @@ class LabelCache:
                 await asyncio.sleep(0)  # others go on: there may be ten thousand
             vectors |= await self._held(part, client)
         misses = [prompt for prompt in unique if prompt not in vectors]
-        space = self._spaces.of(client)
-        new = self._flights.not_begun([(space, prompt) for prompt in misses])
-        with self._take_on([prompt for _, prompt in new], client):
+        with self._take_on(misses, client):
             vectors |= await self._encoded(misses, client)
         if len(prompts) < STACKED_IN_THREAD_FROM:
             means = _means(prompts, vectors, each)

@@ -40,10 +40,6 @@ class SingleFlight(Generic[Key, Value]):
         self.patience_s = patience_s
         self._flights: dict[Key, _Flight[Key, Value]] = {}
 
-    def not_begun(self, keys: Collection[Key]) -> list[Key]:
-        """Return those of the keys that no task computes now."""
-        return [key for key in keys if key not in self._flights]
-
     async def run(
         self, keys: Collection[Key], start: Start[Key, Value], client: str = ""
     ) -> dict[Key, Value]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class _Job(Generic[Work, Answer]):
 
 class Batcher(Generic[Work, Answer]):
     """Puts work on the thread, a batch a turn: the clients in turn, and with the work whose turn it
-    is whatever else waits and fits.
+    is whatever else waits and fits, of the clients in turn.
 
     `run` answers a list of works, each with its own; `size` says how much such a list is: at most
     `limit`, unless one work alone is more. A batch that fails is run again in parts, so that one
@@ -91,14 +91,22 @@ class Batcher(Generic[Work, Answer]):
             self._run(jobs)
 
     def _claim(self, first: _Job[Work, Answer]) -> list[_Job[Work, Answer]]:
-        """Take a job, unless it has gone with another, and those that fit beside it, in order.
+        """Take a job, unless it has gone with another, and those that fit beside it: of each client
+        one, then of each a second, and so on.
 
         Only what somebody still waits for is taken.
         """
         jobs: list[_Job[Work, Answer]] = []
         if self._begin(first):
             jobs.append(first)
-            for job in [job for job in tuple(self._waiting) if not job.claimed]:
+            taken = Counter((first.client,))
+
+            def turn_of(job: _Job[Work, Answer]) -> int:
+                taken[job.client] += 1
+                return taken[job.client]
+
+            waiting = [job for job in tuple(self._waiting) if not job.claimed]
+            for job in sorted(waiting, key=turn_of):
                 if not self._fits([*jobs, job]):
                     break
                 if self._begin(job):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -24,6 +26,7 @@ TOKENS_PER_RUN = 512
 GPU_TOKENS_PER_RUN = 4096
 IN_THREAD_FROM = 64  # texts; tokenizing more would hold up the event loop
 CHARS_PER_TOKEN = 4  # of English, rounded down
+LONGEST_RETRY_S = 60  # clients wait no longer
 # Of the run that is measured at the start: its part of a full one, and tokens of a text.
 MEASURED_PART, MEASURED_LENGTH = 4, 8
 
@@ -49,13 +52,21 @@ class TextEncoder:
         self._limit_s, self._beside = limit_s, beside
         self._tokens_per_run = GPU_TOKENS_PER_RUN if together else TOKENS_PER_RUN
         self._runs = Batcher(thread, self._run, _tokens, self._tokens_per_run if together else 1)
-        self._milliseconds = Shares(round(1000 * limit_s), in_turn=True)  # of the network
+        # What the network can take until the deadline, once it is known.
+        self._tokens = Shares(sys.maxsize, in_turn=True)
+        self._taken_on: dict[str, Counter[str]] = {}  # texts of each client, by his questions
         self._seconds_per_token = 0.0  # of the fastest run of requests so far
         self._at_start = 0.0  # a guess, until there was one
 
     @contextlib.contextmanager
     def taken_on(self, prompts: Sequence[str], client: str) -> Iterator[None]:
         """Count what these prompts will take of the network, for as long as they are worked on.
+
+        What several questions of a client have in common counts once, until the last has ended.
+
+        Args:
+            prompts: What is not known, each once.
+            client: Who asks.
 
         Raises:
             ApiError: `too_many_labels` where they take more than half of the time there is, even on
@@ -65,7 +76,28 @@ class TextEncoder:
         if not client or not prompts:
             yield
             return
-        need_s = self._seconds_for(prompts)
+        already = self._taken_on.get(client) or Counter[str]()
+        new = [prompt for prompt in prompts if prompt not in already]
+        if new:
+            self._take(new, client)
+        mine = self._taken_on.setdefault(client, Counter())
+        mine.update(prompts)
+        try:
+            yield
+        finally:
+            mine.subtract(prompts)
+            done = [prompt for prompt in prompts if not mine[prompt]]
+            for prompt in done:
+                del mine[prompt]
+            if not mine:
+                del self._taken_on[client]
+            self._tokens.give_back(client, self._count(done))
+
+    def _take(self, prompts: Sequence[str], client: str) -> None:
+        """Take the time of prompts off the client's share; ApiError where they are too many."""
+        tokens = self._count(prompts)
+        each_s = self._seconds_per_token or self._at_start
+        need_s = tokens * each_s
         if need_s > self._limit_s / 2:
             raise ApiError(
                 "too_many_labels",
@@ -73,25 +105,22 @@ class TextEncoder:
                 f"request may take {self._limit_s / 2:g} s of the network for labels; send them in "
                 "several requests: what has been computed is kept",
             )
-        milliseconds = round(1000 * need_s)
+        self._tokens.total = round(self._limit_s / each_s) if each_s else sys.maxsize
         try:
-            self._milliseconds.check(client, milliseconds)
+            self._tokens.take(client, tokens)
         except Full as full:
+            held_s = full.held * each_s
             raise ApiError(
                 "queue_full",
-                f"new labels of yours take {full.held / 1000:.0f} s already; ask again later",
-                retry_after_s=max(1, math.ceil(full.held / 1000)),
+                f"new labels of yours take {held_s:.0f} s already; ask again later",
+                retry_after_s=min(max(1, math.ceil(held_s)), LONGEST_RETRY_S),
             ) from None
-        with self._milliseconds.hold(client, milliseconds):
-            yield
 
-    def _seconds_for(self, prompts: Sequence[str]) -> float:
-        """Return what prompts take at the least."""
+    def _count(self, prompts: Sequence[str]) -> int:
+        """Return how many tokens prompts have at the least."""
         if self._spec.tokenizer.pad == "fixed":
-            tokens = len(prompts) * self._spec.context_length
-        else:
-            tokens = sum(2 + len(prompt) // CHARS_PER_TOKEN for prompt in prompts)
-        return tokens * (self._seconds_per_token or self._at_start)
+            return len(prompts) * self._spec.context_length
+        return sum(2 + len(prompt) // CHARS_PER_TOKEN for prompt in prompts)
 
     async def measure(self) -> None:
         """Learn from a small run what texts cost here at the least, before anybody has asked.

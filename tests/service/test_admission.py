@@ -197,6 +197,18 @@ def test_long_work_leaves_half_of_the_places(clock: Clock) -> None:
         pass
 
 
+def test_long_work_takes_none_of_the_seconds_of_the_client(clock: Clock) -> None:
+    admission = Admission(100, 100, deadline_s=20)
+    answer(admission, clock, seconds=2, times=200)
+    with contextlib.ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(admission.work("somebody", long=True))
+        for _ in range(5):  # of 2 s each: half of 20
+            held.enter_context(admission.work("somebody"))
+        with pytest.raises(ApiError, match="9 requests of yours are waiting"):
+            held.enter_context(admission.work("somebody"))
+
+
 def test_retry_after_is_bounded(clock: Clock) -> None:
     admission = Admission(1, 1, deadline_s=1e6)
     answer(admission, clock, seconds=5000, times=50)

@@ -65,6 +65,28 @@ def test_each_gets_its_own_whatever_the_batch(max_clips: int, batches: list[int]
         assert answer.answer["context"].base is None or max_clips == 1
 
 
+def test_a_batch_is_filled_with_clips_of_the_clients_in_turn() -> None:
+    batches: list[list[float]] = []
+
+    def encode(frames: Frames) -> Features:
+        features = Encoder()(frames)
+        batches.append(features["video"][:, 0].tolist())
+        return features
+
+    async def run() -> None:
+        busy = Busy()
+        batcher = VideoBatcher(busy.thread, encode, 4)
+        asked = [(number, "greedy") for number in range(6)] + [(10, "modest"), (11, "modest")]
+        waiting = [asyncio.create_task(batcher.encode(clip(n), who)) for n, who in asked]
+        await asyncio.sleep(0)
+        await busy.let_go()
+        await asyncio.gather(*waiting)
+        await asyncio.to_thread(busy.thread.close)
+
+    asyncio.run(run())
+    assert batches == [[0, 10, 1, 11], [2, 3, 4, 5]]
+
+
 def test_views_count_and_are_not_torn_apart() -> None:
     answers, encoder = asyncio.run(gathered(4, [clip(1, 3), clip(2, 2), clip(3, 6), clip(4)]))
     assert encoder.batches == [3, 2, 6, 1]

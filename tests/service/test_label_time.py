@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,16 +50,18 @@ def test_a_start_measures_what_a_text_takes() -> None:
 
 
 def test_one_client_has_half_of_the_time_for_labels_and_less_beside_others() -> None:
+    # Five tokens in each of these texts, and 640 in a list: ten seconds.
+    lists = ([f"label {n:03} of {number}" for n in range(128)] for number in itertools.count(10))
     with text_encoder(60) as encoder:
-        encoder._seconds_per_token = 10 / (len(LABELS) * (2 + len(LABELS[0]) // 4))
-        ten_seconds = [LABELS[0]] * len(LABELS)
+        encoder._seconds_per_token = 1 / 64
 
-        def ask(client: str, texts: Sequence[str] = ten_seconds) -> None:
-            held.enter_context(encoder.taken_on(texts, client))
+        def ask(client: str, texts: Sequence[str] | None = None) -> None:
+            held.enter_context(encoder.taken_on(next(lists) if texts is None else texts, client))
 
         with contextlib.ExitStack() as held:
-            for _ in range(3):
-                ask("greedy")
+            mine = [next(lists) for _ in range(3)]
+            for texts in mine:
+                ask("greedy", texts)
             with pytest.raises(ApiError, match="new labels of yours take 30 s already") as refusal:
                 ask("greedy")
             assert (refusal.value.code, refusal.value.retry_after_s) == ("queue_full", 30)
@@ -68,8 +71,24 @@ def test_one_client_has_half_of_the_time_for_labels_and_less_beside_others() -> 
                 ask("modest")
             ask("third")  # whoever else has taken it all: his turn comes first
             ask("greedy", ())
+            for texts in mine:  # nothing of them is new
+                ask("greedy", texts)
         with pytest.raises(ApiError, match="a request may take 30 s of the network"):
-            ask("greedy", ten_seconds * 4)
+            ask("greedy", [text for _ in range(4) for text in next(lists)])
+        assert not encoder._tokens.held
+
+
+def test_a_list_that_several_questions_have_counts_until_the_last_has_ended() -> None:
+    with text_encoder(60) as encoder:
+        one, other = contextlib.ExitStack(), contextlib.ExitStack()
+        one.enter_context(encoder.taken_on(LABELS[:2], "somebody"))
+        other.enter_context(encoder.taken_on(LABELS[1:3], "somebody"))
+        assert encoder._tokens.held == encoder._count(LABELS[:3])
+        one.close()
+        assert encoder._tokens.held == encoder._count(LABELS[1:3])
+        other.close()
+        assert not encoder._tokens.held
+        assert not encoder._taken_on
 
 
 def test_a_start_up_list_may_take_as_long_as_it_takes(tmp_path: Path) -> None:
