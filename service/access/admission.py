@@ -6,13 +6,13 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from service.access.receiving import Receiving
 from service.contract.errors import ApiError
+from service.sharing.lately import Lately
 from service.sharing.shares import Full, Shares
 
-SMOOTHING = 0.1  # weight of the newest request in the running mean
 LONGEST_RETRY_S = 60
 STUCK_AFTER_S = 10.0  # all places taken, and none of them given back
 GIVES_WAY_AFTER_S = 2.0  # until then nobody can tell how fast a body comes
@@ -47,7 +47,7 @@ class Admission:
         # Half of it is there for whatever holds a place, the other half for who needs more.
         self._large = Shares(max_question_bytes // 2)
         self._small_bytes = self._large.total // (max_in_flight + max_uploads)
-        self._seconds_each = 0.0  # from one answer to the next while there is work
+        self._takes = Lately()  # from one answer to the next while there is work
         self._last_end = 0.0
 
     @property
@@ -137,7 +137,7 @@ class Admission:
         deadline, which is not its own.
         """
         self._check_queue(client)
-        brief = self._milliseconds.hold(client, self._milliseconds_each)
+        brief = self._milliseconds.hold(client, self._milliseconds_each(client))
         with self._held_long(client) if long else brief, self._work.hold(client):
             yield
 
@@ -152,19 +152,21 @@ class Admission:
             yield
 
     @contextlib.contextmanager
-    def paced(self) -> Iterator[None]:
-        """Learn, for the length of the work of a request, how long the others take.
+    def paced(self, client: str) -> Iterator[None]:
+        """Learn, for the length of the work of a request, how long this client's take.
 
         That ends before its answer is sent: who reads slowly keeps nobody from being served.
         """
-        if not self._brief:
-            self._last_end = time.monotonic()
+        began = time.monotonic()
         self._brief += 1
         try:
             yield
         finally:
             self._brief -= 1
-            self._learn()
+            # Since the answer before, which may have been long ago where little is asked.
+            now = time.monotonic()
+            self._takes.note(client, now - max(began, self._last_end))
+            self._last_end = now
 
     def _check_queue(self, client: str) -> None:
         """Refuse when full, or when the deadline would pass before it is the client's turn.
@@ -174,27 +176,26 @@ class Admission:
         """
         try:
             self._work.check(client)
-            self._milliseconds.check(client, self._milliseconds_each)
+            self._milliseconds.check(client, self._milliseconds_each(client))
         except Full as full:
             count = self._work.held_by(client) if full.own else self.answering
             whose = "requests of yours" if full.own else "requests"
             raise self._refusal(f"{count} {whose} are waiting") from None
-        if self._work.ahead_of(client) * self._seconds_each > self.deadline_s:
+        if self._seconds_for(self._work.ahead_of(client)) > self.deadline_s:
             raise self._refusal(f"{self.answering} requests are waiting")
 
-    @property
-    def _milliseconds_each(self) -> int:
-        return max(1, round(1000 * self._seconds_each))
+    def _milliseconds_each(self, client: str) -> int:
+        """Reckon by the client's own requests: another's dear ones make nobody's share smaller."""
+        return max(1, round(1000 * self._takes.known(client)))
+
+    def _seconds_for(self, requests: Mapping[str, int]) -> float:
+        """Return what so many requests of these clients take."""
+        return sum(count * self._takes.expected(client) for client, count in requests.items())
 
     def _refusal(self, why: str) -> ApiError:
-        wait_s = math.ceil(self.answering * self._seconds_each)
+        wait_s = math.ceil(self._seconds_for(self._work.by_client()))
         return ApiError(
             "queue_full",
             f"{why}; ask again later",
             retry_after_s=min(max(wait_s, 1), LONGEST_RETRY_S),
         )
-
-    def _learn(self) -> None:
-        now = time.monotonic()
-        gap, self._last_end = now - self._last_end, now
-        self._seconds_each += SMOOTHING * (gap - self._seconds_each)

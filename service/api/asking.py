@@ -102,7 +102,7 @@ async def ask(
         place.enter_context(server.admission.work(client, long=long))
         request.state.worked_for = True
         if not long:
-            stack.enter_context(server.admission.paced())
+            stack.enter_context(server.admission.paced(client))
         yield Asked(client, clip, asked.question, deadline, place)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 class Full(Exception):
@@ -68,11 +68,15 @@ class Shares:
         clients = len(self._held) + (client not in self._held)
         return min(max(1, self.total // (clients + 1)), self._most)
 
-    def ahead_of(self, client: str) -> int:
-        """Return how many are served before this client's next, where clients have turns."""
+    def ahead_of(self, client: str) -> Mapping[str, int]:
+        """Return how many of whom are served before a client's next, where clients have turns."""
         own = self._held[client]
-        others = (held for other, held in self._held.items() if other != client)
-        return own + sum(min(held, own + 1) for held in others)
+        ahead = {other: min(held, own + 1) for other, held in self._held.items()}
+        return ahead | ({client: own} if own else {})
+
+    def by_client(self) -> Mapping[str, int]:
+        """Return how many places each client holds that holds any."""
+        return dict(self._held)
 
     def check(self, client: str, count: int = 1) -> None:
         """Raise Full where the client may not take so many places now."""

@@ -14,7 +14,8 @@ from service.access import admission as under_test
 from service.access import receiving
 from service.access.admission import LONGEST_RETRY_S, Admission
 from service.contract.errors import ApiError
-from service.sharing import shares
+from service.sharing import lately, shares
+from service.sharing.lately import Lately
 
 
 class Clock:
@@ -34,10 +35,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def answer(admission: Admission, clock: Clock, seconds: float, times: int) -> None:
-    """So many requests, one after the other."""
+def answer(
+    admission: Admission, clock: Clock, seconds: float, times: int, client: str = "somebody"
+) -> None:
+    """So many requests of one client, one after the other."""
     for _ in range(times):
-        with admission.work("somebody"), admission.paced():
+        with admission.work(client), admission.paced(client):
             clock.now += seconds
 
 
@@ -95,7 +98,8 @@ def test_one_client_has_half_of_the_seconds_until_the_deadline_and_less_beside_o
     clock: Clock,
 ) -> None:
     admission = Admission(100, 100, deadline_s=20)
-    answer(admission, clock, seconds=2, times=200)
+    for client in ("greedy", "modest", "third", "fourth"):
+        answer(admission, clock, 2, 1, client)
     with contextlib.ExitStack() as queue:
         for _ in range(5):  # of 2 s each
             queue.enter_context(admission.work("greedy"))
@@ -110,6 +114,34 @@ def test_one_client_has_half_of_the_seconds_until_the_deadline_and_less_beside_o
                 queue.enter_context(admission.work(client))
         # All of the seconds are taken, and yet who comes new is served, for his turn comes first.
         queue.enter_context(admission.work("fourth"))
+
+
+def test_dear_requests_make_the_share_of_nobody_else_smaller(clock: Clock) -> None:
+    """One that takes 8 s is always under way; who asks for little, and seldom, asks at once."""
+    admission = Admission(64, 64, deadline_s=60)
+    answer(admission, clock, 0.1, 1, "modest")
+    for _ in range(10):
+        answer(admission, clock, 8, 1, "dear")
+        with admission.work("dear"), contextlib.ExitStack() as burst:
+            for client in 12 * ["modest"] + 4 * ["stranger"]:
+                burst.enter_context(admission.work(client))
+            with admission.paced("modest"):
+                clock.now += 0.1
+    with contextlib.ExitStack() as queue:
+        for _ in range(3):
+            queue.enter_context(admission.work("dear"))
+        with pytest.raises(ApiError, match="3 requests of yours"):
+            queue.enter_context(admission.work("dear"))
+
+
+def test_who_takes_what_is_remembered_of_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lately, "MOST_CLIENTS", 2)
+    takes = Lately()
+    for client, seconds in (("one", 1.0), ("two", 3.0), ("one", 2.0), ("three", 6.0)):
+        takes.note(client, seconds)
+    assert [takes.known(client) for client in ("one", "two", "three")] == [1.5, 0.0, 6.0]
+    assert takes.expected("one") == 1.5
+    assert takes.expected("two") == 3.0  # as all have had
 
 
 def test_stuck_is_where_all_places_are_taken_and_none_comes_free(clock: Clock) -> None:
