@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from functools import partial
 from typing import Annotated
@@ -139,6 +140,7 @@ def make_routes(server: ServiceState) -> APIRouter:
         return state if await _may_know(request, server) else ReadyState(status=state.status)
 
     known: dict[str, tuple[LabelSet, bytes, str]] = {}  # lists written out, and their ETags
+    writing = asyncio.Lock()
 
     @router.get("/model", operation_id="getModel", tags=[TAG.NETWORK], summary="What is served")
     async def model() -> ServedModel:
@@ -177,12 +179,13 @@ def make_routes(server: ServiceState) -> APIRouter:
     async def label_list(name: str, request: Request) -> Response:
         """The labels of a list, in class order."""
         stored = server.engine.labels.label_set(name)
-        if known.get(name, (None, b"", ""))[0] is not stored:
-            # Written once, in a thread, and not by the framework: it would look at each of a
-            # hundred thousand texts once more.
-            body = await server.parsing.run(partial(_written, name, stored))
-            known[name] = (stored, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-        _, body, tag = known[name]
+        async with writing:  # by one, for all who have asked meanwhile
+            if known.get(name, (None, b"", ""))[0] is not stored:
+                # In a thread, and not by the framework: it would look at each of a hundred
+                # thousand texts once more.
+                body = await server.parsing.run(partial(_written, name, stored))
+                known[name] = (stored, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+            _, body, tag = known[name]
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"ETag": tag})
         return PacedResponse(body, headers={"ETag": tag})

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
+from typing import cast
 
 import httpx
 import pytest
 
+from export.bundle import LabelSet
 from service.access import admission
+from service.api import routes
 from service.transport import open_connections
+from service.transport.http_parser import RequestParser
 from tests.service.conftest import fake_runtime, running, until
 
 UPLOAD = (
@@ -79,3 +84,35 @@ def test_a_stored_list_is_sent_once() -> None:
         tag = {"If-None-Match": first.headers["etag"]}
         again = server.client.get(f"/labels/{name}", headers=tag)
         assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_stored_list_is_written_once_for_all_who_ask_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of 100,000 labels takes 15 MB, and each answer would have its own."""
+    written, may_end = 0, threading.Event()
+
+    def write(name: str, stored: LabelSet) -> bytes:
+        nonlocal written
+        written += 1
+        may_end.wait()
+        return b"{}"
+
+    monkeypatch.setattr(routes, "_written", write)
+    with running(fake_runtime()) as server, contextlib.ExitStack() as stack:
+        name = server.client.get("/labels").json()[0]["name"]
+        ask = f"GET /labels/{name} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        asking = []
+        for _ in range(4):
+            asking.append(socket.create_connection(("127.0.0.1", server.port)))
+            stack.enter_context(asking[-1]).sendall(ask)
+
+        def busy() -> int:
+            connections = server.web.server_state.connections.copy()
+            return sum(cast(RequestParser, connection).busy for connection in connections)
+
+        until(lambda: busy() == len(asking))
+        may_end.set()
+        for connection in asking:
+            assert connection.makefile("rb").read().endswith(b"\r\n\r\n{}")
+        assert written == 1

@@ -188,6 +188,8 @@ class SharedCache:
             return False
         try:
             async with self._writing:  # what is on its way would come after
+                if not self.up:  # it has hung for whoever was before: nobody tries that again
+                    return False
                 await within(BACKGROUND_TIMEOUT_S, self._delete(key))
         except Exception as error:  # as above
             self._failed(error)

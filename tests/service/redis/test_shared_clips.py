@@ -327,3 +327,26 @@ def test_whoever_cannot_be_sure_says_so(redis_server: RedisServer) -> None:
         answer = server.client.delete(f"/v1/videos/{'0' * 32}")
         assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
         assert answer.headers["retry-after"] == "5"
+
+
+def test_a_hung_redis_is_waited_for_once_however_many_ask(redis_server: RedisServer) -> None:
+    """Each of hundreds would wait for all before it, and what is to be written behind them."""
+
+    async def scenario() -> None:
+        async with shared_cache(redis_server.url) as cache:
+            await until(lambda: cache.up)
+            tried = 0
+
+            async def hang(key: bytes) -> None:
+                nonlocal tried
+                tried += 1
+                raise TimeoutError
+
+            cache._delete = hang  # type: ignore[method-assign]
+            async with cache._writing:
+                asked = [asyncio.ensure_future(cache.delete(b"%d" % key)) for key in range(9)]
+                await asyncio.sleep(0)
+            assert await asyncio.gather(*asked) == [False] * 9
+            assert tried == 1
+
+    run(scenario())
