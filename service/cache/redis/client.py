@@ -184,11 +184,9 @@ class SharedCache:
     async def delete(self, key: bytes) -> bool:
         """Delete an entry, also one that waits to be written; tell whether it is certainly gone."""
         self._writer.discard(key)
-        if not self.up:
-            return False
         try:
             async with self._writing:  # what is on its way would come after
-                if not self.up:  # it has hung for whoever was before: nobody tries that again
+                if not self.up:  # also since it has hung for whoever was before
                     return False
                 await within(BACKGROUND_TIMEOUT_S, self._delete(key))
         except Exception as error:  # as above
