@@ -102,9 +102,9 @@ class SingleFlight(Generic[Key, Value]):
         others = [key for key in keys if key not in awaited]
         rest = [key for key in others if not counts(self._flights.get(key))]
         if rest:
-            flight = _Flight(start(rest), frozenset(rest), client)
-            self._flights |= dict.fromkeys(rest, flight)
-            flight.task.add_done_callback(lambda task: self._landed(flight))
+            begun = _Flight(start(rest), frozenset(rest), client)
+            self._flights |= dict.fromkeys(rest, begun)
+            begun.task.add_done_callback(lambda task: self._landed(begun))
         for flight in dict.fromkeys(self._flights[key] for key in others):
             flight.waiting += 1
             flights.append(flight)

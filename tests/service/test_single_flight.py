@@ -54,6 +54,28 @@ def test_one_task_serves_all() -> None:
     asyncio.run(run())
 
 
+def test_nothing_is_kept_of_what_is_done_beside_what_another_computes() -> None:
+    """Who asks for something new and, behind it, for what is under way."""
+
+    async def run() -> None:
+        flight: Flight = SingleFlight()
+        first, second = Work(), Work()
+        waiters = [
+            asyncio.create_task(flight.run(["b"], first.start)),
+            asyncio.create_task(flight.run(["a", "b"], second.start)),
+        ]
+        await settle()
+        second.result.set_result(1)
+        await settle()
+        assert flight._flights.keys() == {"b"}
+        first.result.set_result(2)
+        assert await asyncio.gather(*waiters) == [{"b": 2}, {"a": 1, "b": 2}]
+        await settle()
+        assert not flight._flights
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("leaving", [0, 1, 2])
 def test_whoever_leaves_the_others_are_served(leaving: int) -> None:
     async def run() -> None:
