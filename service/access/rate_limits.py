@@ -18,10 +18,11 @@ from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter as Limiter
 
 from service.cache.redis.circuit_breaker import CircuitBreaker
-from service.cache.redis.client import connection_pool, error_kind
+from service.cache.redis.client import CONNECTIONS, connection_pool, error_kind
 from service.cache.redis.timeouts import within
 from service.contract.errors import ApiError
 from service.contract.rate import Rate
+from service.sharing.fair_places import FairPlaces
 
 PREFIX = "xclip-rate"
 PROBE_TIMEOUT_S = 1.0
@@ -38,6 +39,7 @@ class RateLimiter:
         self._own = Limiter(MemoryStorage())
         self._shared: Limiter | None = None
         self._circuit: CircuitBreaker | None = None
+        self._asking = FairPlaces(CONNECTIONS - 1)  # one is there to ask whether it is well
         if redis_url is not None:
             self._pool = connection_pool(redis_url, timeout_s)
             self._storage = RedisStorage(
@@ -95,15 +97,26 @@ class RateLimiter:
             await self._asked(_add, part, client, amount)
 
     async def _asked(
-        self, ask: Callable[..., Coroutine[Any, Any, Result]], *what: object
+        self,
+        ask: Callable[..., Coroutine[Any, Any, Result]],
+        part: limits.RateLimitItem,
+        client: str,
+        *more: int,
     ) -> Result:
-        """Ask the limiter of Redis where that can be asked, else the one here."""
+        """Ask the limiter of Redis where that can be asked, else the one here.
+
+        In turn by client: hundreds at once would wait for a connection longer than the time-out,
+        and have everybody's requests counted by each server alone.
+        """
         if self._shared is not None and self._circuit is not None and self.shared:
-            try:
-                return await within(self._timeout_s, ask(self._shared, *what))
-            except Exception as error:  # whatever a broken Redis brings about
-                self._circuit.trip(error_kind(error))
-        return await ask(self._own, *what)
+            async with self._asking.place(client):
+                if self.shared:  # still, now that it is this one's turn
+                    try:
+                        asked = ask(self._shared, part, client, *more)
+                        return await within(self._timeout_s, asked)
+                    except Exception as error:  # whatever a broken Redis brings about
+                        self._circuit.trip(error_kind(error))
+        return await ask(self._own, part, client, *more)
 
     async def _refusal(self, part: limits.RateLimitItem, client: str, why: str) -> ApiError:
         wait_s = await self._asked(_wait_s, part, client)

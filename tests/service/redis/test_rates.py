@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from service.access import rate_limits
 from service.access.rate_limits import RateLimiter
+from service.cache.redis.client import CONNECTIONS
 from service.contract.errors import ApiError
 from service.contract.rate import parse_rate
 from tests.service.redis.conftest import HASTY_S, PATIENT_S, RedisServer, run
@@ -111,6 +114,40 @@ def test_a_redis_that_hangs_holds_up_one_request(redis_server: RedisServer) -> N
         assert await counted(one, "alice", 49) == 2
         redis_server.resume()
         await until_shared(one, True)
+
+    run(with_limiters(redis_server.url, 1, work))
+
+
+def test_hundreds_at_once_ask_redis_in_turn(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would wait for a connection beyond the time-out, and end the counting for everybody."""
+
+    async def work(one: RateLimiter) -> None:
+        go, at_once, most = asyncio.Event(), 0, 0
+
+        async def held_up(seconds: float, asked: Coroutine[Any, Any, Any]) -> Any:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            await go.wait()
+            try:
+                return await asked
+            finally:
+                at_once -= 1
+
+        monkeypatch.setattr(rate_limits, "within", held_up)
+        many = [asyncio.create_task(counted(one, "alice", 1)) for _ in range(200)]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(counted(one, "bob", 1))
+        await asyncio.sleep(0)
+        go.set()
+        assert await other == 1
+        assert not all(task.done() for task in many), "who asks for little waits for one turn"
+        assert sum(await asyncio.gather(*many)) == 3
+        assert most < CONNECTIONS
+        assert one.shared
+        monkeypatch.undo()
 
     run(with_limiters(redis_server.url, 1, work))
 
