@@ -42,10 +42,12 @@ def _run(
     # Imported here: a mistake in the settings is told before the application is loaded.
     from service.app import create_app
     from service.lifecycle.detached import still_running
+    from service.lifecycle.open_files import allow_open_files
     from service.telemetry.logs import configure_logs
     from service.transport.graceful_shutdown import http_server, leave
 
     configure_logs(settings.log_level, settings.log_format)
+    allow_open_files(settings.max_connections)
     app = create_app(settings, ops_listener=ops_listener)
     server: ServiceState = app.state.server
     web = http_server(app, settings)
