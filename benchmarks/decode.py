@@ -6,7 +6,8 @@ Clips of every usual codec, made with ffmpeg and kept in `build/films`: ten seco
 1080p and of 4K, 30 and 60 frames a second, a key frame every second and every 250 frames, H.264 and
 HEVC with a key frame a second at the bit rates of phones, and ten minutes of 720p. The peers decode
 the same eight frames to RGB at full size; ours are also resized and cropped. Everybody runs with
-one thread (seconds of the processor count) and with all (seconds on the clock).
+one thread (seconds of the processor count) and with all (seconds on the clock), the readers of each
+library in a process of their own: two in one may take each other's FFmpeg.
 
 Ours is compared with the best peer of as many threads. By `keyframes` ours takes other frames than
 the peers do, and is compared with the best peer's exact ones, with ours by `exact`, and with what
@@ -20,7 +21,7 @@ named as not run.
 
 takes decord2 for decord, after `pip install --no-deps --target build/decord2 decord2`: both have
 one name. What was measured is kept in `build/benchmarks/decode`, clip by clip: a run that ends
-early, as with `--minutes`, is gone on with by the next one, without the reader that crashed it.
+early, as with `--minutes`, is gone on with by the next one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -39,10 +40,11 @@ import numpy as np
 from benchmarks.lib.decoder_alone import decoder_alone
 from benchmarks.lib.films import FILMS as FOLDER
 from benchmarks.lib.films import Film, phone_film
+from benchmarks.lib.reader_process import CannotRun, Fetch, ReaderProcess
 from benchmarks.lib.timing import publish
-from benchmarks.lib.video_peers import DECODE_EVERYTHING, PEERS, SPEC, Fetch
+from benchmarks.lib.video_peers import DECODE_EVERYTHING, PEERS, SPEC
 from export.runtime import available_cpus
-from model.command_line import Parser, first_line
+from model.command_line import Parser
 from model.inputs import FrameRule, decode_clip
 from model.inputs.video.sample import Plan
 
@@ -76,73 +78,86 @@ def ours(path: Path, threads: int, rule: FrameRule = FrameRule.EXACT, plan: Plan
 
     def fetch() -> np.ndarray:
         with path.open("rb") as source:
-            return decode_clip(source, SPEC, frame_rule=rule, threads=threads, plan=plan).frames
+            clip = decode_clip(source, SPEC, frame_rule=rule, threads=threads, plan=plan)
+            return clip.frames[0]
 
     return fetch
 
 
-def contestants(film: Film, threads: int) -> Iterator[tuple[str, Callable[[], Fetch | None]]]:
-    """Yield who runs, and what prepares him."""
-    path = film.path()
+def prepare_ours(name: str, path: Path, threads: int) -> Fetch | None:
+    """Prepare this project, or FFmpeg's decoder alone."""
+    return {
+        OURS: lambda: ours(path, threads),
+        OURS_KEYED: lambda: ours(path, threads, FrameRule.KEYFRAMES),
+        OURS_WHOLE: lambda: ours(path, threads, plan="full"),
+        ALONE: lambda: decoder_alone(path, SPEC, FrameRule.EXACT),
+        ALONE_KEYED: lambda: decoder_alone(path, SPEC, FrameRule.KEYFRAMES),
+    }[name]()
+
+
+def prepare_peer(name: str, path: Path, threads: int) -> Fetch | None:
+    """Prepare another reader."""
+    return PEERS[name](path, threads)
+
+
+def contestants(film: Film, threads: int) -> list[str]:
+    """Return who runs."""
     is_large = film is LONG or film.height == UHD[1]
-    yield OURS, lambda: ours(path, threads)
-    yield OURS_KEYED, lambda: ours(path, threads, FrameRule.KEYFRAMES)
-    if not is_large:
-        yield OURS_WHOLE, lambda: ours(path, threads, plan="full")
+    names = [OURS, OURS_KEYED, *(() if is_large else (OURS_WHOLE,))]
     if threads == 1 and film is not LONG:
-        yield ALONE, lambda: decoder_alone(path, SPEC, FrameRule.EXACT)
-        yield ALONE_KEYED, lambda: decoder_alone(path, SPEC, FrameRule.KEYFRAMES)
-    for name, prepare in PEERS.items():
-        if not is_large or name not in DECODE_EVERYTHING:
-            yield name, partial(prepare, path, threads)
+        names += [ALONE, ALONE_KEYED]
+    return names + [n for n in PEERS if not is_large or n not in DECODE_EVERYTHING]
 
 
-def measure(film: Film, threads: int, rounds: int) -> Unit:
+def library(name: str) -> str:
+    """Return what a reader shares its process with: those of the same library."""
+    return name.partition(",")[0] if name in PEERS else OURS
+
+
+def processes() -> dict[str, ReaderProcess]:
+    """Return the processes of all libraries; each starts when it is needed."""
+    others = {library(name): ReaderProcess(prepare_peer) for name in PEERS}
+    return {OURS: ReaderProcess(prepare_ours), **others}
+
+
+def measure(film: Film, threads: int, rounds: int, process_of: Mapping[str, ReaderProcess]) -> Unit:
     """Let all take a turn, and those who are near the best some more, which alone count for them:
     in the first one libraries are loaded and the file is read from the disk.
     """
-    clock = time.process_time if threads == 1 else time.perf_counter
-    running: dict[str, Fetch] = {}
     seconds: dict[str, list[float]] = {}
     missing: dict[str, str] = {}
+    path = film.path()
     began = time.perf_counter()
-    for name, prepare in contestants(film, threads):
-        trial = KEPT / f"{film.file.stem}_{threads}_{name}.trial"
-        if trial.exists():
-            missing[name] = "ended the whole process"
-            continue
-        trial.touch()
+    for name in contestants(film, threads):
         try:
-            if fetch := prepare():
-                seconds[name] = [timed(fetch, clock)]
-                running[name] = fetch
-        except Exception as error:
-            missing[name] = f"{type(error).__name__}: {first_line(error)[:80]}"
-        finally:
-            trial.unlink()
-    best = min((seconds[name][0] for name in running if name in PEERS), default=0.0)
+            first = process_of[library(name)].prepare(name, path, threads)
+        except CannotRun as error:
+            missing[name] = str(error)
+        else:
+            seconds |= {} if first is None else {name: [first]}
+    best = min((seconds[name][0] for name in seconds if name in PEERS), default=0.0)
     always = (OURS, OURS_KEYED, ALONE, ALONE_KEYED)
-    near = {n: f for n, f in running.items() if n in always or seconds[n][0] <= NO_CONTEST * best}
+    near = [n for n in seconds if n in always or seconds[n][0] <= NO_CONTEST * best]
     seconds |= {name: [] for name in near}
     for turn in range(rounds):
         if turn >= FEWEST_TURNS and time.perf_counter() - began > ENOUGH_S:
             break
-        for name, fetch in near.items():
-            seconds[name].append(timed(fetch, clock))
+        for name in [name for name in near if name not in missing]:
+            try:
+                seconds[name].append(process_of[library(name)].turn(name))
+            except CannotRun as error:
+                missing[name] = str(error)
+    seconds = {name: values for name, values in seconds.items() if name not in missing}
     times = {name: round(1e3 * float(np.median(values)), 1) for name, values in seconds.items()}
     return {"readers": times, "not run": missing}
 
 
-def timed(fetch: Fetch, clock: Callable[[], float]) -> float:
-    """Return the seconds of one turn."""
-    began = clock()
-    fetch()
-    return clock() - began
-
-
 def full_decode(film: Film) -> Unit:
     """Measure decoding every frame once, as where a file tells nothing about itself."""
-    seconds = timed(ours(film.path(), 1, plan="full"), time.process_time)
+    fetch = ours(film.path(), 1, plan="full")
+    began = time.process_time()
+    fetch()
+    seconds = time.process_time() - began
     return {"readers": {OURS_WHOLE: round(1e3 * seconds, 1)}, "not run": {}}
 
 
@@ -223,6 +238,7 @@ def main(arguments: list[str]) -> int:
     readers: list[dict[str, Any]] = []
     left: list[str] = []
     missing: dict[str, str] = {}
+    process_of = processes()
     for film in FILMS:
         for threads in dict.fromkeys((1, available_cpus())):
             file = KEPT / f"{film.file.stem}_{threads}.json"
@@ -230,7 +246,7 @@ def main(arguments: list[str]) -> int:
             if not (is_due or file.exists()):
                 left.append(f"{film.name}, {threads} threads")
                 continue
-            unit = kept(file, partial(measure, film, threads, given.rounds))
+            unit = kept(file, partial(measure, film, threads, given.rounds, process_of))
             rows.append(row_of(film, threads, unit["readers"]))
             readers.append({"clip": film.name, "threads": threads, **unit["readers"]})
             missing |= {f"{reader}, {film.name}": why for reader, why in unit["not run"].items()}

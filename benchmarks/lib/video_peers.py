@@ -11,16 +11,15 @@ from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.lib.reader_process import FRAMES, Fetch
 from model.inputs import InputSpec, decode_clip, sample_indices
 
-T = 8
-SPEC = InputSpec.official(T)
-Fetch = Callable[[], Any]
+SPEC = InputSpec.official(FRAMES)
 
 
 def test_frames(frames: int) -> list[int]:
     """Return the frame numbers of the published test rule."""
-    numbers: list[int] = sample_indices(frames, T)[0].tolist()
+    numbers: list[int] = sample_indices(frames, FRAMES)[0].tolist()
     return numbers
 
 
@@ -37,7 +36,7 @@ def pyav(path: Path, threads: int) -> Fetch:
             for number, frame in enumerate(container.decode(stream)):
                 if number in numbers:
                     taken.append(frame.to_ndarray(format="rgb24"))
-                if len(taken) == T:
+                if len(taken) == FRAMES:
                     return taken
             return taken
 

@@ -38,7 +38,6 @@ from model.inputs.video.packets import (
     PacketList,
     bytes_check,
     changes_decoder,
-    check_clear,
 )
 from model.inputs.video.planner import Schedule, pictures_of, pictures_to_decode, runs, schedule
 from model.inputs.video.source import SharedFile
@@ -264,7 +263,6 @@ class GroupReader:
                 continue  # the jump was a little short
             if packet.dts != dts[first + len(coded)] or room < packet.size:
                 raise NotAsPlanned
-            check_clear(packet)
             if changes_decoder(packet, self._video):
                 raise NotAsPlanned
             room -= packet.size

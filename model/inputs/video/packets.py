@@ -9,7 +9,7 @@ from typing import Any
 from model.inputs.errors import Encrypted, OverlappingPackets, TooManyFrames
 from model.inputs.limits import VideoLimits
 from model.inputs.video.bitstream import inspector_for
-from model.inputs.video.bitstream.role import HEAD_BYTES, Role
+from model.inputs.video.bitstream.role import HEAD_BYTES, Inspector, Role
 from model.inputs.video.container import OpenVideo, packets_of
 
 # Packets of a file up to this size stay in memory between listing and decoding.
@@ -80,10 +80,10 @@ def list_packets(video: OpenVideo, limits: VideoLimits) -> PacketList:
         if len(packets.pts) >= limits.max_frames:
             raise TooManyFrames(max_frames=limits.max_frames)
         check_bytes(packet.size)
-        check_clear(packet)
+        changed = changes_decoder(packet, video)
         packets.pts.append(packet.pts)
         packets.discarded.append(packet.is_discard)
-        packets.roles.append(classify(packet, packet.is_keyframe))
+        packets.roles.append(None if changed else classify(packet, packet.is_keyframe))
         packets.last_duration = packet.duration or packets.last_duration
         if packet.pos is None:
             packets.places = None
@@ -110,36 +110,37 @@ def _classifier(video: OpenVideo) -> Classify:
     cut = video.demuxer in BROADCAST
     inspector = inspector_for(video.context.name, video.context.extradata, cut=cut)
     plain = inspector is not None
+    glances = inspector is not None and type(inspector).glance is not Inspector.glance
 
     def classify(packet: Any, key: bool) -> Role | None:
         nonlocal plain
         if not plain or inspector is None or packet.is_corrupt:
             return None
         data = memoryview(packet)
-        role = None if key else inspector.glance(bytes(data[:HEAD_BYTES]), len(data))
+        role = (
+            inspector.glance(bytes(data[:HEAD_BYTES]), len(data)) if glances and not key else None
+        )
         if role is None:
             role = inspector(data, key)
-        plain = role is not None and not changes_decoder(packet, video)
-        return role if plain else None
+        plain = role is not None
+        return role
 
     return classify
 
 
 def changes_decoder(packet: Any, video: OpenVideo) -> bool:
-    """Return whether a packet brings what later ones are decoded with: parameters or a palette."""
+    """Return whether a packet brings what later ones are decoded with: parameters or a palette.
+
+    Raises Encrypted where it is: such packets decode to noise.
+    """
+    changes = False
     for side in packet.iter_sidedata():
+        if side.data_type == "encryption_info":
+            raise Encrypted
         if side.data_type == "new_extradata":
-            if bytes(side) != video.context.extradata:
-                return True
-        elif side.data_type in CHANGES:
-            return True
-    return False
-
-
-def check_clear(packet: Any) -> None:
-    """Refuse encrypted packets: they decode to noise."""
-    if any(side.data_type == "encryption_info" for side in packet.iter_sidedata()):
-        raise Encrypted
+            changes |= bytes(side) != video.context.extradata
+        changes |= side.data_type in CHANGES
+    return changes
 
 
 def bytes_check(video: OpenVideo) -> Callable[[int], None]:

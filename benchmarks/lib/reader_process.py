@@ -1,0 +1,103 @@
+"""Readers of videos, those of each library in a process of their own.
+
+Every library brings an FFmpeg. Two in one process may take each other's: OpenCV, whose own has no
+decoder for AV1, has one where decord was imported before, and torchcodec ends such a process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from model.command_line import first_line
+
+Fetch = Callable[[], Any]
+# By the name of a reader, a file and a number of threads; None where it does not read this file.
+Prepare = Callable[[str, Path, int], Fetch | None]
+FRAMES = 8
+
+
+class CannotRun(Exception):
+    """A reader does not read this file; why."""
+
+
+class ReaderProcess:
+    """Runs readers one turn at a time; a process that ends is replaced by the next preparation.
+
+    Args:
+        prepare: Makes a reader; a function of a module, as it is called in the other process.
+    """
+
+    def __init__(self, prepare: Prepare) -> None:
+        self._prepare = prepare
+        self._connection: Connection | None = None
+
+    def prepare(self, name: str, path: Path, threads: int) -> float | None:
+        """Prepare a reader and give it its first turn; see `turn`. None where it is none here."""
+        return self._ask((name, path, threads))
+
+    def turn(self, name: str) -> float:
+        """Return the seconds of one turn: of the processor with one thread, else on the clock.
+
+        Raises:
+            CannotRun: The reader failed, did not give eight frames, or ended its process.
+        """
+        seconds = self._ask((name,))
+        assert seconds is not None
+        return seconds
+
+    def _ask(self, what: tuple[Any, ...]) -> float | None:
+        if self._connection is None:
+            self._connection, theirs = get_context("spawn").Pipe()
+            arguments = (theirs, self._prepare)
+            get_context("spawn").Process(target=_serve, args=arguments, daemon=True).start()
+            theirs.close()
+        try:
+            self._connection.send(what)
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            self._connection.close()
+            self._connection = None
+            raise CannotRun("ended its process") from None
+        if isinstance(answer, str):
+            raise CannotRun(answer)
+        seconds: float | None = answer
+        return seconds
+
+
+def _serve(connection: Connection, prepare: Prepare) -> None:
+    fetches: dict[str, Fetch] = {}
+    clocks: dict[str, Callable[[], float]] = {}
+    while True:
+        try:
+            name, *file = connection.recv()
+        except EOFError:
+            return
+        try:
+            if file:
+                fetches.pop(name, None)
+                path, threads = file
+                fetch = prepare(name, path, threads)
+                if fetch is None:
+                    connection.send(None)
+                    continue
+                fetches[name] = fetch
+                clocks[name] = time.process_time if threads == 1 else time.perf_counter
+            connection.send(_timed(fetches[name], clocks[name]))
+        except Exception as error:
+            connection.send(f"{type(error).__name__}: {first_line(error)[:80]}")
+
+
+def _timed(fetch: Fetch, clock: Callable[[], float]) -> float:
+    began = clock()
+    frames = fetch()
+    seconds = clock() - began
+    if not isinstance(frames, int) and (
+        len(frames) != FRAMES or any(frame is None for frame in frames)
+    ):
+        raise ValueError(f"no {FRAMES} frames came of it")
+    return seconds
