@@ -50,6 +50,12 @@ class ReaderProcess:
         assert seconds is not None
         return seconds
 
+    def close(self) -> None:
+        """End the process."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def _ask(self, what: tuple[Any, ...]) -> float | None:
         if self._connection is None:
             self._connection, theirs = get_context("spawn").Pipe()
@@ -60,8 +66,7 @@ class ReaderProcess:
             self._connection.send(what)
             answer = self._connection.recv()
         except (EOFError, OSError):
-            self._connection.close()
-            self._connection = None
+            self.close()
             raise CannotRun("ended its process") from None
         if isinstance(answer, str):
             raise CannotRun(answer)

@@ -1,0 +1,58 @@
+"""Readers that fail, give too little or end their process are left out; the others go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.lib.reader_process import FRAMES, CannotRun, Fetch, ReaderProcess
+
+NOWHERE = Path("no file")
+
+
+def prepare(name: str, path: Path, threads: int) -> Fetch | None:
+    fetches: dict[str, Fetch | None] = {
+        "good": lambda: [0] * FRAMES,
+        "counts": lambda: 1000,
+        "too few": lambda: [0] * (FRAMES - 1),
+        "nothing": lambda: [None] * FRAMES,
+        "fails": lambda: 1 / 0,
+        "ends": lambda: os._exit(3),
+        "none": None,
+    }
+    return fetches[name]
+
+
+@pytest.fixture
+def process() -> Iterator[ReaderProcess]:
+    made = ReaderProcess(prepare)
+    yield made
+    made.close()
+
+
+def test_a_reader_has_as_many_turns_as_it_is_given(process: ReaderProcess) -> None:
+    for name in ("good", "counts"):
+        first = process.prepare(name, NOWHERE, 1)
+        assert first is not None
+        assert min(first, process.turn(name), process.turn("good")) >= 0
+    assert process.prepare("none", NOWHERE, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("too few", "ValueError: no 8 frames"),
+        ("nothing", "ValueError: no 8 frames"),
+        ("fails", "ZeroDivisionError"),
+        ("ends", "ended its process"),
+    ],
+)
+def test_who_cannot_run_is_told_and_the_others_go_on(
+    process: ReaderProcess, name: str, why: str
+) -> None:
+    with pytest.raises(CannotRun, match=why):
+        process.prepare(name, NOWHERE, 2)
+    assert process.prepare("good", NOWHERE, 2) is not None
