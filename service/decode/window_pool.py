@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -51,12 +52,14 @@ class WindowPool:
         self, source: int | Path, job: WindowsJob, client: str
     ) -> AsyncGenerator[Part, None]:
         """Yield the windows of a video; see `DecodePool.windows`."""
-        async with self._places.place(client):
+        await self._places.take(client)
+        with contextlib.ExitStack() as held:
+            held.callback(self._places.give_back)
             self._stats.jobs += 1
             for is_last in (False, True):
                 worker = await self._queue.acquire(None, client, first=is_last)
                 lost: WorkerExit | None = None
-                parts = self._talk(worker, source, job)
+                parts = self._talk(worker, source, job, held)
                 async with aclosing(parts):
                     async for part in parts:
                         if isinstance(part, WorkerExit):
@@ -73,12 +76,17 @@ class WindowPool:
                 self._stats.retried += 1
 
     async def _talk(
-        self, worker: WorkerProcess, source: int | Path, job: WindowsJob
+        self,
+        worker: WorkerProcess,
+        source: int | Path,
+        job: WindowsJob,
+        held: contextlib.ExitStack,
     ) -> AsyncGenerator[Part | WorkerExit, None]:
         """Yield what one worker answers, or how it ended at once; then release the worker.
 
         One that is still at it, because nobody wants the rest any more, is told so, and ended where
-        it does not stop soon: it would go on for minutes.
+        it does not stop soon: it would go on for minutes. What is `held` for it is so until then:
+        videos that are left one upon the other would have every worker at one that nobody wants.
         """
         began, is_done = time.monotonic(), False
         talk: Conversation | None = None
@@ -106,9 +114,9 @@ class WindowPool:
             if is_done or talk is None:
                 self._queue.release(worker)
             else:
-                self._leave(worker, talk)
+                self._leave(worker, talk, held.pop_all())
 
-    def _leave(self, worker: WorkerProcess, talk: Conversation) -> None:
+    def _leave(self, worker: WorkerProcess, talk: Conversation, held: contextlib.ExitStack) -> None:
         """Release a worker once it has ended the job that nobody wants more of."""
         timer = asyncio.get_running_loop().call_later(
             self._options.cancel_grace_s, worker.end, Ending.CANCELLED
@@ -117,5 +125,6 @@ class WindowPool:
         def left() -> None:
             timer.cancel()
             self._queue.release(worker)
+            held.close()
 
         talk.leave(left)

@@ -24,6 +24,14 @@ class FairPlaces:
     @contextlib.asynccontextmanager
     async def place(self, client: str = "") -> AsyncGenerator[None, None]:
         """Hold a place for the length of the context, once it is the client's turn."""
+        await self.take(client)
+        try:
+            yield
+        finally:
+            self.give_back()
+
+    async def take(self, client: str = "") -> None:
+        """Take a place until it is given back, once it is the client's turn."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put(client, turn)
         self._hand_out()
@@ -32,14 +40,11 @@ class FairPlaces:
         except asyncio.CancelledError:
             self._waiting.remove(client, turn)
             if turn.done() and not turn.cancelled():  # handed out at this very moment
-                self._give_back()
+                self.give_back()
             raise
-        try:
-            yield
-        finally:
-            self._give_back()
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Give back a place that was taken."""
         self._free += 1
         self._hand_out()
 

@@ -307,3 +307,25 @@ def test_a_worker_that_does_not_stop_when_it_is_left_is_ended(
         await read(pool, order(json.dumps(HONEST)))
 
     with_pool(scenario, command=LYING, options={"cancel_grace_s": 0.1})
+
+
+def test_a_video_that_is_left_has_its_place_until_its_worker_is_done(
+    with_pool: WithPool, order: Order
+) -> None:
+    """Videos that are left one upon the other would have every worker."""
+    steps = [BEGUN, "wait", "hang", END]
+
+    async def scenario(pool: DecodePool) -> None:
+        async with aclosing(pool.windows(order(json.dumps(steps)), CUT)) as windows:
+            await anext(windows)
+        waiting = pool.waiting
+        reading = asyncio.ensure_future(read(pool, order(json.dumps(HONEST))))
+        await until(lambda: pool.waiting == waiting + 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert pool.running == 1
+        (worker,) = pool._queue._client_of
+        worker.end(Ending.CANCELLED)
+        await reading
+
+    with_pool(scenario, workers=2, command=LYING, options={"cancel_grace_s": 3600})
