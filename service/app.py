@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import socket
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -16,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from export.runtime import Runtime
 from service.api.addresses import Addresses
-from service.api.later_answers import put_off
+from service.api.later_answers import LaterAnswers
 from service.api.middleware import RequestContext
 from service.api.openapi import DESCRIPTION, TAGS, use_document
 from service.api.ops import add_ops
@@ -84,7 +83,6 @@ def create_app(
         RequestContext,
         metrics=server.metrics,
         draining=lambda: server.admission.draining,
-        put_off=partial(put_off, server.pace),
         tracing=server.tracing,
     )
     app.add_middleware(Addresses, root_path=settings.root_path)
@@ -98,6 +96,7 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
+    app.add_middleware(LaterAnswers, pace=server.pace)
     return app
 
 

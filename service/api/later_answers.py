@@ -13,11 +13,33 @@ import http
 import traceback
 
 from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.client import client_of
 from service.sharing.pace import Pace
 
 LISTENS_BYTES = 64 << 10  # of a refused body, to notice a hang-up; what is larger stays unsent
+
+
+class LaterAnswers:
+    """ASGI middleware outside of all that may answer: an answer begins when it is its turn."""
+
+    def __init__(self, app: ASGIApp, pace: Pace) -> None:
+        self._app, self._pace = app, pace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+
+        async def send_in_turn(message: Message) -> None:
+            if message["type"] == "http.response.start" and may_wait(request, message["status"]):
+                await put_off(self._pace, request)
+            await send(message)
+
+        await self._app(scope, receive, send_in_turn)
 
 
 def may_wait(request: Request, status: int) -> bool:

@@ -6,14 +6,13 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.later_answers import may_wait
 from service.api.problems import answer_error
 from service.contract.errors import ApiError
 from service.telemetry.metrics import Metrics
@@ -30,19 +29,8 @@ SAFE_HEADERS = {
 }
 
 
-PutOff = Callable[[Request], Awaitable[None]]
-
-
 class RequestContext:
-    """ASGI middleware around every request; bodies pass through uncopied.
-
-    Args:
-        app: Answers.
-        metrics: Told of every answer.
-        draining: Whether the server is about to stop.
-        tracing: Where spans go.
-        put_off: Awaited before a client hears an answer that has cost little.
-    """
+    """ASGI middleware around every request; bodies pass through uncopied."""
 
     def __init__(
         self,
@@ -50,10 +38,8 @@ class RequestContext:
         metrics: Metrics,
         draining: Callable[[], bool],
         tracing: Tracing | None = None,
-        put_off: PutOff | None = None,
     ) -> None:
         self._app, self._metrics, self._draining = app, metrics, draining
-        self._put_off = put_off
         self._tracing = tracing or NoTracing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +47,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._draining, self._put_off)
+        exchange = _Exchange(scope, receive, send, self._draining)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         with self._tracing.request(
@@ -96,14 +82,9 @@ class _Exchange:
     """One request and its response, observed as their messages pass."""
 
     def __init__(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        draining: Callable[[], bool],
-        put_off: PutOff | None,
+        self, scope: Scope, receive: Receive, send: Send, draining: Callable[[], bool]
     ) -> None:
-        self._draining, self._put_off = draining, put_off
+        self._draining = draining
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -121,7 +102,6 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            await self._wait_for_turn(message["status"])
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.request_id
@@ -132,11 +112,6 @@ class _Exchange:
             if self._unread or self._draining():
                 headers["Connection"] = "close"
         await self._send(message)
-
-    async def _wait_for_turn(self, status: int) -> None:
-        request = Request(self._scope, self.receive)
-        if self._put_off is not None and may_wait(request, status):
-            await self._put_off(request)
 
     async def fail(self, error: BaseException) -> None:
         """Answer an error that nobody handled; cut off an answer that has begun."""

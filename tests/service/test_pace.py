@@ -170,6 +170,24 @@ def test_an_answer_that_costs_little_waits_for_its_turn_too(
             assert heard(good).startswith(b"HTTP/1.1 ")
 
 
+def test_what_a_page_of_another_origin_asks_first_waits_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service_state, "BRIEF_ANSWERS_PER_S", 1)
+    monkeypatch.setattr(service_state, "ANSWERED_WITHIN_S", 3600.0)
+    page = "https://page.example"
+    ask = (
+        f"OPTIONS /classify HTTP/1.1\r\nHost: x\r\nOrigin: {page}\r\n"
+        "Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n"
+    ).encode()
+    with running(fake_runtime(), cors_origins=page) as server:
+        while server.server.pace.wait_s(BUSY) < 3599:
+            pass
+        with asking(server, BUSY, ask), asking(server, GOOD, ask) as good:
+            until(lambda: put_off(server) == 1)
+            assert heard(good).startswith(b"HTTP/1.1 200 ")
+
+
 def test_what_was_worked_for_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_state, "BRIEF_ANSWERS_PER_S", 1)
     monkeypatch.setattr(service_state, "ANSWERED_WITHIN_S", 3600.0)
