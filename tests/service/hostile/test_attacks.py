@@ -206,10 +206,26 @@ async def hung_up_timelines(target: Target) -> None:
     await target.again_and_again(16, one)
 
 
+async def quick_requests(target: Target) -> None:
+    """What costs little, one upon the other on connections that stay open."""
+    paths = itertools.cycle(("/model", "/labels", "/", "/openapi.json", "/nothing"))
+
+    async def one() -> None:
+        ask = f"GET {next(paths)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        async with target.connected(ask) as (reader, writer):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                target.answers[head.split()[1].decode()] += 1
+                length = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
+                await reader.readexactly(int(length))
+                writer.write(ask)
+
+    await target.again_and_again(400, one)
+
+
 ATTACKS: list[Attack] = [
     small_forms, large_forms, dear_clips, idle_connections, slow_readers, slow_uploads, many_parts,
     refused_labels,
-    hung_up_timelines,
+    hung_up_timelines, quick_requests,
 ]  # fmt: skip
 SOURCES: dict[str, Callable[[], str]] = {
     "one address": lambda: "127.0.0.2",
