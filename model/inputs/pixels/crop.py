@@ -67,7 +67,18 @@ def crop_frame(
     offsets = crop_offsets(size[0], size[1], side, crops, spec.crop)
     windows = [(top, left, side, side) for top, left in offsets]
     resize = RESIZERS[spec.resize_rule]
-    return np.stack([resize(image, size, window) for window in windows])
+    cut = [resize(image, size, window) for window in windows]
+    if len(cut) == 1 and _is_most_of_its_memory(cut[0]):
+        return cut[0][None]
+    return np.stack(cut)
+
+
+def _is_most_of_its_memory(image: Pixels) -> bool:
+    """Return whether what is left of a picture is at least half of what it is a view of: a strip
+    thousands of pixels long is not kept for the square in its middle.
+    """
+    whole = image if image.base is None else image.base
+    return isinstance(whole, np.ndarray) and whole.nbytes <= 2 * image.nbytes
 
 
 def resize_short_side(

@@ -61,7 +61,9 @@ READ_BYTES = 1 << 18
 LIBRARY_ERRORS = (av.FFmpegError, OSError, ArithmeticError, MemoryError)
 OPENING_ERRORS = (*LIBRARY_ERRORS, ValueError, LookupError)
 
-
+# Pixels below which the threads of libdav1d wait for each other longer than they save: with two,
+# 340x256 takes 1.05 of the time that one takes, 480x360 takes 0.97 of it.
+ALONE_BELOW = 400 * 300
 # A camera that is switched on late: sound alone for so long (microseconds).
 PROBING = {"flv": {"analyzeduration": str(1800 * 1_000_000)}}
 # Containers that describe their streams fully: what is missing is read off the first pictures'
@@ -123,7 +125,7 @@ class OpenVideo:
     def pixel_aspect(self) -> Fraction:
         """Width of a pixel over its height; 1 where the file does not say."""
         aspect = self.stream.sample_aspect_ratio or self.context.sample_aspect_ratio
-        return Fraction(aspect) if aspect else Fraction(1)
+        return aspect or Fraction(1)
 
 
 @contextmanager
@@ -269,6 +271,8 @@ def _prepared(
     check_picture(context.width, context.height, limits)
     _discard_others(container, streams)
     context.options = {"max_pixels": str(limits.max_pixels)}
+    if context.name == "libdav1d" and context.width * context.height < ALONE_BELOW:
+        threads = 1
     context.thread_count = threads
     context.thread_type = "FRAME" if threads > 1 else "SLICE"
     return OpenVideo(demuxer, file, container, stream, context, choice, limits)

@@ -41,13 +41,14 @@ def target_pictures(
         seen: set[int | None] = set()
         latest = opening
         for frame in _decode_strictly(video.context, coded, len(run.packets)):
-            number = expected.get(frame.pts)
-            leading = frame.pts is not None and opening is not None and frame.pts < opening
+            time = frame.pts
+            number = expected.get(time)
+            leading = time is not None and opening is not None and time < opening
             if leading and number not in run.targets:
                 continue
-            if number is None or frame.is_corrupt or (seen and frame.pts <= latest):
+            if number is None or frame.is_corrupt or (seen and time <= latest):
                 raise NotAsPlanned
-            latest = frame.pts
+            latest = time
             seen.add(latest)
             if number in run.targets:
                 yield number, frame
