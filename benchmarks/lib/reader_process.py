@@ -19,6 +19,7 @@ Fetch = Callable[[], Any]
 # By the name of a reader, a file and a number of threads; None where it does not read this file.
 Prepare = Callable[[str, Path, int], Fetch | None]
 FRAMES = 8
+LONGEST_S = 40.0  # of one turn; decord never returns from some files
 
 
 class CannotRun(Exception):
@@ -30,10 +31,11 @@ class ReaderProcess:
 
     Args:
         prepare: Makes a reader; a function of a module, as it is called in the other process.
+        longest_s: After so long a turn is given up, and the process with it.
     """
 
-    def __init__(self, prepare: Prepare) -> None:
-        self._prepare = prepare
+    def __init__(self, prepare: Prepare, longest_s: float = LONGEST_S) -> None:
+        self._prepare, self._longest_s = prepare, longest_s
         self._connection: Connection | None = None
 
     def prepare(self, name: str, path: Path, threads: int) -> float | None:
@@ -55,15 +57,20 @@ class ReaderProcess:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._process.kill()
 
     def _ask(self, what: tuple[Any, ...]) -> float | None:
         if self._connection is None:
             self._connection, theirs = get_context("spawn").Pipe()
             arguments = (theirs, self._prepare)
-            get_context("spawn").Process(target=_serve, args=arguments, daemon=True).start()
+            self._process = get_context("spawn").Process(target=_serve, args=arguments, daemon=True)
+            self._process.start()
             theirs.close()
         try:
             self._connection.send(what)
+            if not self._connection.poll(self._longest_s):
+                self.close()
+                raise CannotRun(f"not done in {self._longest_s:g} s")
             answer = self._connection.recv()
         except (EOFError, OSError):
             self.close()

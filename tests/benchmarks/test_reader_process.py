@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def prepare(name: str, path: Path, threads: int) -> Fetch | None:
         "nothing": lambda: [None] * FRAMES,
         "fails": lambda: 1 / 0,
         "ends": lambda: os._exit(3),
+        "hangs": lambda: threading.Event().wait(),
         "none": None,
     }
     return fetches[name]
@@ -56,3 +58,10 @@ def test_who_cannot_run_is_told_and_the_others_go_on(
     with pytest.raises(CannotRun, match=why):
         process.prepare(name, NOWHERE, 2)
     assert process.prepare("good", NOWHERE, 2) is not None
+
+
+def test_who_does_not_return_is_given_up() -> None:
+    process = ReaderProcess(prepare, longest_s=0.01)
+    with pytest.raises(CannotRun, match=r"not done in 0\.01 s"):
+        process.prepare("hangs", NOWHERE, 1)
+    assert process._connection is None
