@@ -9,11 +9,10 @@ import time
 from collections.abc import Iterator, Mapping
 
 from service.access.receiving import Receiving
-from service.contract.errors import ApiError
+from service.contract.errors import LONGEST_RETRY_S, ApiError
 from service.sharing.lately import Lately
 from service.sharing.shares import Full, Shares
 
-LONGEST_RETRY_S = 60
 STUCK_AFTER_S = 10.0  # all places taken, and none of them given back
 GIVES_WAY_AFTER_S = 2.0  # until then nobody can tell how fast a body comes
 
@@ -43,7 +42,6 @@ class Admission:
         self._long = Shares(max(1, max_in_flight // 2))
         # What workers and the network can do until the deadline, by what a request takes of them.
         self._milliseconds = Shares(int(1000 * deadline_s), in_turn=True)
-        self._brief = 0  # that are answered, or wait for it, and are not long
         # Half of it is there for whatever holds a place, the other half for who needs more.
         self._large = Shares(max_question_bytes // 2)
         self._small_bytes = self._large.total // (max_in_flight + max_uploads)
@@ -158,11 +156,9 @@ class Admission:
         That ends before its answer is sent: who reads slowly keeps nobody from being served.
         """
         began = time.monotonic()
-        self._brief += 1
         try:
             yield
         finally:
-            self._brief -= 1
             # Since the answer before, which may have been long ago where little is asked.
             now = time.monotonic()
             self._takes.note(client, now - max(began, self._last_end))

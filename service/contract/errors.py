@@ -60,6 +60,9 @@ ErrorCode = Literal[
 ]
 
 
+LONGEST_RETRY_S = 60  # whole seconds; clients wait no longer
+
+
 class ApiError(Exception):
     """A request that gets no answer of its own.
 

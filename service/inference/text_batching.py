@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from export.runtime import Runtime
 from model.inputs import InputSpec, LabelTooLong, Tokenizer
 from model.inputs.text.lengths import TokenIds, batches_by_length, token_lengths
-from service.contract.errors import ApiError
+from service.contract.errors import LONGEST_RETRY_S, ApiError
 from service.inference.batching import Batcher
 from service.inference.inference_thread import InferenceThread
 from service.sharing.fair_threads import FairThreads
@@ -26,7 +26,6 @@ TOKENS_PER_RUN = 512
 GPU_TOKENS_PER_RUN = 4096
 IN_THREAD_FROM = 64  # texts; tokenizing more would hold up the event loop
 CHARS_PER_TOKEN = 4  # of English, rounded down
-LONGEST_RETRY_S = 60  # clients wait no longer
 # Of the run that is measured at the start: its part of a full one, and tokens of a text.
 MEASURED_PART, MEASURED_LENGTH = 4, 8
 

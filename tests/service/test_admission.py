@@ -12,8 +12,8 @@ import pytest
 
 from service.access import admission as under_test
 from service.access import receiving
-from service.access.admission import LONGEST_RETRY_S, Admission
-from service.contract.errors import ApiError
+from service.access.admission import Admission
+from service.contract.errors import LONGEST_RETRY_S, ApiError
 from service.sharing import lately, shares
 from service.sharing.lately import Lately
 
