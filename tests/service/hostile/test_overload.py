@@ -27,6 +27,7 @@ from tests.service.hostile.load import Outcome, request, send
 log = logging.getLogger(__name__)
 
 SECONDS = float(os.environ.get("XCLIP_TEST_OVERLOAD_S", "120"))
+WARM_S = 5.0  # until the server is busy all along: what is answered by then is no measure
 CLIENTS = 6  # enough to keep everything busy, and no more
 TIMES = 10
 GOODPUT, REFUSED_WITHIN_S = 0.9, 0.05
@@ -76,6 +77,13 @@ def port_of(server: Any) -> int:
     return int(server.url.rpartition(":")[2])
 
 
+def good_per_s(outcomes: list[Outcome], began: float, seconds: float) -> float:
+    """Good answers that came within so many seconds once the server was warm, per second."""
+    since = began + WARM_S
+    ends = [o.began + o.seconds for o in outcomes if o.status == 200]
+    return sum(since <= end < since + seconds for end in ends) / seconds
+
+
 def most_in(values: list[int], quarter: int) -> int:
     """The largest of a quarter of them, the first being 0."""
     each = len(values) // 4
@@ -94,19 +102,21 @@ def test_ten_times_too_much(serving: Serving, tmp_path: Path) -> None:
     video = long_gop(tmp_path / "clip.mp4", seconds=40)
     with serving(video_cache_bytes=1 << 20) as server:
         asked = questions(video)
-        asyncio.run(answered(port_of(server), asked, 5))
-        quiet = asyncio.run(answered(port_of(server), asked, SECONDS / 4))
-        assert {o.status for o in quiet} == {200}
-        capacity = len(quiet) / (SECONDS / 4)
         began = time.monotonic()
-        outcomes, memory = asyncio.run(flooded(server, asked, TIMES * capacity, SECONDS))
-        lasted = time.monotonic() - began
+        quiet = asyncio.run(answered(port_of(server), asked, WARM_S + SECONDS / 4))
+        assert {o.status for o in quiet} == {200}
+        capacity = good_per_s(quiet, began, SECONDS / 4)
+        began = time.monotonic()
+        flood = flooded(server, asked, TIMES * capacity, WARM_S + SECONDS)
+        outcomes, memory = asyncio.run(flood)
+        goodput = good_per_s(outcomes, began, SECONDS)
         good = [o for o in outcomes if o.status == 200]
         refused = [o for o in outcomes if o.status in (429, 503)]
         report = {
             "capacity /s": round(capacity, 1),
-            "asked /s": round(len(outcomes) / SECONDS, 1),
-            "answered /s": round(len(good) / lasted, 1),
+            "asked /s": round(len(outcomes) / (WARM_S + SECONDS), 1),
+            "answered /s": round(goodput, 1),
+            "goodput": round(goodput / capacity, 3),
             "by status": dict(Counter(o.status for o in outcomes)),
             "quiet p99 s": round(p99(quiet), 3),
             "answered p99 s": round(p99(good), 3),
@@ -118,7 +128,7 @@ def test_ten_times_too_much(serving: Serving, tmp_path: Path) -> None:
         log.info("%s", json.dumps(report))
         assert server.classify(video).status_code == 200
     assert len(good) + len(refused) == len(outcomes)
-    assert len(good) / lasted >= GOODPUT * capacity
+    assert goodput >= GOODPUT * capacity
     assert p99(good) <= 60  # request_timeout_s
     assert p99(refused) <= REFUSED_WITHIN_S
     assert most_in(memory, 3) <= 1.05 * most_in(memory, 1)
