@@ -18,7 +18,7 @@ from service.decode.errors import (
 )
 from service.decode.frame_memory import FrameMemory
 from service.decode.process import WorkerExit
-from service.decode.protocol import Decoded, Failed, Job, PutOff, Refused, parse_answer
+from service.decode.protocol import Cancelled, Decoded, Failed, Job, PutOff, Refused, parse_answer
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def clip_from(packet: bytes, job: Job, memory: FrameMemory, times: int) -> Clip:
     if isinstance(answer, Failed):
         log.error("decoding failed in a worker: %r", answer.what)
         raise BadAnswer(Ending.FAILED)
-    if answer.ticket != job.ticket:
+    if answer.ticket != job.ticket or isinstance(answer, Cancelled):  # this one is wanted
         raise BadAnswer(Ending.GARBAGE)
     if isinstance(answer, PutOff):
         raise TakesLonger if job.at_most_s is not None else BadAnswer(Ending.GARBAGE)

@@ -22,7 +22,7 @@ from service.decode.innocence import may_be_innocent
 from service.decode.job_queue import STOPPED, JobQueue
 from service.decode.options import PoolOptions
 from service.decode.process import WorkerExit, WorkerProcess
-from service.decode.protocol import MAX_FRAMES_PER_JOB, Crops, Job
+from service.decode.protocol import MAX_FRAMES_PER_JOB, Cancel, Crops, Job
 from service.decode.rates import LearnedRates
 from service.decode.stats import PoolStats
 
@@ -130,7 +130,7 @@ class ClipPool:
                     await asyncio.wait({answer}, timeout=task.give_up_at - began)
                 except asyncio.CancelledError:
                     abandoned = True
-                    self._abandon(worker, answer)
+                    self._abandon(worker, task.job, answer)
                     raise
                 if not answer.done():
                     worker.end(Ending.TIMEOUT)
@@ -160,8 +160,11 @@ class ClipPool:
             self._rates.learn(clip.work)
         return clip
 
-    def _abandon(self, worker: WorkerProcess, answer: asyncio.Future[bytes | WorkerExit]) -> None:
-        """Let a clip that nobody waits for finish if it is about to, else end its worker."""
+    def _abandon(
+        self, worker: WorkerProcess, job: Job, answer: asyncio.Future[bytes | WorkerExit]
+    ) -> None:
+        """Tell a worker that nobody waits for its clip, and end it where it does not stop soon."""
+        worker.tell(Cancel(ticket=job.ticket).to_bytes())
         timer = asyncio.get_running_loop().call_later(
             self._options.cancel_grace_s, worker.end, Ending.CANCELLED
         )

@@ -28,8 +28,8 @@ class PoolOptions(BaseModel):
         jobs_per_worker: Clips that a worker decodes before it is replaced, never more.
         max_growth_bytes: A worker that holds so much more than when it was fresh is replaced.
         max_views: Views times crops of a job.
-        cancel_grace_s: Seconds that a clip whose sender left may still take before its worker is
-            killed: most finish, and a new worker costs more.
+        cancel_grace_s: Seconds within which a worker must stop decoding what nobody wants any
+            more: before its next packet, as a rule. Else it is killed, and a new one costs more.
         max_timeline_s: The same for a video in windows, which has as long as it lasts on top.
         start_timeout_s: Seconds within which a worker must be ready.
         sandbox: "require" uses no worker that lacks a measure of confinement.

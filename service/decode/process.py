@@ -79,16 +79,27 @@ class WorkerProcess:
 
     def ask(self, message: bytes, fds: Sequence[int] = ()) -> asyncio.Future[bytes | WorkerExit]:
         """Send a message within a job; see `submit`."""
+        answer = self.hear()
+        self.tell(message, fds)
+        return answer
+
+    def hear(self) -> asyncio.Future[bytes | WorkerExit]:
+        """Return a future for the next message, which takes the place of one before; `submit`."""
         answer: asyncio.Future[bytes | WorkerExit] = self._loop.create_future()
-        if not self.alive:
+        if self.alive:
+            self._answer = answer
+        else:
             self.exited.add_done_callback(lambda exited: answer.set_result(exited.result()))
-            return answer
-        self._answer = answer
+        return answer
+
+    def tell(self, message: bytes, fds: Sequence[int] = ()) -> None:
+        """Send a message; a worker that cannot be told anything is ended."""
+        if not self.alive:
+            return
         try:
             socket.send_fds(self._socket, [message], fds)
         except OSError:
             self.end(Ending.IDLE)
-        return answer
 
     def end(self, ending: Ending) -> None:
         """Kill the process; the first caller's `ending` counts."""
@@ -176,8 +187,10 @@ def _start(command: Sequence[str], stdin: socket.socket) -> subprocess.Popen[byt
         cwd="/",
         stdin=stdin.fileno(),
         stdout=subprocess.DEVNULL,
-        # Ctrl-C on a terminal is for the service, which drains first.
-        start_new_session=True,
+        # Ctrl-C on a terminal is for the service, which drains first. A group and not a session of
+        # its own: Linux shares processors out by session first (sched_autogroup), and a worker that
+        # is one by itself was seen to get a thirtieth of one while the service was busy.
+        process_group=0,
     )
     # The worker says so itself once it runs; while it loads it must not outlive the service either.
     with suppress(OSError):

@@ -133,6 +133,20 @@ class PutOff(Message):
     ticket: Ticket
 
 
+class Cancel(Message):
+    """Nobody wants the job any more. It may come when the job is done, and then means nothing."""
+
+    kind: Literal["cancel"] = "cancel"
+    ticket: Ticket
+
+
+class Cancelled(Message):
+    """The job was ended before it was done, because nobody wanted it."""
+
+    kind: Literal["cancelled"] = "cancelled"
+    ticket: Ticket
+
+
 class Failed(Message):
     """An error of this program while decoding; `what` is for the log, and the worker is ended."""
 
@@ -140,7 +154,7 @@ class Failed(Message):
     what: Annotated[str, Field(max_length=4000)]
 
 
-Answer = Decoded | Refused | PutOff | Failed
+Answer = Decoded | Refused | PutOff | Cancelled | Failed
 _ANSWER: TypeAdapter[Any] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
 
 

@@ -15,6 +15,7 @@ from service.decode.options import MOST_WINDOWS
 from service.decode.protocol import (
     MAX_FRAMES_PER_JOB,
     MOST_THREADS,
+    Cancel,
     Failed,
     Message,
     Refused,
@@ -44,11 +45,10 @@ class WindowsJob(Message):
 
 
 class Next(Message):
-    """The parent wants the next windows, or no `more` of them; what it got before is its own."""
+    """The parent wants the next windows; what it got before is its own."""
 
     kind: Literal["next"] = "next"
     ticket: Ticket
-    more: bool = True
 
 
 class Begun(Message):
@@ -81,6 +81,15 @@ class Finished(Message):
 
     kind: Literal["finished"] = "finished"
     ticket: Ticket
+
+
+_WISH: TypeAdapter[Any] = TypeAdapter(Annotated[Next | Cancel, Field(discriminator="kind")])
+
+
+def parse_wish(packet: bytes) -> Next | Cancel:
+    """Parse what the parent says of a `WindowsJob` that has begun; ValueError where it is none."""
+    wish: Next | Cancel = _WISH.validate_json(packet)
+    return wish
 
 
 WindowsAnswer = Begun | WindowBatch | Finished | Refused | Failed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import BinaryIO
 
 import numpy as np
@@ -15,21 +15,22 @@ from model.inputs.video.window_pass import Opened, Window
 from model.inputs.video.window_reader import read_windows
 from model.inputs.windows import Cut
 from service.decode.frame_memory import write_frames
-from service.decode.protocol import MAX_MESSAGE_BYTES, Message, Setup
+from service.decode.protocol import MAX_MESSAGE_BYTES, Cancel, Message, Setup
+from service.decode.unwanted import Unwanted, check_wanted
 from service.decode.window_protocol import (
     Begun,
     Finished,
-    Next,
     WindowBatch,
     WindowsJob,
     WindowTimes,
+    parse_wish,
 )
 
 
 def serve_windows(
     source: BinaryIO, memory: int, job: WindowsJob, setup: Setup, parent: socket.socket
 ) -> Message:
-    """Answer as often as the parent asks, which may want no more before the end.
+    """Answer as often as the parent asks, which may want no more at any time.
 
     Returns:
         The last answer, which goes the way of the answer to any job.
@@ -47,12 +48,12 @@ def serve_windows(
         limits=setup.limits,
         frame_rule=FrameRule(job.frame_rule),
         threads=job.threads,
+        interrupt=lambda: check_wanted(parent),
     )
-    with closing(read):
+    with closing(read), suppress(Unwanted):
         for message in _messages(read, memory, job, setup):
             parent.send(message.to_bytes())
-            if not _more_is_wanted(job, parent):
-                break
+            wait_until_asked(job, parent)
     return Finished(ticket=job.ticket)
 
 
@@ -80,12 +81,19 @@ def _batch(job: WindowsJob, memory: int, frames: Pixels, times: list[WindowTimes
     return WindowBatch(ticket=job.ticket, windows=tuple(times))
 
 
-def _more_is_wanted(job: WindowsJob, parent: socket.socket) -> bool:
+def wait_until_asked(job: WindowsJob, parent: socket.socket) -> None:
+    """Return when the parent wants more.
+
+    Raises:
+        Unwanted: It wants no more.
+        SystemExit: It has gone.
+    """
     packet, _, _, _ = parent.recvmsg(MAX_MESSAGE_BYTES)
     if not packet:
         parent.detach()  # as at the end between two jobs
         raise SystemExit
-    asked = Next.model_validate_json(packet)
-    if asked.ticket != job.ticket:
+    wish = parse_wish(packet)
+    if wish.ticket != job.ticket:
         raise ValueError("the parent asks about another job")
-    return asked.more
+    if isinstance(wish, Cancel):
+        raise Unwanted

@@ -20,7 +20,7 @@ from service.decode.frame_memory import COPIED_IN_THREAD_FROM, FrameMemory, Shap
 from service.decode.job_queue import STOPPED
 from service.decode.options import MOST_WINDOWS, PoolOptions
 from service.decode.process import WorkerExit, WorkerProcess
-from service.decode.protocol import MAX_FRAMES_PER_JOB, Failed, Refused
+from service.decode.protocol import MAX_FRAMES_PER_JOB, Cancel, Failed, Refused
 from service.decode.window_protocol import (
     Begun,
     Finished,
@@ -109,7 +109,6 @@ class Conversation:
         self._limit_s = options.max_decode_s
         self._spent_s = 0.0
         self._left = job.max_windows
-        self._answer: asyncio.Future[Packet] | None = None  # that is waited for
         self._latest_s = 0.0
 
     async def begin(self, answer: asyncio.Future[Packet]) -> VideoBegun | WorkerExit:
@@ -149,16 +148,16 @@ class Conversation:
         """Have the worker end the job before its time, and call `left` when it has, or is gone."""
 
         def heard(answer: asyncio.Future[Packet]) -> None:
-            if self._says_more(answer.result()):
-                self._ask(more=False).add_done_callback(heard)
+            if self._says_more(answer.result()):  # before it was told
+                self._worker.hear().add_done_callback(heard)
             else:
                 left()
 
-        answer = self._ask(more=False) if self._answer is None else self._answer
-        answer.add_done_callback(heard)
+        cancel = Cancel(ticket=self._job.ticket)
+        self._worker.ask(cancel.to_bytes()).add_done_callback(heard)
 
     def _says_more(self, packet: Packet) -> bool:
-        """Return whether the worker waits to be asked for more; end one that makes no sense."""
+        """Return whether more will come from the worker; end one that makes no sense."""
         if isinstance(packet, WorkerExit):
             return False
         try:
@@ -177,18 +176,16 @@ class Conversation:
         right = info.frame_rule == job.frame_rule and not info.frame_times_s
         return right and begun.windows <= job.max_windows
 
-    def _ask(self, *, more: bool = True) -> asyncio.Future[Packet]:
-        self._answer = self._worker.ask(Next(ticket=self._job.ticket, more=more).to_bytes())
-        return self._answer
+    def _ask(self) -> asyncio.Future[Packet]:
+        return self._worker.ask(Next(ticket=self._job.ticket).to_bytes())
 
     async def _heard(self, answer: asyncio.Future[Packet]) -> Packet:
-        self._answer, began = answer, time.monotonic()
+        began = time.monotonic()
         await asyncio.wait({answer}, timeout=max(0.0, self._limit_s - self._spent_s))
         self._spent_s += time.monotonic() - began
         if not answer.done():
             self._worker.end(Ending.TIMEOUT)
             return WorkerExit(Ending.TIMEOUT, 0)
-        self._answer = None
         return answer.result()
 
     def _checked(self, packet: Packet) -> WindowsAnswer:

@@ -36,6 +36,8 @@ from service.decode.errors import TakesLonger, TooDemanding
 from service.decode.frame_memory import write_frames
 from service.decode.protocol import (
     MAX_MESSAGE_BYTES,
+    Cancel,
+    Cancelled,
     Decoded,
     Failed,
     Job,
@@ -47,10 +49,12 @@ from service.decode.protocol import (
 )
 from service.decode.rates import estimated_s
 from service.decode.sample_clip import SAMPLE_CLIP
+from service.decode.unwanted import Unwanted, check_wanted
 from service.decode.window_protocol import WindowsJob
 from service.decode.window_worker import serve_windows
 
-Decode = Callable[[BinaryIO, Job, Setup], Clip]
+Interrupt = Callable[[], None]
+Decode = Callable[[BinaryIO, Job, Setup, Interrupt], Clip]
 _JOB: TypeAdapter[Job | WindowsJob] = TypeAdapter(
     Annotated[Job | WindowsJob, Field(discriminator="kind")]
 )
@@ -74,19 +78,19 @@ KEPT_AT_WORK_BYTES, KEPT_AT_REST_BYTES = 8 << 20, 1 << 20
 REST_MS = 300
 
 
-def decode_upload(source: BinaryIO, job: Job, setup: Setup) -> Clip:
+def decode_upload(source: BinaryIO, job: Job, setup: Setup, interrupt: Interrupt) -> Clip:
     """Decode the clip of a job, by one thread where there is no memory for more."""
     if job.threads > 1:
         try:
-            return decode_by(job.threads, source, job, setup)
+            return decode_by(job.threads, source, job, setup, interrupt)
         except (MemoryError, VideoError, RuntimeError) as error:
             if not (wants_memory(error) or isinstance(error, RuntimeError)):  # no thread to be had
                 raise
         gc.collect()
-    return decode_by(1, source, job, setup)
+    return decode_by(1, source, job, setup, interrupt)
 
 
-def decode_by(threads: int, source: BinaryIO, job: Job, setup: Setup) -> Clip:
+def decode_by(threads: int, source: BinaryIO, job: Job, setup: Setup, interrupt: Interrupt) -> Clip:
     """Decode the clip of a job by so many threads."""
 
     def by_cost(exact: Work) -> FrameRule:
@@ -108,6 +112,7 @@ def decode_by(threads: int, source: BinaryIO, job: Job, setup: Setup) -> Clip:
         frame_rule=by_cost if job.frame_rule == "auto" else FrameRule(job.frame_rule),
         threads=threads,
         before=check_time,
+        interrupt=interrupt,
     )
 
 
@@ -135,6 +140,8 @@ def run(decode: Decode = decode_upload) -> None:
         if not packet:
             parent.detach()  # else its finaliser would ask for addresses, which the sandbox forbids
             return
+        if not fds and is_cancel(packet):  # of a job that was done when it came
+            continue
         answer = work(packet, fds, decode, setup, parent)
         # Before the answer, because the parent then looks at how much this process holds.
         return_memory(KEPT_AT_WORK_BYTES)
@@ -209,6 +216,15 @@ def memory_returner() -> Callable[[int], None]:
     return return_memory
 
 
+def is_cancel(packet: bytes) -> bool:
+    """Tell whether a message says that a job is not wanted any more."""
+    try:
+        Cancel.model_validate_json(packet)
+    except ValidationError:
+        return False
+    return True
+
+
 def discard_stderr() -> None:
     """Send standard error to nowhere: libraries may print what a file tells them to."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -230,7 +246,7 @@ def work(
             if isinstance(job, WindowsJob):
                 answer = partial(_windows, source, memory, job, setup, parent)
             else:
-                answer = partial(_done, job, source, memory, decode, setup)
+                answer = partial(_done, job, source, memory, decode, setup, parent)
             return _or_refused(job, answer)
     except Exception:
         return Failed(what=traceback.format_exc()[-4000:])
@@ -251,15 +267,24 @@ def _known_or_refused(job: Job | WindowsJob, answer: Callable[[], Message]) -> M
         return answer()
     except TakesLonger:
         return PutOff(ticket=job.ticket)
+    except Unwanted:
+        return Cancelled(ticket=job.ticket)
     except VideoError as error:
         return refused(job, error)
     except MemoryError:
         return refused(job, TooDemanding())
 
 
-def _done(job: Job, source: BinaryIO, memory: int, decode: Decode, setup: Setup) -> Decoded:
+def _done(
+    job: Job,
+    source: BinaryIO,
+    memory: int,
+    decode: Decode,
+    setup: Setup,
+    parent: socket.socket,
+) -> Decoded:
     began = time.process_time()
-    clip = timed(decode(source, job, setup), began)
+    clip = timed(decode(source, job, setup, partial(check_wanted, parent)), began)
     write_frames(memory, clip.frames)
     return decoded(job, clip)
 

@@ -19,6 +19,7 @@ from model.inputs.video.container import DESCRIBED, OpenVideo, check_picture, op
 from model.inputs.video.packets import PacketList, list_packets
 from model.inputs.video.picture import displayed_size, upright_rgb
 from model.inputs.video.source import SharedFile
+from model.inputs.video.streams import Choice
 from model.inputs.video.timeline import select_range
 from model.inputs.work import RuleByWork, Work
 
@@ -48,6 +49,7 @@ class Request:
         rule: The frame rule, or what chooses it by the work that the exact one would take.
         shown_at: (height, width) for all pictures; None for that of each.
         before: Told what is about to be decoded; what it raises ends the reading.
+        interrupt: Called before each packet; what it raises ends the reading.
     """
 
     start: float | None
@@ -59,6 +61,7 @@ class Request:
     rule: FrameRule | RuleByWork = FrameRule.EXACT
     shown_at: Size | None = None
     before: Callable[[Work], None] = lambda work: None
+    interrupt: Callable[[], None] = lambda: None
 
     @property
     def is_whole(self) -> bool:
@@ -123,9 +126,7 @@ class ClipReader:
         self._probe = probe
 
     def __enter__(self) -> Self:
-        self.video = self._files.enter_context(
-            open_video(self._source, self.request.limits, self.threads, probe=self._probe)
-        )
+        self.video = self._files.enter_context(self._open())
         return self
 
     def __exit__(
@@ -143,8 +144,17 @@ class ClipReader:
 
     def opened(self) -> AbstractContextManager[OpenVideo]:
         """Return the file opened once more."""
-        limits, choice = self.request.limits, self.video.choice
-        return open_video(self._source, limits, self.threads, choice, probe=self._probe)
+        return self._open(self.video.choice)
+
+    def _open(self, choice: Choice | None = None) -> AbstractContextManager[OpenVideo]:
+        return open_video(
+            self._source,
+            self.request.limits,
+            self.threads,
+            choice,
+            probe=self._probe,
+            interrupt=self.request.interrupt,
+        )
 
     def rewound(self) -> OpenVideo:
         """Return the file at its first packet, with a decoder that has decoded nothing."""

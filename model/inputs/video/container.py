@@ -7,7 +7,7 @@ limits given twice because the demuxer's options never reach the decoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -86,6 +86,7 @@ class OpenVideo:
     context: Any
     choice: Choice
     limits: VideoLimits
+    interrupt: Callable[[], None]
 
     @property
     def codec(self) -> str:
@@ -136,6 +137,7 @@ def open_video(
     choice: Choice | None = None,
     *,
     probe: bool = False,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> Iterator[OpenVideo]:
     """Open `source` and its film.
 
@@ -146,6 +148,7 @@ def open_video(
         choice: That of an earlier opening.
         probe: Decode the first pictures where the container describes its streams, too: what the
             codec's own headers leave open is learned from these alone.
+        interrupt: Called before each packet is read or decoded; what it raises ends the reading.
 
     Raises:
         VideoError: The file cannot be used; library errors inside the block become one too.
@@ -160,11 +163,11 @@ def open_video(
                 candidates = films(container, limits)
                 if len(candidates) == 1:
                     choice = Choice((candidates[0].index,))
-                    yield _prepared(shared, demuxer, container, choice, limits, threads)
+                    yield _prepared(shared, demuxer, container, choice, limits, threads, interrupt)
                     return
                 choice = _choose(container, shared, demuxer, candidates, limits)
         with _opened(shared, demuxer, limits, probe) as container:
-            yield _prepared(shared, demuxer, container, choice, limits, threads)
+            yield _prepared(shared, demuxer, container, choice, limits, threads, interrupt)
     except LIBRARY_ERRORS as error:
         raise Undecodable from error
     except (Undecodable, NoVideoStream, UnsupportedCodec) as error:
@@ -179,18 +182,21 @@ def packets_of(video: OpenVideo) -> Iterator[Any]:
     Of streams that take turns the last packet of one may be read long after the next one has begun,
     so each is read by itself.
     """
-    yield from _packets(video.container, [video.stream])
+    yield from _packets(video.container, [video.stream], video.interrupt)
     for number in video.choice.streams[1:]:
         with _opened(video.source, video.demuxer, video.limits, probe=False) as container:
             stream = container.streams[number]
             _discard_others(container, [stream])
-            yield from _packets(container, [stream])
+            yield from _packets(container, [stream], video.interrupt)
 
 
-def _packets(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+def _packets(
+    container: Any, streams: Sequence[Any], interrupt: Callable[[], None] = lambda: None
+) -> Iterator[Any]:
     while True:
         try:
             for packet in container.demux(*streams):
+                interrupt()
                 if packet.size:
                     yield packet
             return
@@ -262,6 +268,7 @@ def _prepared(
     choice: Choice,
     limits: VideoLimits,
     threads: int,
+    interrupt: Callable[[], None],
 ) -> OpenVideo:
     streams = [container.streams[i] for i in choice.streams]
     stream, context = streams[0], streams[0].codec_context
@@ -275,7 +282,7 @@ def _prepared(
         threads = 1
     context.thread_count = threads
     context.thread_type = "FRAME" if threads > 1 else "SLICE"
-    return OpenVideo(demuxer, file, container, stream, context, choice, limits)
+    return OpenVideo(demuxer, file, container, stream, context, choice, limits, interrupt)
 
 
 def _discard_others(container: Any, streams: Sequence[Any]) -> None:

@@ -31,6 +31,7 @@ def decode_clip(
     frame_rule: FrameRule | RuleByWork = FrameRule.EXACT,
     threads: int = 1,
     before: Callable[[Work], None] = lambda work: None,
+    interrupt: Callable[[], None] = lambda: None,
     plan: Plan = "auto",
 ) -> Clip:
     """Sample, decode and crop a clip.
@@ -49,6 +50,7 @@ def decode_clip(
             the exact one takes.
         threads: Threads of the decoder, 1 or more.
         before: Told what is about to be decoded; what it raises ends the reading.
+        interrupt: Called before each packet; what it raises ends the reading.
         plan: "auto" decodes as little as gives the same frames, "full" decodes every frame.
 
     Returns:
@@ -69,6 +71,7 @@ def decode_clip(
         limits or VideoLimits(),
         frame_rule,
         before=before,
+        interrupt=interrupt,
     )
     sampled = sample_frames(source, request, threads, plan)
     rows = np.stack([taken.pixels for taken in sampled.frames])  # (V*T, crops, H, W, 3)

@@ -40,7 +40,7 @@ def target_pictures(
         opening = packets.pts[run.packets[0]]
         seen: set[int | None] = set()
         latest = opening
-        for frame in _decode_strictly(video.context, coded, len(run.packets)):
+        for frame in _decode_strictly(video, coded, len(run.packets)):
             time = frame.pts
             number = expected.get(time)
             leading = time is not None and opening is not None and time < opening
@@ -58,9 +58,11 @@ def target_pictures(
         video.context.flush_buffers()
 
 
-def _decode_strictly(context: Any, coded: Iterator[Any], count: int) -> Iterator[Any]:
+def _decode_strictly(video: OpenVideo, coded: Iterator[Any], count: int) -> Iterator[Any]:
+    context = video.context
     try:
         for _ in range(count):
+            video.interrupt()
             yield from context.decode(next(coded))
         yield from context.decode(None)
     except MemoryError:  # FFmpeg's is one, too: fewer decoders may have enough
@@ -94,7 +96,7 @@ def all_pictures(
     video: OpenVideo, coded: Iterable[Any], limits: VideoLimits
 ) -> Iterator[tuple[int, Any]]:
     """Yield every picture with its number in the order shown; see `decode_all`."""
-    for number, frame in enumerate(_decode_leniently(video.context, coded)):
+    for number, frame in enumerate(_decode_leniently(video, coded)):
         check_picture(frame.width, frame.height, limits)
         if frame.is_corrupt and video.context.thread_count > 1:
             raise NotAsPlanned
@@ -103,9 +105,11 @@ def all_pictures(
         yield number, frame
 
 
-def _decode_leniently(context: Any, coded: Iterable[Any]) -> Iterator[Any]:
+def _decode_leniently(video: OpenVideo, coded: Iterable[Any]) -> Iterator[Any]:
     """Yield the pictures that can be decoded; pass over damage, but not over want of memory."""
+    context = video.context
     for packet in chain(coded, (None,)):
+        video.interrupt()
         try:
             yield from context.decode(packet)
         except MemoryError:  # FFmpeg's is one, too: another picture would be shown in its place

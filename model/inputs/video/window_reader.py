@@ -12,7 +12,7 @@ is decoded once more to learn them, and once again for the frames.
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -42,6 +42,7 @@ def read_windows(
     limits: VideoLimits | None = None,
     frame_rule: FrameRule = FrameRule.EXACT,
     threads: int = 1,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> Generator[Opened | Window, None, None]:
     """Decode a video once and give the frames of its windows, in order, as soon as they are there.
 
@@ -54,6 +55,7 @@ def read_windows(
         limits: How large the video may be; None for the defaults.
         frame_rule: Which frame of each segment of a window is taken.
         threads: Threads of the decoder, 1 or more.
+        interrupt: Called before each packet; what it raises ends the reading.
 
     Yields:
         First `Opened`, then each `Window` that holds a frame.
@@ -73,6 +75,7 @@ def read_windows(
         spec.pixel_aspect,
         limits or VideoLimits(),
         frame_rule,
+        interrupt=interrupt,
     )
     file, progress = SharedFile(source), Progress()
     try:

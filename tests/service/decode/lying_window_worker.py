@@ -1,6 +1,6 @@
 """A decode worker that answers about windows what its upload tells it to: a JSON list of steps.
 
-A step is a message (`OF THE JOB` stands for the ticket), `"wait"` until asked for more, `"shrink"`
+A step is a message (`OF THE JOB` stands for the ticket), `"wait"` until told anything, `"shrink"`
 the memory for frames, `"hang"` or `"die"`. The last message ends the job.
 """
 
@@ -11,10 +11,12 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from service.decode import window_worker, worker
 from service.decode.protocol import Setup
+from service.decode.unwanted import Unwanted
 from service.decode.window_protocol import WindowsJob
 
 
@@ -32,7 +34,8 @@ def lie(source: BinaryIO, memory: int, job: WindowsJob, _: Setup, parent: socket
     *steps, last = json.loads(source.read())
     for step in steps:
         if step == "wait":
-            window_worker._more_is_wanted(job, parent)
+            with suppress(Unwanted):
+                window_worker.wait_until_asked(job, parent)
         elif step == "shrink":
             os.ftruncate(memory, 1)
         elif step == "hang":

@@ -30,7 +30,7 @@ PARENT = socket.socket(fileno=os.dup(0))
 kept: list[Any] = []
 
 
-def obey(source: BinaryIO, job: Job, setup: Setup) -> Clip:
+def obey(source: BinaryIO, job: Job, setup: Setup, _: worker.Interrupt) -> Clip:
     while not (order := source.read().decode()):  # it is being written anew
         time.sleep(0.002)
     word, *arguments = order.split()

@@ -58,6 +58,17 @@ def test_the_first_worker_decodes_before_the_others_are_there(order: Order) -> N
     asyncio.run(main())
 
 
+def test_workers_are_of_our_session_and_not_of_our_group(with_pool: WithPool) -> None:
+    """Ctrl-C is for the service alone; and Linux shares processors out by session first."""
+
+    async def scenario(pool: DecodePool) -> None:
+        for pid in pool.pids:
+            assert os.getsid(pid) == os.getsid(0)
+            assert os.getpgid(pid) == pid
+
+    with_pool(scenario)
+
+
 def test_workers_retire_after_enough_clips(with_pool: WithPool, order: Order) -> None:
     async def scenario(pool: DecodePool) -> None:
         first = set(pool.pids)

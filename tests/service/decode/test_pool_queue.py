@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 
 from model.inputs import decode_clip
 from service.decode import DecodeCrashed, DecodePool, DecodeUnavailable
+from service.decode.protocol import Cancel
+from service.decode.unwanted import Unwanted, check_wanted
+from tests.service.conftest import clip_bytes, long_gop
 from tests.service.decode.conftest import SPEC, Order, WithPool, told, until
 
 
@@ -98,6 +102,54 @@ def test_a_clip_that_nobody_wants_any_more_ends_its_worker(
         assert pool.stats.ended == {"cancelled": 1}
 
     with_pool(scenario, options={"cancel_grace_s": 0.05})
+
+
+def test_a_worker_stops_decoding_what_nobody_wants_and_goes_on(
+    with_pool: WithPool, tmp_path: Path
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
+        for _ in range(3):
+            job = asyncio.create_task(pool.decode(upload))
+            await until(lambda: pool.running)
+            job.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await job
+            await until(lambda: not pool.running)
+        await pool.decode(small)
+        assert not pool.stats.ended
+        assert pool.stats.started == 1
+
+    upload, small = tmp_path / "clip.mp4", tmp_path / "small"
+    long_gop(upload, seconds=10)
+    small.write_bytes(clip_bytes())
+    with_pool(scenario, command=None, options={"cancel_grace_s": 3600, "max_decode_s": 3600})
+
+
+def test_word_that_a_job_is_unwanted_may_come_when_it_is_done(
+    with_pool: WithPool, tmp_path: Path
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
+        await pool.decode(upload)
+        worker = pool._supervisor.take()
+        assert worker is not None
+        worker.tell(Cancel(ticket="0" * 16).to_bytes())
+        pool._supervisor.give_back(worker)
+        await pool.decode(upload)
+        assert not pool.stats.ended
+
+    upload = tmp_path / "clip.mp4"
+    upload.write_bytes(clip_bytes())
+    with_pool(scenario, command=None)
+
+
+def test_a_worker_looks_before_each_packet_whether_its_job_is_wanted() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        check_wanted(theirs)
+        ours.send(Cancel(ticket="0" * 16).to_bytes())
+        for _ in range(2):  # by every thread of the job
+            with pytest.raises(Unwanted):
+                check_wanted(theirs)
 
 
 def test_a_clip_that_is_almost_done_may_finish_unwanted(with_pool: WithPool, order: Order) -> None:

@@ -111,7 +111,8 @@ class Target:
 
 
 Attack = Callable[[Target], Coroutine[Any, Any, None]]
-HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+FORM = b"multipart/form-data; boundary=b"
+HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: " + FORM + b"\r\n"
 
 
 async def small_forms(target: Target) -> None:
@@ -222,10 +223,35 @@ async def quick_requests(target: Target) -> None:
     await target.again_and_again(400, one)
 
 
+async def dropped_clips(target: Target) -> None:
+    """Clips and timelines that nobody waits for as soon as a worker is at them."""
+    draw, ends = random.Random(1), itertools.count(100)
+
+    async def one() -> None:
+        fields = {"labels": '["a"]', "end": str(next(ends)), "frame_rule": "exact"}
+        asked = request(target.files["dear"], fields)
+        path = draw.choice((b"/classify", b"/timeline"))
+        await target.ask(asked.replace(b"/classify", path, 1), draw.choice((0.05, 0.3, 0.6, 1.0)))
+
+    await target.again_and_again(16, one)
+
+
+async def new_texts(target: Target) -> None:
+    numbers = itertools.count()
+
+    async def one() -> None:
+        body = json.dumps({"input": [f"thing {next(numbers)}" for _ in range(100)]}).encode()
+        head = HEAD.replace(b"/classify", b"/embeddings").replace(FORM, b"application/json")
+        head += b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await target.ask(head + body, 3600)
+
+    await target.again_and_again(8, one)
+
+
 ATTACKS: list[Attack] = [
     small_forms, large_forms, dear_clips, idle_connections, slow_readers, slow_uploads, many_parts,
     refused_labels,
-    hung_up_timelines, quick_requests,
+    hung_up_timelines, quick_requests, dropped_clips, new_texts,
 ]  # fmt: skip
 SOURCES: dict[str, Callable[[], str]] = {
     "one address": lambda: "127.0.0.2",
