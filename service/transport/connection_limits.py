@@ -17,10 +17,12 @@ from uvicorn import Config
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.server import ServerState
 
+from service.access.client import client_of
 from service.contract.errors import ApiError
 from service.settings import Settings
+from service.sharing.pace import Pace
 from service.transport.http_parser import RequestParser, too_many_connections
-from service.transport.lingering_close import LingeringTransport
+from service.transport.lingering_close import LONGEST_S, LingeringTransport
 from service.transport.open_connections import OpenConnections
 
 READ_BYTES = 64 << 10  # at a time; also the most that is read beyond what has been dealt with
@@ -30,6 +32,9 @@ FRAMING_BYTES = 4 << 10
 MAX_HEAD_BYTES = 64 << 10
 READ_WITHIN_S = 10.0  # how long a reader is given before it is measured …
 LEAST_BYTES_PER_S = 4 << 10  # … and what it must have taken on average
+# Reads a second of what one client goes on to send after a refusal, all his connections together:
+# 128 MB. Nobody needs it, and at four thousand megabytes a second there is time for nothing else.
+DROPPED_READS_PER_S = 2000
 STALLED_AFTER_S = 2.0  # without taking any, where others want its connection
 
 ConnectionFactory = Callable[..., "Connection"]
@@ -44,6 +49,8 @@ def open_connections(settings: Settings) -> OpenConnections:
 def connections(settings: Settings, counted: OpenConnections) -> ConnectionFactory:
     """Return the factory that uvicorn makes connections with (its `http` option)."""
 
+    dropped = Pace(DROPPED_READS_PER_S, LONGEST_S)
+
     def connect(
         config: Config,
         server_state: ServerState,
@@ -52,7 +59,7 @@ def connections(settings: Settings, counted: OpenConnections) -> ConnectionFacto
     ) -> Connection:
         parser = RequestParser(config, server_state, app_state, _loop)
         most = settings.max_upload_bytes + READ_BYTES
-        return Connection(parser, settings.header_timeout_s, most, counted)
+        return Connection(parser, settings.header_timeout_s, most, counted, dropped)
 
     return connect
 
@@ -69,9 +76,10 @@ class Connection(asyncio.BufferedProtocol):
         head_timeout_s: float,
         most_bytes: int,
         counted: OpenConnections,
+        dropped: Pace,
     ) -> None:
         self._parser, self._head_timeout_s = parser, head_timeout_s
-        self._open = counted
+        self._open, self._dropped = counted, dropped
         self._most_bytes, self._read = most_bytes, 0  # of one request
         self._ahead = 0  # bytes since requests wait for the answer to one before them
         self._buffer = bytearray(READ_BYTES)
@@ -104,9 +112,11 @@ class Connection(asyncio.BufferedProtocol):
             parser.loop,
             lambda: parser.body_unread,
             lambda: self._most_bytes - self._read,
+            lambda: self._dropped.wait_s(client_of(self._address)),
         )
         parser.connection_made(cast(asyncio.Transport, self._transport))
-        may = self._open.enter(self, parser.client[0] if parser.client else "")
+        self._address = parser.client[0] if parser.client else ""
+        may = self._open.enter(self, self._address)
         parser.health_only = may is None
         if may is False:
             parser.refuse(too_many_connections(), linger=False)

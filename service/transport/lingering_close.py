@@ -17,7 +17,8 @@ LONGEST_S = 5.0
 class LingeringTransport:
     """Wrap the transport of a connection: `close` lingers where something is unread.
 
-    `unread` says whether more may come, `allowance` how many bytes may still be read.
+    `unread` says whether more may come, `allowance` how many bytes may still be read, `put_off` by
+    how many seconds the next of them are.
     """
 
     def __init__(
@@ -26,12 +27,14 @@ class LingeringTransport:
         loop: asyncio.AbstractEventLoop,
         unread: Callable[[], bool],
         allowance: Callable[[], int],
+        put_off: Callable[[], float],
     ) -> None:
         self._transport, self._loop = transport, loop
-        self._unread, self._allowance = unread, allowance
+        self._unread, self._allowance, self._put_off = unread, allowance, put_off
         self.left = 0  # bytes that may still be thrown away
         self.lingering = False
         self._timer: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
         self._written = 0
 
     @property
@@ -86,11 +89,17 @@ class LingeringTransport:
 
     def lost(self) -> None:
         """Let go of a connection that is closed: a timer would hold it for as long as it runs."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._reading):
+            if timer is not None:
+                timer.cancel()
 
     def threw_away(self, nbytes: int) -> None:
         """Count bytes that were read and dropped; close when there were too many."""
         self.left -= nbytes
         if self.left <= 0:
             self._transport.close()
+            return
+        wait_s = self._put_off()
+        if wait_s:
+            self._transport.pause_reading()
+            self._reading = self._loop.call_later(wait_s, self._transport.resume_reading)

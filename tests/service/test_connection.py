@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 
@@ -193,6 +194,31 @@ def test_nobody_is_listened_to_for_ever(
         connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
         assert b" 404 " in answer_of(connection)
         until(lambda: server.web.server_state.connections <= others)
+
+
+def test_what_is_thrown_away_is_read_at_its_ease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many reads a second of all that a client goes on to send."""
+    per_s, length = 20, 15 * READ_BYTES
+    monkeypatch.setattr(under_test, "DROPPED_READS_PER_S", per_s)
+    head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(bytes(length))
+        connection.shutdown(socket.SHUT_WR)
+
+    with running(fake_runtime(), max_upload_bytes=2 * length) as server:
+        began = time.monotonic()
+        with connect(server) as one, connect(server) as other:
+            for connection in (one, other):
+                connection.sendall(head)
+                assert b" 404 " in connection.recv(999)
+            senders = [threading.Thread(target=send, args=(c,)) for c in (one, other)]
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join()
+            until(lambda: not server.web.server_state.connections)
+        assert time.monotonic() - began >= (2 * 15 - 1 - per_s) / per_s
 
 
 def kept_connections() -> int:
