@@ -340,13 +340,14 @@ def test_damaged_picture_in_a_decoded_stretch_leads_to_a_full_decode(
 
 @pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
 def test_of_one_group_what_is_shown_last_is_left_out(make: Make, codec: str) -> None:
-    """A sixteenth of eight segments."""
+    """A sixteenth of eight segments; of AV1 in layers also what nothing refers to."""
     source = make(
         (codec, "mp4", {"preset": "ultrafast" if codec == "libx264" else "12", "g": "999"})
     )
     planned, full = decode_clip(source, SPEC), decode_clip(source, SPEC, plan="full")
     assert planned.work is not None
-    assert planned.work.pictures == FRAMES - FRAMES // 16 + 1
+    most = FRAMES - FRAMES // 16 + 1
+    assert planned.work.pictures == most if codec == "libx264" else planned.work.pictures < most
     assert same(planned, full)
 
 

@@ -6,12 +6,13 @@ An inspector says of each packet what the planner must know (`Role`), or that it
 
 from __future__ import annotations
 
+from model.inputs.video.bitstream.av1 import Av1Inspector
 from model.inputs.video.bitstream.h264 import H264Inspector
 from model.inputs.video.bitstream.hevc import HevcInspector
 from model.inputs.video.bitstream.intra import IntraInspector, JpegInspector, ProResInspector
 from model.inputs.video.bitstream.mpeg import Mpeg4Inspector, MpegInspector
 from model.inputs.video.bitstream.role import Inspector, Role
-from model.inputs.video.bitstream.vpx import Av1Inspector, Vp8Inspector, Vp9Inspector
+from model.inputs.video.bitstream.vpx import Vp8Inspector, Vp9Inspector
 
 __all__ = ["Inspector", "Role", "inspector_for"]
 
@@ -46,5 +47,5 @@ def inspector_for(codec: str, extradata: bytes | None, *, cut: bool = False) -> 
     if codec == "vp9":
         return Vp9Inspector()
     if codec in ("av1", "libdav1d"):
-        return Av1Inspector()
+        return Av1Inspector(header)
     return None

@@ -1,4 +1,4 @@
-"""VP8, VP9 and AV1: hidden pictures, and key frames that start afresh.
+"""VP8 and VP9: hidden pictures, and key frames that start afresh.
 
 Even a picture that nothing shows or copies from may carry statistics which later ones are coded
 with, so none of these may be left out between an entry and a sampled picture.
@@ -7,8 +7,6 @@ with, so none of these may be left out between an entry and a sampled picture.
 from __future__ import annotations
 
 from model.inputs.video.bitstream.role import ENTRY, HIDDEN, REFERENCE, Inspector, Role
-
-OBU_FRAME_HEADER, OBU_FRAME, OBU_REDUNDANT_HEADER = 3, 6, 7
 
 
 class Vp8Inspector(Inspector):
@@ -75,36 +73,3 @@ def _vp9_shown(frame: memoryview) -> bool | None:
 
 def _vp9_key(frame: memoryview) -> bool:
     return frame[0] & 0x0C == 0 and bytes(frame[1:4]) == b"\x49\x83\x42"
-
-
-class Av1Inspector(Inspector):
-    """Roles of AV1 temporal units: whole OBUs with at least one frame; each shows one picture."""
-
-    def __call__(self, packet: memoryview, key: bool) -> Role | None:
-        """Return the role of one temporal unit."""
-        position, frames = 0, 0
-        while position < len(packet):
-            header = packet[position]
-            if header & 0x81 or not header & 0x02:
-                return None
-            size, first = _leb128(packet, position + (2 if header & 0x04 else 1))
-            position = first + size
-            if position > len(packet):
-                return None
-            frames += (header >> 3 & 0x0F) in (OBU_FRAME_HEADER, OBU_FRAME)
-        if not frames:
-            return None
-        return REFERENCE | ENTRY if key else REFERENCE
-
-
-def _leb128(data: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for i in range(8):
-        if position >= len(data):
-            return 1 << 32, position
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << (7 * i)
-        if not byte & 0x80:
-            break
-    return value, position
