@@ -140,7 +140,8 @@ class ClipReader:
     @property
     def is_probed(self) -> bool:
         """Whether all is known of the stream that decoding its first pictures tells."""
-        return self._probe or self.video.demuxer not in DESCRIBED
+        described = DESCRIBED.get(self.video.demuxer, frozenset())
+        return self._probe or self.video.context.name not in described
 
     def opened(self) -> AbstractContextManager[OpenVideo]:
         """Return the file opened once more."""

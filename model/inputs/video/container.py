@@ -67,8 +67,11 @@ ALONE_BELOW = 400 * 300
 # A camera that is switched on late: sound alone for so long (microseconds).
 PROBING = {"flv": {"analyzeduration": str(1800 * 1_000_000)}}
 # Containers that describe their streams fully: what is missing is read off the first pictures'
-# headers, without decoding them.
-DESCRIBED = ("mov",)
+# headers, without decoding them. Of VP9 nothing is missing, and its decoder, which would decode the
+# first picture all the same (180 ms at 4K), is not let at it.
+DESCRIBED = {"mov": DECODERS, "matroska": frozenset(("vp9",))}
+EAGER = frozenset(("vp9",))
+VP9_HIGH_DEPTH = ("Profile 2", "Profile 3")
 # Of these a file is encrypted that says so; of others one that cannot be decoded and looks like it.
 DECLARING_ENCRYPTION = ("matroska", "asf")
 # Broadcasts and their recordings have no pauses: a longer step is a programme that changed.
@@ -99,7 +102,8 @@ class OpenVideo:
         """Bits of a sample, by the profile where the file does not tell before pictures decode."""
         if self.context.format is not None:
             return max(component.bits for component in self.context.format.components)
-        return 10 if "10" in (self.context.profile or "") else 8
+        profile = self.context.profile or ""
+        return 10 if "10" in profile or profile in VP9_HIGH_DEPTH else 8
 
     @property
     def warnings(self) -> tuple[VideoWarning, ...]:
@@ -247,11 +251,12 @@ def check_picture(width: int, height: int, limits: VideoLimits) -> None:
 
 
 def _open_options(demuxer: str, limits: VideoLimits, probe: bool) -> dict[str, str]:
-    undecoded = {} if probe or demuxer not in DESCRIBED else {"skip_frame": "all"}
+    described = frozenset() if probe else DESCRIBED.get(demuxer, frozenset())
+    undecoded = {"skip_frame": "all"} if described == DECODERS else {}
     return {
         "protocol_whitelist": "",
         "format_whitelist": demuxer,
-        "codec_whitelist": ",".join(sorted(DECODERS)),
+        "codec_whitelist": ",".join(sorted(DECODERS - (described & EAGER))),
         "max_pixels": str(limits.max_pixels),
         # One more than allowed, so that the surplus stream can be named.
         "max_streams": str(limits.max_streams + 1),
