@@ -109,6 +109,7 @@ class Conversation:
         self._limit_s = options.max_decode_s
         self._spent_s = 0.0
         self._left = job.max_windows
+        self._answer: asyncio.Future[Packet] | None = None  # that nobody has heard
         self._latest_s = 0.0
 
     async def begin(self, answer: asyncio.Future[Packet]) -> VideoBegun | WorkerExit:
@@ -153,8 +154,9 @@ class Conversation:
             else:
                 left()
 
-        cancel = Cancel(ticket=self._job.ticket)
-        self._worker.ask(cancel.to_bytes()).add_done_callback(heard)
+        self._worker.tell(Cancel(ticket=self._job.ticket).to_bytes())
+        answer = self._worker.hear() if self._answer is None else self._answer
+        answer.add_done_callback(heard)
 
     def _says_more(self, packet: Packet) -> bool:
         """Return whether more will come from the worker; end one that makes no sense."""
@@ -177,15 +179,17 @@ class Conversation:
         return right and begun.windows <= job.max_windows
 
     def _ask(self) -> asyncio.Future[Packet]:
-        return self._worker.ask(Next(ticket=self._job.ticket).to_bytes())
+        self._answer = self._worker.ask(Next(ticket=self._job.ticket).to_bytes())
+        return self._answer
 
     async def _heard(self, answer: asyncio.Future[Packet]) -> Packet:
-        began = time.monotonic()
+        self._answer, began = answer, time.monotonic()
         await asyncio.wait({answer}, timeout=max(0.0, self._limit_s - self._spent_s))
         self._spent_s += time.monotonic() - began
         if not answer.done():
             self._worker.end(Ending.TIMEOUT)
             return WorkerExit(Ending.TIMEOUT, 0)
+        self._answer = None
         return answer.result()
 
     def _checked(self, packet: Packet) -> WindowsAnswer:

@@ -95,6 +95,20 @@ def test_leaving_ends_the_work_and_not_the_worker(
     with_pool(scenario, command=None, options={"cancel_grace_s": 3600})
 
 
+def test_leaving_when_the_last_answer_lies_unheard(with_pool: WithPool, video: Path) -> None:
+    async def scenario(pool: DecodePool) -> None:
+        async with aclosing(pool.windows(video, CUT, batch=100)) as windows:
+            await anext(windows)
+            await anext(windows)
+            (worker,) = pool._queue._client_of
+            await until(lambda: worker._answer is None)
+        await until(lambda: pool.running == 0)
+        await read(pool, video)
+        assert not pool.stats.ended
+
+    with_pool(scenario, command=None, options={"cancel_grace_s": 3600})
+
+
 def test_a_cancelled_wait_for_a_place_gives_it_up(with_pool: WithPool, video: Path) -> None:
     async def scenario(pool: DecodePool) -> None:
         async with aclosing(pool.windows(video, CUT)) as first:
