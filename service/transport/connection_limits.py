@@ -21,6 +21,7 @@ from service.access.client import client_of
 from service.contract.errors import ApiError
 from service.settings import Settings
 from service.sharing.pace import Pace
+from service.transport.hang_ups import HangUps, has_hung_up
 from service.transport.http_parser import RequestParser, too_many_connections
 from service.transport.lingering_close import LONGEST_S, LingeringTransport
 from service.transport.open_connections import OpenConnections
@@ -49,7 +50,7 @@ def open_connections(settings: Settings) -> OpenConnections:
 def connections(settings: Settings, counted: OpenConnections) -> ConnectionFactory:
     """Return the factory that uvicorn makes connections with (its `http` option)."""
 
-    dropped = Pace(DROPPED_READS_PER_S, LONGEST_S)
+    dropped, hang_ups = Pace(DROPPED_READS_PER_S, LONGEST_S), HangUps()
 
     def connect(
         config: Config,
@@ -59,7 +60,7 @@ def connections(settings: Settings, counted: OpenConnections) -> ConnectionFacto
     ) -> Connection:
         parser = RequestParser(config, server_state, app_state, _loop)
         most = settings.max_upload_bytes + READ_BYTES
-        return Connection(parser, settings.header_timeout_s, most, counted, dropped)
+        return Connection(parser, settings.header_timeout_s, most, counted, dropped, hang_ups)
 
     return connect
 
@@ -77,15 +78,18 @@ class Connection(asyncio.BufferedProtocol):
         most_bytes: int,
         counted: OpenConnections,
         dropped: Pace,
+        hang_ups: HangUps,
     ) -> None:
         self._parser, self._head_timeout_s = parser, head_timeout_s
-        self._open, self._dropped = counted, dropped
+        self._open, self._dropped, self._hang_ups = counted, dropped, hang_ups
         self._most_bytes, self._read = most_bytes, 0  # of one request
         self._ahead = 0  # bytes since requests wait for the answer to one before them
         self._buffer = bytearray(READ_BYTES)
         self._room = FRAMING_BYTES  # of the next read
         self._fruitless = 0  # bytes since the last that could be dealt with
         self._timer: asyncio.TimerHandle | None = None
+        self._begun = False
+        self._begin_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
         self._unread_since: float | None = None
 
@@ -137,7 +141,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.lingering:
             self._transport.threw_away(nbytes)
             return
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._is_put_off(nbytes):
             return
         requests = parser.requests
         if not parser.pipeline:  # what waited has had its turn
@@ -154,6 +158,28 @@ class Connection(asyncio.BufferedProtocol):
             )
         self._pause_or_read_on(nbytes)
         self._watch_head()
+
+    def _is_put_off(self, nbytes: int) -> bool:
+        """Return whether the first that comes is left where it is for a while."""
+        if self._begun:
+            return False
+        self._begun = True
+        put_off_s = self._hang_ups.put_off_s(self._address)
+        if not put_off_s or self._open.is_exempt(self._address):
+            return False
+        self._transport.pause_reading()
+        self._begin_timer = self._parser.loop.call_later(put_off_s, self._begin, nbytes)
+        return True
+
+    def _begin(self, nbytes: int) -> None:
+        """Read what was put off, unless its client has gone."""
+        if self._transport.is_closing():
+            return
+        if has_hung_up(cast(asyncio.Transport, self._transport)):
+            self._transport.abort()
+            return
+        self._transport.resume_reading()
+        self.buffer_updated(nbytes)
 
     def _is_framing(self, nbytes: int) -> bool:
         """Return whether most of what was read is no body."""
@@ -182,16 +208,21 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Close: half-open connections are not kept."""
+        if self.busy and not self._transport.is_closing():
+            self._hang_ups.note(self._address)
         self._parser.eof_received()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what waits for the client."""
+        if exc is not None and self.busy:  # a reset
+            self._hang_ups.note(self._address)
         self._open.leave(self)
         self._transport.lost()
         self._stop_watching()
-        if self._reader_timer is not None:
-            self._reader_timer.cancel()
+        for timer in (self._reader_timer, self._begin_timer):
+            if timer is not None:
+                timer.cancel()
         self._parser.connection_lost(exc)
         self._buffer = bytearray()  # at once: the rest of this may wait for a collection
 
