@@ -156,7 +156,10 @@ class Conversation:
 
         self._worker.tell(Cancel(ticket=self._job.ticket).to_bytes())
         answer = self._worker.hear() if self._answer is None else self._answer
-        answer.add_done_callback(heard)
+        if answer.done():  # at once: the worker may have said more before a callback is called
+            heard(answer)
+        else:
+            answer.add_done_callback(heard)
 
     def _says_more(self, packet: Packet) -> bool:
         """Return whether more will come from the worker; end one that makes no sense."""

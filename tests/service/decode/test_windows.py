@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import sys
 from contextlib import aclosing
 from pathlib import Path
@@ -102,6 +103,24 @@ def test_leaving_when_the_last_answer_lies_unheard(with_pool: WithPool, video: P
             await anext(windows)
             (worker,) = pool._queue._client_of
             await until(lambda: worker._answer is None)
+        await until(lambda: pool.running == 0)
+        await read(pool, video)
+        assert not pool.stats.ended
+
+    with_pool(scenario, command=None, options={"cancel_grace_s": 3600})
+
+
+def test_leaving_when_more_comes_behind_an_answer_that_lies_unheard(
+    with_pool: WithPool, video: Path
+) -> None:
+    async def scenario(pool: DecodePool) -> None:
+        async with aclosing(pool.windows(video, CUT, batch=1)) as windows:
+            await anext(windows)
+            await anext(windows)
+            (worker,) = pool._queue._client_of
+            await until(lambda: worker._answer is None)
+        select.select([worker._socket], [], [])  # no callback is called meanwhile
+        worker._readable()
         await until(lambda: pool.running == 0)
         await read(pool, video)
         assert not pool.stats.ended
