@@ -95,6 +95,7 @@ def what_is_loaded_for_wide_texts() -> None:
 def counted() -> Iterator[Callable[[], tuple[int, int]]]:
     """Count bytes: what is held beside before, and the most there was."""
     gc.collect()
+    gc.freeze()  # what else is loaded need not be looked through each time
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     try:
