@@ -46,9 +46,9 @@ def may_wait(request: Request, status: int) -> bool:
     """Tell whether an answer with this status is one that a pace is for.
 
     What has had a place among the requests being answered is bounded by that, and a balancer sends
-    elsewhere what is answered with 503.
+    elsewhere what a server that stops does not take.
     """
-    if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+    if getattr(request.state, "error_code", "") == "draining":
         return False
     refused = status == http.HTTPStatus.TOO_MANY_REQUESTS
     return refused or not getattr(request.state, "worked_for", False)

@@ -188,6 +188,26 @@ def test_what_a_page_of_another_origin_asks_first_waits_too(
             assert heard(good).startswith(b"HTTP/1.1 200 ")
 
 
+def test_what_cannot_be_done_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked a thousand times a second it takes from others what they are served with, too."""
+    monkeypatch.setattr(service_state, "BRIEF_ANSWERS_PER_S", 1)
+    monkeypatch.setattr(service_state, "ANSWERED_WITHIN_S", 3600.0)
+    head = b"DELETE /videos/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % (32 * b"0")
+    with running(fake_runtime(), redis_url="redis://127.0.0.1:1") as server:
+        while server.server.pace.wait_s(BUSY) < 3599:
+            pass
+        with asking(server, BUSY, head):
+            until(lambda: put_off(server) == 1)
+            with asking(server, GOOD, head) as good:
+                assert heard(good).startswith(b"HTTP/1.1 503 ")
+
+
+def test_a_server_that_stops_says_so_at_once(server: RunningServer) -> None:
+    server.server.admission.draining = True
+    with asking(server, BUSY) as connection:
+        assert b'"draining"' in heard(connection)
+
+
 def test_what_was_worked_for_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_state, "BRIEF_ANSWERS_PER_S", 1)
     monkeypatch.setattr(service_state, "ANSWERED_WITHIN_S", 3600.0)
