@@ -160,10 +160,13 @@ class Connection(asyncio.BufferedProtocol):
         self._watch_head()
 
     def _is_put_off(self, nbytes: int) -> bool:
-        """Return whether the first that comes is left where it is for a while."""
+        """Return whether the first that comes is left where it is for a while, or for good."""
         if self._begun:
             return False
         self._begun = True
+        if self._hang_ups.are_many and has_hung_up(cast(asyncio.Transport, self._transport)):
+            self._transport.abort()
+            return True
         put_off_s = self._hang_ups.put_off_s(self._address)
         if not put_off_s or self._open.is_exempt(self._address):
             return False

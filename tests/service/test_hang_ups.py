@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -63,6 +64,14 @@ def put_off() -> list[Connection]:
     return [one for one in everything if one._begin_timer and not one._parser.requests]
 
 
+def gone(connection: socket.socket) -> bool:
+    """Whether it is closed without an answer."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def begin(connection: Connection) -> None:
     """Have its time come."""
     timer = connection._begin_timer
@@ -116,6 +125,20 @@ def test_what_is_put_off_gives_way(noted: Noted) -> None:
                 until(lambda n=number: len(put_off()) == n + 1)  # type: ignore[misc]
             with connect(server, BUSY):
                 assert first.recv(1) == b""
+
+
+def test_who_has_gone_is_not_read_where_many_go(noted: Noted) -> None:
+    """Not even the first time, when he has gone before the server gets to look."""
+    may_go_on = threading.Event()
+    with running(fake_runtime()) as server:
+        keep_busy(noted)
+        assert server.web._loop is not None
+        server.web._loop.call_soon_threadsafe(may_go_on.wait)
+        with connect(server, GOOD) as connection:
+            connection.sendall(ASK)
+            connection.shutdown(socket.SHUT_WR)
+            may_go_on.set()
+            assert gone(connection)
 
 
 def test_nobody_behind_a_proxy_waits_for_others(noted: Noted) -> None:
