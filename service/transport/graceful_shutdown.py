@@ -27,6 +27,9 @@ from service.transport.connection_limits import connections, open_connections
 from service.transport.forwarded import ForwardedHeaders
 
 LOOK_EVERY_S = 0.02
+# The event loop accepts one connection of a listener in each of its rounds, which are long where
+# much comes in: so it has the listener several times.
+ACCEPTED_AT_ONCE = 16
 CLOSE_TIMEOUT_S = 2  # for connections without a request
 LEAVE_AFTER_S = 30.0  # for all that is closed after that
 
@@ -44,7 +47,8 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and keep the event loop for the signal handler."""
         self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
+        several = [one.dup() for one in sockets or () for _ in range(ACCEPTED_AT_ONCE)]
+        await super().startup(several or None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain at the first signal, stop at the second."""

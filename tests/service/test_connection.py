@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import itertools
 import json
 import shutil
 import socket
@@ -278,6 +280,36 @@ def test_a_connection_that_is_listened_to_gives_way_too(monkeypatch: pytest.Monk
             held.sendall(b"no HTTP\r\n\r\n")
             assert held.recv(12) == b"HTTP/1.1 400"
         until(lambda: len(server.web.server_state.connections) <= 3)
+
+
+def test_many_connections_are_accepted_in_a_round_of_the_event_loop(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits to be accepted waits for others' rounds, each with all that comes in."""
+    loop, may_go_on, many = server.web._loop, threading.Event(), 12
+    assert loop is not None
+    rounds, accepted, noted = itertools.count(), list[int](), [0]
+    made = Connection.connection_made
+
+    def count() -> None:
+        latest = next(rounds)
+        if len(accepted) < many:
+            loop.call_soon(count)
+        noted.append(latest)
+
+    def note(self: Connection, transport: asyncio.BaseTransport) -> None:
+        accepted.append(noted[-1])
+        made(self, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", note)
+    loop.call_soon_threadsafe(may_go_on.wait)
+    loop.call_soon_threadsafe(count)
+    with contextlib.ExitStack() as stack:
+        for _ in range(many):
+            stack.enter_context(connect(server))
+        may_go_on.set()
+        until(lambda: len(accepted) == many)
+    assert accepted[-1] - accepted[0] < many // 2
 
 
 def test_too_many_connections_are_told_so_and_health_is_answered() -> None:
