@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from uvicorn import Config
@@ -21,6 +22,7 @@ from service.access.client import client_of
 from service.contract.errors import ApiError
 from service.settings import Settings
 from service.sharing.pace import Pace
+from service.transport.beginnings import Beginnings
 from service.transport.hang_ups import HangUps, has_hung_up
 from service.transport.http_parser import RequestParser, too_many_connections
 from service.transport.lingering_close import LONGEST_S, LingeringTransport
@@ -51,6 +53,7 @@ def connections(settings: Settings, counted: OpenConnections) -> ConnectionFacto
     """Return the factory that uvicorn makes connections with (its `http` option)."""
 
     dropped, hang_ups = Pace(DROPPED_READS_PER_S, LONGEST_S), HangUps()
+    beginnings = Beginnings()
 
     def connect(
         config: Config,
@@ -60,7 +63,9 @@ def connections(settings: Settings, counted: OpenConnections) -> ConnectionFacto
     ) -> Connection:
         parser = RequestParser(config, server_state, app_state, _loop)
         most = settings.max_upload_bytes + READ_BYTES
-        return Connection(parser, settings.header_timeout_s, most, counted, dropped, hang_ups)
+        return Connection(
+            parser, settings.header_timeout_s, most, counted, dropped, hang_ups, beginnings
+        )
 
     return connect
 
@@ -79,9 +84,11 @@ class Connection(asyncio.BufferedProtocol):
         counted: OpenConnections,
         dropped: Pace,
         hang_ups: HangUps,
+        beginnings: Beginnings,
     ) -> None:
         self._parser, self._head_timeout_s = parser, head_timeout_s
         self._open, self._dropped, self._hang_ups = counted, dropped, hang_ups
+        self._beginnings = beginnings
         self._most_bytes, self._read = most_bytes, 0  # of one request
         self._ahead = 0  # bytes since requests wait for the answer to one before them
         self._buffer = bytearray(READ_BYTES)
@@ -135,14 +142,21 @@ class Connection(asyncio.BufferedProtocol):
         return memoryview(self._buffer)[: max(1, room)]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse what was read, and stop reading while the application is behind."""
-        parser = self._parser
+        """Deal with what was read, the first of it when it is the client's turn."""
         self._open.used(self)
         if self._transport.lingering:
             self._transport.threw_away(nbytes)
             return
-        if self._transport.is_closing() or self._is_put_off(nbytes):
+        if self._transport.is_closing():
             return
+        if self._begun:
+            self._parse(nbytes)
+        else:
+            self._put_off(nbytes)
+
+    def _parse(self, nbytes: int) -> None:
+        """Parse what was read, and stop reading while the application is behind."""
+        parser = self._parser
         requests = parser.requests
         if not parser.pipeline:  # what waited has had its turn
             self._ahead = 0
@@ -159,30 +173,27 @@ class Connection(asyncio.BufferedProtocol):
         self._pause_or_read_on(nbytes)
         self._watch_head()
 
-    def _is_put_off(self, nbytes: int) -> bool:
-        """Return whether the first that comes is left where it is for a while, or for good."""
-        if self._begun:
-            return False
+    def _put_off(self, nbytes: int) -> None:
+        """Leave the first that comes where it is until the client's turn, or for a while."""
         self._begun = True
-        if self._hang_ups.are_many and has_hung_up(cast(asyncio.Transport, self._transport)):
-            self._transport.abort()
-            return True
-        put_off_s = self._hang_ups.put_off_s(self._address)
-        if not put_off_s or self._open.is_exempt(self._address):
-            return False
         self._transport.pause_reading()
-        self._begin_timer = self._parser.loop.call_later(put_off_s, self._begin, nbytes)
-        return True
+        loop, address = self._parser.loop, self._address
+        put_off_s = 0.0 if self._open.is_exempt(address) else self._hang_ups.put_off_s(address)
+        if put_off_s:
+            self._begin_timer = loop.call_later(put_off_s, self._begin, nbytes)
+        else:
+            self._beginnings.put(loop, client_of(address), partial(self._begin, nbytes))
 
     def _begin(self, nbytes: int) -> None:
         """Read what was put off, unless its client has gone."""
         if self._transport.is_closing():
             return
-        if has_hung_up(cast(asyncio.Transport, self._transport)):
+        is_late = self._begin_timer is not None or self._hang_ups.are_many
+        if is_late and has_hung_up(cast(asyncio.Transport, self._transport)):
             self._transport.abort()
             return
         self._transport.resume_reading()
-        self.buffer_updated(nbytes)
+        self._parse(nbytes)
 
     def _is_framing(self, nbytes: int) -> bool:
         """Return whether most of what was read is no body."""
