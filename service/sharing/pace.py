@@ -33,10 +33,6 @@ class Pace:
     def __len__(self) -> int:
         return len(self._due)
 
-    def due_in_s(self, client: str) -> float:
-        """Return in how many seconds a client's next turn is, without taking it."""
-        return max(0.0, self._due.get(client, -math.inf) - self._clock())
-
     def wait_s(self, client: str) -> float:
         """Take the client's next turn; return in how many seconds it is."""
         now = self._clock()

@@ -23,7 +23,6 @@ from service.contract.errors import ApiError
 from service.settings import Settings
 from service.sharing.pace import Pace
 from service.transport.beginnings import Beginnings
-from service.transport.hang_ups import HangUps, has_hung_up
 from service.transport.http_parser import RequestParser, too_many_connections
 from service.transport.lingering_close import LONGEST_S, LingeringTransport
 from service.transport.open_connections import OpenConnections
@@ -52,8 +51,7 @@ def open_connections(settings: Settings) -> OpenConnections:
 def connections(settings: Settings, counted: OpenConnections) -> ConnectionFactory:
     """Return the factory that uvicorn makes connections with (its `http` option)."""
 
-    dropped, hang_ups = Pace(DROPPED_READS_PER_S, LONGEST_S), HangUps()
-    beginnings = Beginnings()
+    dropped, beginnings = Pace(DROPPED_READS_PER_S, LONGEST_S), Beginnings()
 
     def connect(
         config: Config,
@@ -63,9 +61,7 @@ def connections(settings: Settings, counted: OpenConnections) -> ConnectionFacto
     ) -> Connection:
         parser = RequestParser(config, server_state, app_state, _loop)
         most = settings.max_upload_bytes + READ_BYTES
-        return Connection(
-            parser, settings.header_timeout_s, most, counted, dropped, hang_ups, beginnings
-        )
+        return Connection(parser, settings.header_timeout_s, most, counted, dropped, beginnings)
 
     return connect
 
@@ -83,12 +79,10 @@ class Connection(asyncio.BufferedProtocol):
         most_bytes: int,
         counted: OpenConnections,
         dropped: Pace,
-        hang_ups: HangUps,
         beginnings: Beginnings,
     ) -> None:
         self._parser, self._head_timeout_s = parser, head_timeout_s
-        self._open, self._dropped, self._hang_ups = counted, dropped, hang_ups
-        self._beginnings = beginnings
+        self._open, self._dropped, self._beginnings = counted, dropped, beginnings
         self._most_bytes, self._read = most_bytes, 0  # of one request
         self._ahead = 0  # bytes since requests wait for the answer to one before them
         self._buffer = bytearray(READ_BYTES)
@@ -96,7 +90,6 @@ class Connection(asyncio.BufferedProtocol):
         self._fruitless = 0  # bytes since the last that could be dealt with
         self._timer: asyncio.TimerHandle | None = None
         self._begun = False
-        self._begin_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
         self._unread_since: float | None = None
 
@@ -152,7 +145,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._begun:
             self._parse(nbytes)
         else:
-            self._put_off(nbytes)
+            self._begun = True
+            self._transport.pause_reading()
+            client, begin = client_of(self._address), partial(self._begin, nbytes)
+            self._beginnings.put(self._parser.loop, client, begin)
 
     def _parse(self, nbytes: int) -> None:
         """Parse what was read, and stop reading while the application is behind."""
@@ -173,27 +169,11 @@ class Connection(asyncio.BufferedProtocol):
         self._pause_or_read_on(nbytes)
         self._watch_head()
 
-    def _put_off(self, nbytes: int) -> None:
-        """Leave the first that comes where it is until the client's turn, or for a while."""
-        self._begun = True
-        self._transport.pause_reading()
-        loop, address = self._parser.loop, self._address
-        put_off_s = 0.0 if self._open.is_exempt(address) else self._hang_ups.put_off_s(address)
-        if put_off_s:
-            self._begin_timer = loop.call_later(put_off_s, self._begin, nbytes)
-        else:
-            self._beginnings.put(loop, client_of(address), partial(self._begin, nbytes))
-
     def _begin(self, nbytes: int) -> None:
-        """Read what was put off, unless its client has gone."""
-        if self._transport.is_closing():
-            return
-        is_late = self._begin_timer is not None or self._hang_ups.are_many
-        if is_late and has_hung_up(cast(asyncio.Transport, self._transport)):
-            self._transport.abort()
-            return
-        self._transport.resume_reading()
-        self._parse(nbytes)
+        """Parse the first that came, unless the connection is closed by now."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._parse(nbytes)
 
     def _is_framing(self, nbytes: int) -> bool:
         """Return whether most of what was read is no body."""
@@ -222,21 +202,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Close: half-open connections are not kept."""
-        if self.busy and not self._transport.is_closing():
-            self._hang_ups.note(self._address)
         self._parser.eof_received()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what waits for the client."""
-        if exc is not None and self.busy:  # a reset
-            self._hang_ups.note(self._address)
         self._open.leave(self)
         self._transport.lost()
         self._stop_watching()
-        for timer in (self._reader_timer, self._begin_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
         self._parser.connection_lost(exc)
         self._buffer = bytearray()  # at once: the rest of this may wait for a collection
 

@@ -54,10 +54,6 @@ class OpenConnections:
             return False
         return self._all.fixed
 
-    def is_exempt(self, address: str) -> bool:
-        """Return whether there are many clients behind an address."""
-        return self._exempt(address)
-
     def enter(self, connection: Held, address: str) -> bool | None:
         """Count a new connection.
 

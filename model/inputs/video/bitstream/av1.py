@@ -1,8 +1,8 @@
 """AV1: key frames, and pictures that leave nothing behind (AV1 specification, 5.5, 5.9 and 7.20).
 
 All that a picture hands on, its samples, motion and statistics alike, lies in the slots that its
-header names (`refresh_frame_flags`). One that names none may be left out: of pictures in
-layers, which encoders make, that is every second one.
+header names (`refresh_frame_flags`). One that names none may be left out: of what SVT-AV1 makes
+in layers a quarter of the units.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from model.inputs.video.bitstream.role import ENTRY, PLAIN, REFERENCE, Inspector, Role
 
 OBU_SEQUENCE_HEADER, OBU_FRAME_HEADER, OBU_FRAME = 1, 3, 6
-KEY_FRAME, INTRA_ONLY_FRAME, SWITCH_FRAME = 0, 2, 3
+INTER_FRAME = 1
 SELECT = 2  # each picture says for itself
 HEADER_BYTES = 128  # more than what is read of a header
 BOX_HEADER, BOX_HEADER_BYTES = 0x81, 4  # of an av1C box, before its OBUs
@@ -61,10 +61,8 @@ class _Bits:
     """Reads unsigned numbers from the front of some bytes; EOFError behind their end."""
 
     def __init__(self, data: memoryview) -> None:
-        self._value, self._left = (
-            int.from_bytes(data[:HEADER_BYTES]),
-            8 * min(len(data), HEADER_BYTES),
-        )
+        front = data[:HEADER_BYTES]
+        self._value, self._left = int.from_bytes(front), 8 * len(front)
 
     def read(self, count: int) -> int:
         """Return the next `count` bits as a number."""
@@ -158,7 +156,7 @@ def _read_refresh(bits: _Bits, sequence: Sequence) -> int | None:
     if bits.read(1):  # show_existing_frame: a key frame fills all slots
         return None
     kind, is_shown = bits.read(2), bits.read(1)
-    if kind in (KEY_FRAME, INTRA_ONLY_FRAME, SWITCH_FRAME):
+    if kind != INTER_FRAME:
         return None
     if not is_shown:
         bits.read(1)  # showable_frame
