@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -170,21 +170,35 @@ class ClipReader:
         items: Sequence[Item],
         decode: Callable[[OpenVideo, Sequence[Item]], Result],
     ) -> list[Result]:
-        """Divide `items` among the threads, in order: the first share is decoded in `video`, each
-        other one in a file of its own, all by decoders of one thread.
+        """Divide `items` among the threads, in order: all shares are decoded side by side, by
+        decoders of one thread.
         """
         size = max(-(-len(items) // self.threads), 1)
-        shares = [items[i : i + size] for i in range(0, len(items), size)]
+        video.context.thread_count = 1
+        return self.side_by_side(
+            video, [items[i : i + size] for i in range(0, len(items), size)], decode
+        )
 
-        def decode_share(share: Sequence[Item]) -> Result:
-            with nullcontext(video) if share is shares[0] else self.opened() as own:
+    def side_by_side(
+        self,
+        video: OpenVideo,
+        shares: Sequence[Sequence[Item]],
+        decode: Callable[[OpenVideo, Sequence[Item]], Result],
+    ) -> list[Result]:
+        """Decode the first share in `video`, each other one in a file of its own by a decoder of
+        one thread.
+        """
+
+        def decode_beside(share: Sequence[Item]) -> Result:
+            with self.opened() as own:
                 own.context.thread_count = 1
                 return decode(own, share)
 
         if len(shares) == 1:
-            return [decode_share(shares[0])]
-        with ThreadPoolExecutor(len(shares)) as pool:
-            return list(pool.map(decode_share, shares))
+            return [decode(video, shares[0])]
+        with ThreadPoolExecutor(len(shares) - 1) as pool:
+            others = [pool.submit(decode_beside, share) for share in shares[1:]]
+            return [decode(video, shares[0]), *(other.result() for other in others)]
 
     @cached_property
     def listing(self) -> tuple[OpenVideo, PacketList]:

@@ -138,16 +138,22 @@ def sample_planned(reader: ClipReader) -> Sampled:
 def _decoded(
     reader: ClipReader, video: OpenVideo, packets: PacketList, stretches: Sequence[Run]
 ) -> dict[int, Taken]:
-    """Decode all stretches, shared out; a few long ones by the threads of one decoder."""
+    """Decode all stretches, shared out; few and long ones by the threads of one decoder."""
 
     def decode(own: OpenVideo, share: Sequence[Run]) -> dict[int, Taken]:
         coded = _coded(own, packets, share)
         return decode_runs(own, packets, share, coded, reader.taker(own))
 
+    longest = max(stretches, key=lambda run: len(run.packets))
+    others = [run for run in stretches if run is not longest]
     few = len(stretches) < RUNS_PER_THREAD * reader.threads
-    if few and max(len(run.packets) for run in stretches) >= LONG_RUN:
-        return decode(video, stretches)
-    parts = reader.in_shares(video, stretches, decode)
+    if not few or len(longest.packets) < LONG_RUN:
+        parts = reader.in_shares(video, stretches, decode)
+    elif others and pictures_of(others) * reader.threads <= len(longest.packets):
+        # Threads of one decoder wait for each other: there is time for a short piece beside them.
+        parts = reader.side_by_side(video, [[longest], others], decode)
+    else:
+        parts = [decode(video, stretches)]
     return {number: frame for part in parts for number, frame in part.items()}
 
 

@@ -374,6 +374,33 @@ def test_threads_share_the_groups_of_an_index(make: Make, monkeypatch: pytest.Mo
         assert same(decode_clip(source, SPEC, views=3, threads=threads), expected)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("libx264", "mp4", {"preset": "ultrafast", "g": "320", "bf": "0"}),
+        ("libvpx-vp9", "webm", {"g": "320", "cpu-used": "8"}),
+        ("mpeg2video", "mpegts", {"g": "320"}),
+    ],
+    ids=case_id,
+)
+def test_a_short_stretch_is_decoded_beside_a_long_one(
+    case: tuple[str, str, Mapping[str, str]],
+    kept: bool,
+    make: Make,
+    decoded: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = make(case)
+    expected = decode_clip(source, SPEC, plan="full")
+    if not kept:
+        monkeypatch.setattr(model.inputs.video.packets, "KEEP_BYTES", 0)
+    for threads, decoders in ((1, 1), (2, 2), (8, 1)):  # to eight threads it is no short one
+        decoded.clear()
+        assert same(decode_clip(source, SPEC, threads=threads), expected)
+        assert decoded == ["decode_runs"] * decoders
+
+
 def test_packets_over_the_same_bytes_are_refused(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
