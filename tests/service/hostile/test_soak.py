@@ -1,5 +1,5 @@
-"""Half an hour of everything at once: good clips, bad clips, labels, people who hang up. Nothing
-grows: memory, descriptors, processes, files.
+"""Half an hour of everything at once, without Redis and with it: good clips, bad clips, labels,
+people who hang up. Nothing grows: memory, descriptors, processes, files.
 
 pytest -m long tests/service/hostile/test_soak.py --log-cli-level INFO     shows the figures
 XCLIP_TEST_SOAK_S shortens it.
@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +26,7 @@ import pytest
 from tests.conftest import CorpusFile
 from tests.service.hostile.conftest import ServerProcess, Serving
 from tests.service.hostile.load import request, send
+from tests.service.redis.conftest import RedisServer
 
 log = logging.getLogger(__name__)
 
@@ -154,10 +156,20 @@ def middle(sights: list[Sight], name: str) -> float:
 
 @pytest.mark.long
 @pytest.mark.timeout(2 * SECONDS + 300)
-def test_nothing_grows(serving: Serving, videos: dict[str, Path], corpus: list[CorpusFile]) -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "with Redis and rates"])
+def test_nothing_grows(
+    shared: bool,
+    serving: Serving,
+    videos: dict[str, Path],
+    corpus: list[CorpusFile],
+    redis_server: RedisServer,
+) -> None:
     counts: Counter[str] = Counter()
     # Small caches fill early: what grows later is no cache.
-    with serving(video_cache_bytes=4 << 20, label_cache_bytes=1 << 20) as server:
+    settings: dict[str, Any] = {"video_cache_bytes": 4 << 20, "label_cache_bytes": 1 << 20}
+    if shared:
+        settings |= {"redis_url": redis_server.url, "rate_limit": "1000000/minute"}
+    with serving(**settings) as server:
         asyncio.run(asyncio.wait_for(warmed(server, videos), 300))
         rest = look(server)
         sights = asyncio.run(mixed(server, videos, corpus, counts))
