@@ -13,12 +13,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.command_line import first_line
 
 Fetch = Callable[[], Any]
 # By the name of a reader, a file and a number of threads; None where it does not read this file.
 Prepare = Callable[[str, Path, int], Fetch | None]
 FRAMES = 8
+# Levels of a pixel between two readers' pictures of a frame: colours differ by less, and the noise
+# of two frames of a film by more.
+MOST_APART = 4.0
 LONGEST_S = 40.0  # of one turn; decord never returns from some files
 
 
@@ -38,15 +44,20 @@ class ReaderProcess:
         self._prepare, self._longest_s = prepare, longest_s
         self._connection: Connection | None = None
 
-    def prepare(self, name: str, path: Path, threads: int) -> float | None:
-        """Prepare a reader and give it its first turn; see `turn`. None where it is none here."""
-        return self._ask((name, path, threads))
+    def prepare(
+        self, name: str, path: Path, threads: int, expected: NDArray[np.uint8] | None = None
+    ) -> float | None:
+        """Prepare a reader and give it its first turn; see `turn`. None where it is none here.
+
+        `expected` is the square in the middle of the frames, (T, S, S, 3): it is held against them.
+        """
+        return self._ask((name, path, threads, expected))
 
     def turn(self, name: str) -> float:
         """Return the seconds of one turn: of the processor with one thread, else on the clock.
 
         Raises:
-            CannotRun: The reader failed, did not give eight frames, or ended its process.
+            CannotRun: The reader failed, did not give the eight frames, or ended its process.
         """
         seconds = self._ask((name,))
         assert seconds is not None
@@ -90,21 +101,22 @@ def _serve(connection: Connection, prepare: Prepare) -> None:
         except EOFError:
             return
         try:
+            expected = None
             if file:
                 fetches.pop(name, None)
-                path, threads = file
+                path, threads, expected = file
                 fetch = prepare(name, path, threads)
                 if fetch is None:
                     connection.send(None)
                     continue
                 fetches[name] = fetch
                 clocks[name] = time.process_time if threads == 1 else time.perf_counter
-            connection.send(_timed(fetches[name], clocks[name]))
+            connection.send(_timed(fetches[name], clocks[name], expected))
         except Exception as error:
             connection.send(f"{type(error).__name__}: {first_line(error)[:80]}")
 
 
-def _timed(fetch: Fetch, clock: Callable[[], float]) -> float:
+def _timed(fetch: Fetch, clock: Callable[[], float], expected: NDArray[np.uint8] | None) -> float:
     began = clock()
     frames = fetch()
     seconds = clock() - began
@@ -112,4 +124,21 @@ def _timed(fetch: Fetch, clock: Callable[[], float]) -> float:
         len(frames) != FRAMES or any(frame is None for frame in frames)
     ):
         raise ValueError(f"no {FRAMES} frames came of it")
+    if expected is not None:
+        _check_frames([np.asarray(frame) for frame in frames], expected)
     return seconds
+
+
+def _check_frames(frames: list[NDArray[np.uint8]], expected: NDArray[np.uint8]) -> None:
+    """Raise ValueError where one is not the frame that was asked for.
+
+    Frames are (h, w, 3) or (3, h, w), their colours in any order, converted by any rule.
+    """
+    side = expected.shape[1]
+    for number, (frame, right) in enumerate(zip(frames, expected, strict=True)):
+        picture = frame if frame.shape[-1] == 3 else frame.transpose(1, 2, 0)
+        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+        middle = picture[top : top + side, left : left + side].mean(axis=-1)
+        apart = float(np.abs(middle - right.mean(axis=-1)).mean())
+        if apart > MOST_APART:
+            raise ValueError(f"frame {number} is another one ({apart:.1f} levels apart)")
